@@ -1,0 +1,257 @@
+//! The bus: notifications to everybody, jobs to one worker of a type, jobs to one worker.
+//!
+//! One trait, two engines ([`embedded`] in process, [`amqp`] over RabbitMQ), the same observable behaviour, which one
+//! conformance suite proves against both. The promise is *at least once*: a job that [`Bus::send`] accepted is done, or
+//! its sender hears why not; whoever receives it a second time sees [`Delivery::redelivered`] or a higher `attempt`.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+pub use mshost_plugin_api::{Codec, Payload, Route, SendError};
+use tokio::sync::watch;
+
+use crate::ids::{JobId, WorkerRef, WorkerType};
+
+pub mod amqp;
+pub mod codec;
+pub mod embedded;
+mod notification;
+
+pub use notification::{Announcement, Failure, Notification, PoolEntry};
+
+/// A job on its way to the worker that `route.target()` names.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Job {
+    /// Unique over all hosts.
+    pub id: JobId,
+    /// The id of the first job of the pipeline; equal to `id` there.
+    pub correlation: JobId,
+    /// The pipeline, and where in it the job is.
+    pub route: Route,
+    /// Who sent this job.
+    pub sender: WorkerRef,
+    /// Who sent the first job of the pipeline.
+    pub origin: WorkerRef,
+    /// Which attempt this is; the first is 1.
+    pub attempt: u32,
+    /// The data.
+    pub payload: Payload,
+}
+
+/// How a worker wants to be served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ConsumerOptions {
+    /// The most jobs that are delivered and not yet settled, the worker's `concurrency`.
+    pub prefetch: u16,
+}
+
+/// A bus that workers meet on. All methods may be called from any thread and any tokio runtime.
+#[async_trait]
+pub trait Bus: Send + Sync + 'static {
+    /// The one codec of this bus.
+    fn codec(&self) -> Codec;
+
+    /// Sends a job to `route.target()`. Once this returns `Ok` the bus answers for the job. Waits while the bus is at a
+    /// limit or away (backpressure).
+    ///
+    /// # Errors
+    /// [`SendError::NoWorker`] at once where nobody could take it; [`SendError::TooLarge`];
+    /// [`SendError::Unavailable`] after the bus's `send_timeout`, or when it is closed.
+    async fn send(&self, job: Job) -> Result<(), SendError>;
+
+    /// As [`Bus::send`], where that needs no waiting; gives the job back where it does.
+    ///
+    /// # Errors
+    /// The job itself, where only [`Bus::send`] can tell.
+    fn try_send(&self, job: Job) -> Result<Result<(), SendError>, Box<Job>> {
+        Err(Box::new(job))
+    }
+
+    /// Gives a worker its place: it takes jobs for its type and for its id until the consumer is closed.
+    ///
+    /// # Errors
+    /// [`BusError`] where the engine refuses or is closed.
+    async fn join(&self, worker: &WorkerRef, options: ConsumerOptions) -> Result<Box<dyn Consumer>, BusError>;
+
+    /// Tells everybody.
+    ///
+    /// # Errors
+    /// [`BusError`] where the bus is away for longer than `send_timeout`, or closed.
+    async fn publish(&self, notification: Notification) -> Result<(), BusError>;
+
+    /// Hears everything from now on.
+    ///
+    /// # Errors
+    /// [`BusError`] where the engine is closed.
+    async fn subscribe(&self) -> Result<Box<dyn Subscription>, BusError>;
+
+    /// Whether the bus can be used, now and at each change.
+    fn state(&self) -> watch::Receiver<BusState>;
+
+    /// What waits in the queues that this host knows of.
+    async fn depths(&self) -> Vec<QueueDepth>;
+
+    /// Stops taking jobs and lets go. Idempotent.
+    async fn close(&self);
+}
+
+/// The place of one worker on the bus. Dropping it hands back whatever was delivered and not settled.
+#[async_trait]
+pub trait Consumer: Send {
+    /// The next job; `None` once the consumer is stopped or the bus closed. Cancel safe. A reconnect goes unnoticed here.
+    async fn next(&mut self) -> Option<Delivery>;
+
+    /// Takes no more jobs; hands back those delivered and not yet returned by [`Consumer::next`]. Settling goes on working
+    /// for the others until the consumer is dropped.
+    async fn stop(&mut self);
+}
+
+/// What [`Bus::subscribe`] gives.
+#[async_trait]
+pub trait Subscription: Send {
+    /// The next event; `None` once the bus is closed. Cancel safe.
+    async fn next(&mut self) -> Option<Event>;
+}
+
+/// What a subscriber hears.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// Somebody told everybody something.
+    Notification(Notification),
+    /// The subscriber was too slow, or the bus was away: this many notifications (0 = unknown) are lost. Ask again who is there.
+    Missed(u64),
+    /// The bus is back after a time away: announce yourself again.
+    Reconnected,
+}
+
+/// A job in a worker's hands. Dropping it unsettled hands it back, flagged as redelivered.
+#[derive(Debug)]
+pub struct Delivery {
+    /// The job.
+    pub job: Job,
+    /// It may have been delivered before: to a worker that died, was cut off, or handed it back.
+    pub redelivered: bool,
+    settle: Box<dyn Settle>,
+}
+
+/// How an engine settles one delivery. Dropping it requeues.
+#[async_trait]
+pub(crate) trait Settle: Send + std::fmt::Debug {
+    async fn ack(self: Box<Self>) -> Result<(), BusError>;
+    async fn retry(self: Box<Self>, job: Job, after: Duration) -> Result<(), BusError>;
+    async fn requeue(self: Box<Self>) -> Result<(), BusError>;
+}
+
+impl Delivery {
+    pub(crate) fn new(job: Job, redelivered: bool, settle: Box<dyn Settle>) -> Self {
+        Self { job, redelivered, settle }
+    }
+
+    /// It is done, or has been reported: forget it.
+    ///
+    /// # Errors
+    /// Where the bus could not be told; the job will come again.
+    pub async fn ack(self) -> Result<(), BusError> {
+        self.settle.ack().await
+    }
+
+    /// It failed: deliver it again, to any worker that it is addressed to, as the next attempt and not before `after`.
+    ///
+    /// # Errors
+    /// Where the bus could not be told; the job will come again as the same attempt.
+    pub async fn retry(self, after: Duration) -> Result<(), BusError> {
+        let Self { mut job, settle, .. } = self;
+        job.attempt = job.attempt.saturating_add(1);
+        settle.retry(job, after).await
+    }
+
+    /// It was not done: deliver it again at once, as the same attempt.
+    ///
+    /// # Errors
+    /// Where the bus could not be told; the job will come again all the same.
+    pub async fn requeue(self) -> Result<(), BusError> {
+        self.settle.requeue().await
+    }
+}
+
+/// Whether a bus can be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BusState {
+    /// Yes.
+    Connected,
+    /// Not yet, or not now; it is being tried.
+    Away {
+        /// The last error.
+        error: String,
+    },
+    /// Never again.
+    Closed,
+}
+
+/// A queue and what waits in it.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct QueueDepth {
+    /// The type or the worker id that it serves.
+    pub queue: String,
+    /// Jobs that wait for a worker.
+    pub ready: u64,
+    /// Jobs delivered and not yet settled.
+    pub unsettled: u64,
+    /// Workers that take from it.
+    pub consumers: u64,
+}
+
+/// What the bus's own work can fail with.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum BusError {
+    /// It is closed.
+    #[error("the bus is closed")]
+    Closed,
+    /// It cannot be reached.
+    #[error("the bus cannot be reached: {0}")]
+    Unavailable(String),
+    /// It refuses, and would again.
+    #[error("{what}: {reason}")]
+    Refused {
+        /// What was tried.
+        what: String,
+        /// Why not, and what to do.
+        reason: String,
+    },
+    /// A message cannot be written in the bus's codec.
+    #[error(transparent)]
+    Encode(#[from] mshost_plugin_api::EncodeError),
+}
+
+/// The limits of a bus; each can be set in `[bus]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BusLimits {
+    /// The most jobs that wait in one queue; senders wait beyond (`queue_limit`).
+    pub queue: usize,
+    /// The largest job, in bytes of payload (`max_message`).
+    pub message_bytes: usize,
+    /// The most notifications that wait for one slow subscriber (`notification_limit`).
+    pub notifications: usize,
+    /// The most jobs that are sent and not yet confirmed by a broker (`in_flight_limit`).
+    pub in_flight: usize,
+    /// How long a sender waits at a limit or for a bus that is away (`send_timeout`).
+    pub send_timeout: Duration,
+}
+
+impl Default for BusLimits {
+    fn default() -> Self {
+        Self {
+            queue: 100_000,
+            message_bytes: 16 << 20,
+            notifications: 4_096,
+            in_flight: 1_024,
+            send_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+/// The type's queue, as [`QueueDepth::queue`] and log lines name it.
+#[must_use]
+pub fn type_queue(kind: &WorkerType) -> String {
+    format!("{kind}:*")
+}

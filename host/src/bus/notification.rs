@@ -1,0 +1,63 @@
+//! What is told to everybody: the messages of the original's exchanges `notifications` and `polling`.
+
+use mshost_plugin_api::Payload;
+
+use crate::ids::{JobId, WorkerRef};
+
+/// A message to everybody. The original's `worker.next` and `worker.next.ack` are jobs, not notifications, here.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Notification {
+    /// `worker.new.send` (a worker has just connected), or `worker.new.resend` when it answers [`Notification::GetAll`].
+    New {
+        /// Who.
+        worker: Announcement,
+        /// Whether this answers [`Notification::GetAll`].
+        resend: bool,
+    },
+    /// `worker.getAll`: who is there?
+    GetAll,
+    /// `worker.list`: a pool as its first worker sees it.
+    List(Vec<PoolEntry>),
+    /// `worker.del`: this worker stops.
+    Del(WorkerRef),
+    /// `error`: a job has failed for good.
+    Error(Failure),
+    /// `worker.list` on `polling`: somebody wants the manager to log its list.
+    ListRequest,
+}
+
+/// How a worker announces itself. The original ignores what it does not know.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Announcement {
+    /// Who.
+    pub worker: WorkerRef,
+    /// The name of the mshost that runs it; `None` for a worker of the original.
+    pub host: Option<String>,
+}
+
+/// One line of `worker.list`.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct PoolEntry {
+    /// Who.
+    pub worker: WorkerRef,
+    /// Whether it is its turn (the original's round robin).
+    #[serde(rename = "isNext")]
+    pub is_next: bool,
+}
+
+/// A job that failed for good, on its way to whoever sent it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Failure {
+    /// Whom to tell. On the wire `target: "ID"`, which is what the original's workers recognise; `{id, type}` is accepted.
+    pub target: WorkerRef,
+    /// What went wrong.
+    pub error: String,
+    /// The job.
+    pub id: JobId,
+    /// The first job of its pipeline (equal to `id` when told by the original).
+    pub correlation: JobId,
+    /// Who found out, where known.
+    pub reporter: Option<WorkerRef>,
+    /// The job's data, where given.
+    pub payload: Option<Payload>,
+}

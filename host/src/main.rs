@@ -1,0 +1,2 @@
+//! The mshost binary.
+fn main() {}

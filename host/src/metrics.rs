@@ -1,0 +1,133 @@
+//! What is counted. The `microservices_*` names and labels are the original's, kept exactly; ours begin with `mshost_`.
+
+use std::sync::Arc;
+
+use prometheus::{
+    GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
+};
+
+/// The `service` label of the manager.
+pub const MANAGER: &str = "system-manager";
+
+/// Buckets of `microservices_job_processing_seconds`: the original's from 0.01 up, finer ones below.
+const PROCESSING_BUCKETS: [f64; 11] = [0.0001, 0.0005, 0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 2.0, 5.0];
+
+/// Every metric of the host. Cloning shares them.
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    registry: Registry,
+    /// `microservices_messages_received_total{service,type}`
+    pub received: IntCounterVec,
+    /// `microservices_messages_sent_total{service,type}`
+    pub sent: IntCounterVec,
+    /// `microservices_job_errors_total{service,error_type}`
+    pub job_errors: IntCounterVec,
+    /// `microservices_workers_total{type}`
+    pub workers: IntGaugeVec,
+    /// `microservices_connected_workers`
+    pub connected_workers: IntGauge,
+    /// `microservices_job_processing_seconds{service,job_type}`
+    pub job_seconds: HistogramVec,
+    /// `mshost_reloads_total{kind,outcome}`: kind is `plugin` or `topology`; outcome `applied`, `unchanged` or `failed`.
+    pub reloads: IntCounterVec,
+    /// `mshost_plugin_load_seconds`: copy, probe and load of one plugin file.
+    pub load_seconds: Histogram,
+    /// `mshost_generations{plugin}`: versions of a plugin in memory.
+    pub generations: IntGaugeVec,
+    /// `mshost_still_mapped_total`: libraries that dlclose left mapped.
+    pub still_mapped: IntCounter,
+    /// `mshost_abandoned_threads`: threads whose blocking handler overran and has not come back.
+    pub abandoned_threads: IntGauge,
+    /// `mshost_worker_state{worker_type,state}`: instances in each state.
+    pub worker_state: IntGaugeVec,
+    /// `mshost_bus_connected`: 1 while the bus can be used.
+    pub bus_connected: IntGauge,
+    /// `mshost_bus_reconnects_total`
+    pub bus_reconnects: IntCounter,
+    /// `mshost_malformed_total{source,kind}`: bad input that was refused (bus messages, HTTP requests, plugin files, topology).
+    pub malformed: IntCounterVec,
+    /// `mshost_queue_ready{queue}`: jobs that wait.
+    pub queue_ready: IntGaugeVec,
+    /// `mshost_plugin_value{service,name}`: what plugins count themselves.
+    pub plugin_values: GaugeVec,
+}
+
+impl Metrics {
+    /// All metrics, at zero, in a registry of their own.
+    ///
+    /// # Errors
+    /// Where two metrics have one name, which a test rules out.
+    pub fn new() -> Result<Arc<Self>, prometheus::Error> {
+        let registry = Registry::new();
+        let counters = |name: &str, help: &str, labels: &[&str]| -> prometheus::Result<IntCounterVec> {
+            let metric = IntCounterVec::new(Opts::new(name, help), labels)?;
+            registry.register(Box::new(metric.clone()))?;
+            Ok(metric)
+        };
+        let counter = |name: &str, help: &str| -> prometheus::Result<IntCounter> {
+            let metric = IntCounter::new(name, help)?;
+            registry.register(Box::new(metric.clone()))?;
+            Ok(metric)
+        };
+        let gauges = |name: &str, help: &str, labels: &[&str]| -> prometheus::Result<IntGaugeVec> {
+            let metric = IntGaugeVec::new(Opts::new(name, help), labels)?;
+            registry.register(Box::new(metric.clone()))?;
+            Ok(metric)
+        };
+        let gauge = |name: &str, help: &str| -> prometheus::Result<IntGauge> {
+            let metric = IntGauge::new(name, help)?;
+            registry.register(Box::new(metric.clone()))?;
+            Ok(metric)
+        };
+        let job_seconds = HistogramVec::new(
+            HistogramOpts::new("microservices_job_processing_seconds", "Time that jobs take")
+                .buckets(PROCESSING_BUCKETS.to_vec()),
+            &["service", "job_type"],
+        )?;
+        registry.register(Box::new(job_seconds.clone()))?;
+        let load_seconds = Histogram::with_opts(HistogramOpts::new(
+            "mshost_plugin_load_seconds",
+            "Time to copy, probe and load one plugin file",
+        ))?;
+        registry.register(Box::new(load_seconds.clone()))?;
+        let plugin_values =
+            GaugeVec::new(Opts::new("mshost_plugin_value", "What plugins count themselves"), &["service", "name"])?;
+        registry.register(Box::new(plugin_values.clone()))?;
+        #[cfg(target_os = "linux")]
+        registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
+        Ok(Arc::new(Self {
+            received: counters("microservices_messages_received_total", "Messages received", &["service", "type"])?,
+            sent: counters("microservices_messages_sent_total", "Messages sent", &["service", "type"])?,
+            job_errors: counters("microservices_job_errors_total", "Jobs that failed", &["service", "error_type"])?,
+            workers: gauges("microservices_workers_total", "Workers known, by type", &["type"])?,
+            connected_workers: gauge("microservices_connected_workers", "Workers known")?,
+            job_seconds,
+            reloads: counters("mshost_reloads_total", "Reloads of plugins and topology", &["kind", "outcome"])?,
+            load_seconds,
+            generations: gauges("mshost_generations", "Versions of a plugin in memory", &["plugin"])?,
+            still_mapped: counter("mshost_still_mapped_total", "Libraries that stayed mapped after unloading")?,
+            abandoned_threads: gauge("mshost_abandoned_threads", "Threads whose blocking handler overran")?,
+            worker_state: gauges("mshost_worker_state", "Worker instances by state", &["worker_type", "state"])?,
+            bus_connected: gauge("mshost_bus_connected", "1 while the bus can be used")?,
+            bus_reconnects: counter("mshost_bus_reconnects_total", "Times the bus came back")?,
+            malformed: counters("mshost_malformed_total", "Bad input that was refused", &["source", "kind"])?,
+            queue_ready: gauges("mshost_queue_ready", "Jobs that wait in a queue", &["queue"])?,
+            plugin_values,
+            registry,
+        }))
+    }
+
+    /// Everything in Prometheus's text format.
+    ///
+    /// # Errors
+    /// Where a metric cannot be written as text.
+    pub fn render(&self) -> Result<String, prometheus::Error> {
+        prometheus::TextEncoder::new().encode_to_string(&self.registry.gather())
+    }
+}
+
+/// The `service` label of a worker: `worker-WB`.
+#[must_use]
+pub fn worker_service(worker_type: &str) -> String {
+    format!("worker-{worker_type}")
+}

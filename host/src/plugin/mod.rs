@@ -1,0 +1,74 @@
+//! Plugin files and what is loaded from them.
+//!
+//! A file in `plugins/` is copied to a private path ([`shadow`]), probed in a child process ([`probe`]), loaded
+//! ([`library`], the host's only unsafe code) and becomes a [`Generation`]: one version of one plugin with host threads
+//! of its own. No other thread ever runs its code; that is what makes unloading safe and real.
+
+use std::future::Future;
+use std::os::fd::OwnedFd;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mshost_plugin_api::{Codec, Payload, SendError};
+
+use crate::ids::{JobId, WorkerRef};
+
+// pub mod generation; library; probe; shadow; watch
+
+/// What a worker may ask of its host. Implemented by the worker runtime; called on any thread of the plugin.
+pub trait HostServices: Send + Sync + 'static {
+    /// The bus's codec.
+    fn codec(&self) -> Codec;
+    /// Who the worker is.
+    fn worker(&self) -> WorkerRef;
+    /// Sends a job: at once where the bus allows it, else by a future that the generation's thread drives.
+    fn send(&self, request: SendRequest) -> SendOutcome;
+    /// A duplicate of the listening socket that the topology's `listen` gives this name.
+    ///
+    /// # Errors
+    /// A message for the user, where the topology has no such name.
+    fn listener(&self, name: &str) -> Result<OwnedFd, String>;
+    /// Adds a measurement to `microservices_job_processing_seconds{service, job_type}`.
+    fn observe(&self, job_type: &str, elapsed: Duration);
+    /// Sets `mshost_plugin_value{service, name}`.
+    fn set_value(&self, name: &str, value: f64);
+}
+
+/// What a plugin hands over to be sent.
+#[derive(Debug)]
+pub struct SendRequest {
+    /// Where to.
+    pub route: mshost_plugin_api::Route,
+    /// The data, in the bus's codec.
+    pub payload: Payload,
+    /// The job in whose handling this is sent, if any: the new job inherits its correlation and origin.
+    pub parent: Option<Arc<JobHeader>>,
+}
+
+/// What a handler is told about its job, besides the data; also the parent of what it sends.
+#[derive(Debug, Clone)]
+pub struct JobHeader {
+    /// The job's id.
+    pub id: JobId,
+    /// The id of the first job of the pipeline.
+    pub correlation: JobId,
+    /// The pipeline.
+    pub route: mshost_plugin_api::Route,
+    /// Who sent it.
+    pub sender: WorkerRef,
+    /// Who sent the first job of the pipeline.
+    pub origin: WorkerRef,
+    /// 1 for the first attempt.
+    pub attempt: u32,
+    /// It may have been delivered before.
+    pub redelivered: bool,
+}
+
+/// What became of a [`HostServices::send`].
+pub enum SendOutcome {
+    /// Decided at once.
+    Done(Result<JobId, SendError>),
+    /// Not yet.
+    Pending(Pin<Box<dyn Future<Output = Result<JobId, SendError>> + Send>>),
+}
