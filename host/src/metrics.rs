@@ -26,6 +26,10 @@ pub struct Metrics {
     pub workers: IntGaugeVec,
     /// `microservices_connected_workers`
     pub connected_workers: IntGauge,
+    /// `mshost_workers_refused_total`: announcements beyond the manager's `max_workers`.
+    pub workers_refused: IntCounter,
+    /// `mshost_workers_expired_total`: workers that no longer answered the manager.
+    pub workers_expired: IntCounter,
     /// `microservices_job_processing_seconds{service,job_type}`
     pub job_seconds: HistogramVec,
     /// `mshost_reloads_total{kind,outcome}`: kind is `plugin` or `topology`; outcome `applied`, `unchanged` or `failed`.
@@ -101,6 +105,8 @@ impl Metrics {
             job_errors: counters("microservices_job_errors_total", "Jobs that failed", &["service", "error_type"])?,
             workers: gauges("microservices_workers_total", "Workers known, by type", &["type"])?,
             connected_workers: gauge("microservices_connected_workers", "Workers known")?,
+            workers_refused: counter("mshost_workers_refused_total", "Announcements beyond the manager's limit")?,
+            workers_expired: counter("mshost_workers_expired_total", "Workers that no longer answered")?,
             job_seconds,
             reloads: counters("mshost_reloads_total", "Reloads of plugins and topology", &["kind", "outcome"])?,
             load_seconds,

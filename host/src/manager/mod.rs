@@ -1,1 +1,13 @@
-//! (under construction)
+//! The SystemManager: who is on the bus.
+//!
+//! [`Manager`] listens to the bus and asks it at intervals who is there; [`Registry`] is what it knows, for anybody to
+//! read at any time. The manager routes nothing: the bus itself tells a sender that nobody can take its job. The
+//! registry adds what a bus cannot know, that a worker which it still has a queue for is gone ([`Registry::is_gone`]).
+
+mod gone;
+mod questions;
+mod registry;
+mod service;
+
+pub use registry::{Added, KnownWorker, Registry};
+pub use service::{Manager, ManagerConfig};

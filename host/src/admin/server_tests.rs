@@ -1,0 +1,260 @@
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::collections::BTreeMap;
+use std::time::{Instant, SystemTime};
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::task::JoinHandle;
+
+use super::*;
+use crate::admin::{
+    BusHealth, BusStatus, Complaint, HostStatus, Phase, PluginState, PluginStatus, Timestamp, TopologyStatus,
+    WorkerState, WorkerStatus,
+};
+use crate::ids::{GenerationId, PluginName, WorkerType};
+
+struct Source(Mutex<HostStatus>);
+
+#[async_trait]
+impl StatusSource for Source {
+    async fn status(&self) -> HostStatus {
+        self.0.lock().clone()
+    }
+}
+
+struct Server {
+    address: SocketAddr,
+    source: Arc<Source>,
+    reloads: mpsc::Receiver<()>,
+    stop: CancellationToken,
+    task: JoinHandle<()>,
+}
+
+fn time() -> Timestamp {
+    SystemTime::UNIX_EPOCH.into()
+}
+
+fn worker(slot: &str, state: WorkerState) -> WorkerStatus {
+    WorkerStatus {
+        slot: slot.to_owned(),
+        worker_type: WorkerType::new("WB").unwrap(),
+        id: None,
+        plugin: PluginName::new("db"),
+        generation: Some(GenerationId(1)),
+        state,
+        since: time(),
+        in_flight: 0,
+        done: 7,
+        failed: 1,
+        restarts: 0,
+        last_error: None,
+    }
+}
+
+fn healthy() -> HostStatus {
+    HostStatus {
+        name: "test".to_owned(),
+        version: "0.1.0".to_owned(),
+        since: time(),
+        phase: Phase::Running,
+        topology: TopologyStatus { file: "topology.toml".into(), revision: 1, applied: Some(time()), last_error: None },
+        bus: BusStatus {
+            url: "embedded".to_owned(),
+            codec: "msgpack".to_owned(),
+            state: BusHealth::Connected,
+            error: None,
+            workers: BTreeMap::new(),
+        },
+        plugins: vec![PluginStatus {
+            name: PluginName::new("db"),
+            file: Some("plugins/libdb.so".into()),
+            version: Some("0.1.0".to_owned()),
+            api_version: Some("0.1.0".to_owned()),
+            generation: Some(GenerationId(1)),
+            state: PluginState::Loaded,
+            retiring: Vec::new(),
+            last_error: None,
+        }],
+        workers: vec![worker("WB/0", WorkerState::Running)],
+        queues: Vec::new(),
+    }
+}
+
+async fn start_with(change: impl FnOnce(&mut AdminConfig)) -> Server {
+    let mut config = AdminConfig::new("127.0.0.1:0".parse().unwrap());
+    change(&mut config);
+    let source = Arc::new(Source(Mutex::new(healthy())));
+    let (reload, reloads) = mpsc::channel(1);
+    let admin = Admin::bind(config, Metrics::new().unwrap(), source.clone(), reload).await.unwrap();
+    let stop = CancellationToken::new();
+    let address = admin.address();
+    let task = tokio::spawn(admin.run(stop.clone()));
+    Server { address, source, reloads, stop, task }
+}
+
+async fn start() -> Server {
+    start_with(|_| {}).await
+}
+
+impl Server {
+    async fn raw(&self, request: &str) -> String {
+        let mut stream = TcpStream::connect(self.address).await.unwrap();
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.unwrap();
+        answer
+    }
+
+    async fn ask(&self, method: &str, path: &str) -> (u16, String, String) {
+        let request = format!("{method} {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n");
+        let answer = self.raw(&request).await;
+        let (head, body) = answer.split_once("\r\n\r\n").expect(&answer);
+        (head.split(' ').nth(1).unwrap().parse().unwrap(), head.to_lowercase(), body.to_owned())
+    }
+
+    async fn json(&self, path: &str) -> (u16, Value) {
+        let (code, _, body) = self.ask("GET", path).await;
+        (code, serde_json::from_str(&body).unwrap())
+    }
+}
+
+#[tokio::test]
+async fn each_path_answers_what_it_should() {
+    let server = start().await;
+    let (code, head, body) = server.ask("GET", "/metrics").await;
+    assert_eq!(code, 200);
+    assert!(head.contains("content-type: text/plain; version=0.0.4"), "{head}");
+    assert!(body.contains("microservices_connected_workers 0"), "{body}");
+    assert_eq!(server.json("/healthz").await, (200, json!({"status": "alive"})));
+    assert_eq!(server.json("/readyz").await, (200, json!({"ready": true, "reasons": []})));
+    for path in ["/", "/metrics/", "/metricsx", "/api", "/api/topology/..", "//metrics"] {
+        assert_eq!(server.ask("GET", path).await.0, 404, "{path}");
+    }
+    let (code, head, _) = server.ask("POST", "/metrics").await;
+    assert_eq!((code, head.contains("allow: get, head")), (405, true), "{head}");
+    let (code, head, _) = server.ask("GET", "/api/reload").await;
+    assert_eq!((code, head.contains("allow: post")), (405, true), "{head}");
+    let (code, head, body) = server.ask("HEAD", "/healthz").await;
+    assert_eq!((code, body.as_str()), (200, ""), "{head}");
+}
+
+#[tokio::test]
+async fn the_topology_is_shown_as_json() {
+    let server = start().await;
+    let (code, shown) = server.json("/api/topology").await;
+    assert_eq!(code, 200);
+    let expected = json!({
+        "name": "test", "version": "0.1.0", "since": "1970-01-01T00:00:00.000Z", "phase": "running",
+        "topology": {"file": "topology.toml", "revision": 1, "applied": "1970-01-01T00:00:00.000Z", "last_error": null},
+        "bus": {"url": "embedded", "codec": "msgpack", "state": "connected", "error": null, "workers": {}},
+        "plugins": [{
+            "name": "db", "file": "plugins/libdb.so", "version": "0.1.0", "api_version": "0.1.0", "generation": 1,
+            "state": "loaded", "retiring": [], "last_error": null,
+        }],
+        "workers": [{
+            "slot": "WB/0", "type": "WB", "id": null, "plugin": "db", "generation": 1, "state": "running",
+            "since": "1970-01-01T00:00:00.000Z", "in_flight": 0, "done": 7, "failed": 1, "restarts": 0,
+            "last_error": null,
+        }],
+        "queues": [],
+    });
+    assert_eq!(shown, expected);
+}
+
+#[tokio::test]
+async fn readiness_names_every_reason() {
+    let server = start().await;
+    {
+        let mut status = server.source.0.lock();
+        status.bus.state = BusHealth::Away;
+        status.bus.error = Some("connection refused".to_owned());
+        let mut parked = worker("WB/1", WorkerState::Parked);
+        parked.last_error = Some(Complaint::now("no such table"));
+        // WB/0 is being swapped: the old instance runs, the new one starts.
+        status.workers.extend([worker("WB/0", WorkerState::Starting), parked]);
+    }
+    let (code, body) = server.json("/readyz").await;
+    assert_eq!(code, 503);
+    let reasons = json!(["the bus is away: connection refused", "worker WB/1 is parked: no such table"]);
+    assert_eq!(body, json!({"ready": false, "reasons": reasons}));
+    assert_eq!(server.ask("GET", "/healthz").await.0, 200, "alive is not ready");
+}
+
+#[tokio::test]
+async fn reloads_that_were_not_yet_taken_up_are_one() {
+    let mut server = start().await;
+    let (code, _, body) = server.ask("POST", "/api/reload").await;
+    assert_eq!((code, body.contains("\"requested\"")), (202, true), "{body}");
+    let (code, _, body) = server.ask("POST", "/api/reload").await;
+    assert_eq!((code, body.contains("already requested")), (202, true), "{body}");
+    assert_eq!(server.reloads.try_recv(), Ok(()));
+    assert!(server.reloads.try_recv().is_err());
+    server.reloads.close();
+    assert_eq!(server.ask("POST", "/api/reload").await.0, 503);
+}
+
+#[tokio::test]
+async fn foreign_pages_and_large_bodies_are_refused() {
+    let mut server = start().await;
+    let post = |headers: &str, body: &str| {
+        format!(
+            "POST /api/reload HTTP/1.1\r\nConnection: close\r\n{headers}Content-Length: {}\r\n\r\n{body}",
+            body.len()
+        )
+    };
+    for headers in ["Host: evil.example\r\n", "Host: localhost\r\nOrigin: http://evil.example\r\n", ""] {
+        assert!(server.raw(&post(headers, "")).await.starts_with("HTTP/1.1 403"), "{headers}");
+    }
+    let large = server.raw(&post("Host: localhost\r\n", &"x".repeat(2_000))).await;
+    assert!(large.starts_with("HTTP/1.1 413"), "{large}");
+    assert!(server.reloads.try_recv().is_err(), "none of them reloads");
+}
+
+#[tokio::test]
+async fn a_client_that_is_slow_with_its_head_is_cut_off() {
+    let server = start_with(|config| config.header_timeout = Duration::from_millis(50)).await;
+    let begin = Instant::now();
+    server.raw("GET /healthz HTTP/1.1\r\nHost: loc").await;
+    assert!(begin.elapsed() < Duration::from_secs(5));
+}
+
+#[tokio::test]
+async fn connections_beyond_the_limit_wait_for_a_free_slot() {
+    let server = start_with(|config| config.max_connections = 1).await;
+    let mut first = TcpStream::connect(server.address).await.unwrap();
+    first.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+    first.read_u8().await.unwrap();
+    let mut second = TcpStream::connect(server.address).await.unwrap();
+    second.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+    tokio::time::timeout(Duration::from_millis(100), second.read_u8()).await.expect_err("the slot is taken");
+    drop(first);
+    assert_eq!(second.read_u8().await.unwrap(), b'H');
+}
+
+#[tokio::test]
+async fn a_port_that_is_taken_and_an_open_address_are_clear_errors() {
+    let server = start().await;
+    let bind = |config| async {
+        let source = Arc::clone(&server.source);
+        Admin::bind(config, Metrics::new().unwrap(), source, mpsc::channel(1).0).await.unwrap_err().to_string()
+    };
+    let taken = bind(AdminConfig::new(server.address)).await;
+    assert!(taken.contains(&server.address.to_string()) && taken.contains("host.admin"), "{taken}");
+    let open = bind(AdminConfig::new("0.0.0.0:0".parse().unwrap())).await;
+    assert!(open.contains("token"), "{open}");
+}
+
+#[tokio::test]
+async fn stopping_ends_idle_connections_and_frees_the_port() {
+    let server = start().await;
+    let mut idle = TcpStream::connect(server.address).await.unwrap();
+    idle.write_all(b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+    idle.read_u8().await.unwrap();
+    server.stop.cancel();
+    tokio::time::timeout(Duration::from_secs(10), server.task).await.expect("stops in time").unwrap();
+    idle.read_to_end(&mut Vec::new()).await.unwrap();
+    assert!(TcpStream::connect(server.address).await.is_err());
+}

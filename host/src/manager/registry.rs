@@ -1,0 +1,196 @@
+//! What the manager knows: which workers are on the bus, and which have left it.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::SystemTime;
+
+use parking_lot::RwLock;
+use tokio::time::Instant;
+
+use super::gone::Gone;
+use crate::admin::Timestamp;
+use crate::bus::Announcement;
+use crate::ids::{Address, WorkerId, WorkerRef, WorkerType};
+use crate::metrics::Metrics;
+
+/// A worker that is on the bus.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+pub struct KnownWorker {
+    /// Who.
+    pub worker: WorkerRef,
+    /// The name of the mshost that runs it; `None` for a worker of the original.
+    pub host: Option<String>,
+    /// When it was first heard of.
+    pub since: Timestamp,
+}
+
+/// What became of an announcement.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Added {
+    /// It was not known before.
+    New,
+    /// It was; now it has been heard again.
+    Again,
+    /// There is no room (`manager.max_workers`).
+    Refused,
+}
+
+/// Who is on the bus. Adding, removing and looking up are O(1) in the number of workers and types; readers never wait
+/// for one another. The gauges `microservices_workers_total` and `microservices_connected_workers` follow it.
+#[derive(Debug)]
+pub struct Registry {
+    inner: RwLock<Inner>,
+    /// How much `inner.gone` holds: where nobody has left, which is the rule, [`Registry::is_gone`] takes no lock.
+    gone: AtomicUsize,
+    max_workers: usize,
+    metrics: Arc<Metrics>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    workers: HashMap<WorkerId, Entry>,
+    /// Types with at least one worker.
+    types: HashMap<WorkerType, HashSet<WorkerId>>,
+    /// Never holds a type or a worker that is in the two above.
+    gone: Gone,
+}
+
+#[derive(Debug)]
+struct Entry {
+    known: KnownWorker,
+    heard: Instant,
+}
+
+impl Registry {
+    /// An empty registry for at most `max_workers`, which also remembers about as many that left.
+    #[must_use]
+    pub fn new(max_workers: usize, metrics: Arc<Metrics>) -> Self {
+        let inner = Inner { workers: HashMap::new(), types: HashMap::new(), gone: Gone::new(max_workers) };
+        Self { inner: RwLock::new(inner), gone: AtomicUsize::new(0), max_workers, metrics }
+    }
+
+    /// Adds a worker, or notes that it was heard again at `now`.
+    pub fn add(&self, announcement: Announcement, now: Instant) -> Added {
+        let Announcement { worker, host } = announcement;
+        let mut inner = self.inner.write();
+        if let Some(entry) = inner.workers.get_mut(&worker.id) {
+            entry.heard = now;
+            entry.known.host = host;
+            return Added::Again;
+        }
+        if inner.workers.len() >= self.max_workers {
+            self.metrics.workers_refused.inc();
+            return Added::Refused;
+        }
+        inner.gone.remove(&Address::One(worker.id.clone()));
+        inner.gone.remove(&Address::Any(worker.worker_type.clone()));
+        let pool = inner.types.entry(worker.worker_type.clone()).or_default();
+        pool.insert(worker.id.clone());
+        self.metrics.workers.with_label_values(&[&*worker.worker_type]).set(count(pool.len()));
+        let known = KnownWorker { worker: worker.clone(), host, since: SystemTime::now().into() };
+        inner.workers.insert(worker.id, Entry { known, heard: now });
+        self.publish(&inner);
+        Added::New
+    }
+
+    /// Removes a worker that says goodbye. Returns whether it was known.
+    pub fn remove(&self, id: &WorkerId) -> bool {
+        let mut inner = self.inner.write();
+        let known = self.remove_from(&mut inner, id).is_some();
+        self.publish(&inner);
+        known
+    }
+
+    /// Removes whoever was last heard before `deadline` and returns them. O(n): it is called once per keepalive.
+    pub fn expire(&self, deadline: Instant) -> Vec<KnownWorker> {
+        let mut inner = self.inner.write();
+        let silent: Vec<WorkerId> =
+            inner.workers.iter().filter(|(_, entry)| entry.heard < deadline).map(|(id, _)| id.clone()).collect();
+        let expired = silent.iter().filter_map(|id| self.remove_from(&mut inner, id)).collect();
+        self.publish(&inner);
+        expired
+    }
+
+    /// Whether it is known that nobody answers to `address` any more: its type had workers and all have left or
+    /// expired, or this one has. A type never heard of is not gone, and what left long ago may have been forgotten:
+    /// `false` proves nothing, and the bus itself has the last word.
+    #[must_use]
+    pub fn is_gone(&self, address: &Address) -> bool {
+        if self.gone.load(Ordering::Acquire) == 0 {
+            return false;
+        }
+        let inner = self.inner.read();
+        inner.gone.contains(address)
+            || matches!(address, Address::One(id) if inner.gone.contains(&Address::Any(id.worker_type())))
+    }
+
+    /// The worker of this id.
+    #[must_use]
+    pub fn get(&self, id: &WorkerId) -> Option<KnownWorker> {
+        self.inner.read().workers.get(id).map(|entry| entry.known.clone())
+    }
+
+    /// How many workers serve a type.
+    #[must_use]
+    pub fn count_of(&self, kind: &WorkerType) -> usize {
+        self.inner.read().types.get(kind).map_or(0, HashSet::len)
+    }
+
+    /// How many workers are on the bus.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.inner.read().workers.len()
+    }
+
+    /// Whether nobody is on the bus.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Everybody, by id.
+    #[must_use]
+    pub fn list(&self) -> Vec<KnownWorker> {
+        let mut list: Vec<_> = self.inner.read().workers.values().map(|entry| entry.known.clone()).collect();
+        list.sort_by(|a, b| a.worker.id.cmp(&b.worker.id));
+        list
+    }
+
+    fn remove_from(&self, inner: &mut Inner, id: &WorkerId) -> Option<KnownWorker> {
+        let known = inner.workers.remove(id)?.known;
+        let kind = &known.worker.worker_type;
+        self.forget(inner.gone.insert(Address::One(id.clone())));
+        let left = inner.types.get_mut(kind).map_or(0, |pool| {
+            pool.remove(id);
+            pool.len()
+        });
+        self.metrics.workers.with_label_values(&[&**kind]).set(count(left));
+        if left == 0 {
+            inner.types.remove(kind);
+            self.forget(inner.gone.insert(Address::Any(kind.clone())));
+        }
+        Some(known)
+    }
+
+    /// A type that is neither known nor remembered gives its line in `/metrics` back: their number stays bounded.
+    fn forget(&self, types: Vec<WorkerType>) {
+        for kind in types {
+            // It fails only where there was no such line.
+            let _ = self.metrics.workers.remove_label_values(&[&*kind]);
+        }
+    }
+
+    fn publish(&self, inner: &Inner) {
+        self.metrics.connected_workers.set(count(inner.workers.len()));
+        self.gone.store(inner.gone.len(), Ordering::Release);
+    }
+}
+
+fn count(n: usize) -> i64 {
+    i64::try_from(n).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+#[path = "registry_tests.rs"]
+mod tests;

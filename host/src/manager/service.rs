@@ -1,0 +1,237 @@
+//! The task that keeps the registry true: it asks who is there, listens, and expires whoever no longer answers.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use futures::FutureExt;
+use tokio::sync::watch;
+use tokio::time::{Instant, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+use super::questions::Questions;
+use super::registry::{Added, Registry};
+use crate::bus::{Announcement, Bus, BusError, BusState, Event, Failure, Notification, Subscription};
+use crate::ids::WorkerRef;
+use crate::metrics::{MANAGER, Metrics};
+
+/// `tracing` target of all that the manager says (`SystemManager_log`).
+const LOG: &str = "mshost::manager";
+
+/// How many notifications that already wait are heard before anybody is declared dead.
+const HEAR_FIRST: usize = 4_096;
+
+/// How often the manager looks at things when it is never to ask (`keepalive = 0`).
+const NEVER: Duration = Duration::from_secs(60 * 60 * 24 * 365);
+
+/// The numbers of `[manager]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ManagerConfig {
+    /// How often it asks who is there; `None` asks only at the start and after a time without the bus.
+    pub keepalive: Option<Duration>,
+    /// How long after a question a worker that has not answered is taken for dead.
+    pub expire_after: Duration,
+    /// The most workers that it keeps track of.
+    pub max_workers: usize,
+}
+
+impl Default for ManagerConfig {
+    fn default() -> Self {
+        Self { keepalive: Some(Duration::from_secs(10)), expire_after: Duration::from_secs(30), max_workers: 100_000 }
+    }
+}
+
+/// The SystemManager of the original.
+pub struct Manager {
+    id: String,
+    config: ManagerConfig,
+    bus: Arc<dyn Bus>,
+    registry: Arc<Registry>,
+    metrics: Arc<Metrics>,
+    questions: Questions,
+}
+
+impl fmt::Debug for Manager {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Manager").field("id", &self.id).field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+impl Manager {
+    /// Makes a manager that does nothing until [`Manager::run`], and the registry that it will keep.
+    #[must_use]
+    pub fn new(config: ManagerConfig, bus: Arc<dyn Bus>, metrics: Arc<Metrics>) -> (Self, Arc<Registry>) {
+        let registry = Arc::new(Registry::new(config.max_workers, Arc::clone(&metrics)));
+        let questions = Questions::new(config.expire_after);
+        let manager = Self { id: new_id(), config, bus, registry: Arc::clone(&registry), metrics, questions };
+        (manager, registry)
+    }
+
+    /// Its id, `SM` and 13 digits.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Keeps the registry until `stop` is cancelled or the bus is closed.
+    ///
+    /// # Errors
+    /// Where the bus cannot be subscribed to.
+    pub async fn run(mut self, stop: CancellationToken) -> Result<(), BusError> {
+        let mut subscription = self.bus.subscribe().await?;
+        let mut state = self.bus.state();
+        info!(target: LOG, id = self.id, "listening to the bus");
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = self.serve(&mut *subscription, &mut state) => {}
+        }
+        info!(target: LOG, id = self.id, "stopped");
+        Ok(())
+    }
+
+    /// Returns when the bus is closed.
+    async fn serve(&mut self, subscription: &mut dyn Subscription, state: &mut watch::Receiver<BusState>) {
+        let mut keepalive = tokio::time::interval(self.config.keepalive.unwrap_or(NEVER));
+        keepalive.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            let due = self.questions.due();
+            tokio::select! {
+                event = subscription.next() => match event {
+                    Some(event) => self.hear(event).await,
+                    None => return,
+                },
+                _ = keepalive.tick() => self.ask().await,
+                () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
+                    if !self.expire(due, subscription).await {
+                        return;
+                    }
+                }
+                changed = state.changed() => {
+                    if changed.is_err() || *state.borrow_and_update() == BusState::Closed {
+                        return;
+                    }
+                    // Whatever it changed to, answers may have been lost. `Event::Reconnected` asks again.
+                    self.questions.forget();
+                }
+            }
+        }
+    }
+
+    async fn hear(&mut self, event: Event) {
+        match event {
+            Event::Notification(notification) => self.notified(notification),
+            Event::Missed(count) => {
+                warn!(target: LOG, count, "notifications were lost; asking again who is there");
+                self.questions.forget();
+                self.ask().await;
+            }
+            Event::Reconnected => {
+                info!(target: LOG, "the bus is back; asking who is there");
+                self.questions.forget();
+                self.ask().await;
+            }
+        }
+    }
+
+    fn notified(&self, notification: Notification) {
+        match notification {
+            Notification::New { worker, .. } => self.joined(worker),
+            Notification::Del(worker) => self.left(&worker),
+            Notification::ListRequest => self.log_list(),
+            Notification::Error(failure) => self.failed(&failure),
+            // The pools are the workers' own business, and a question is another manager's or its own.
+            Notification::List(_) | Notification::GetAll => {}
+        }
+    }
+
+    fn joined(&self, announcement: Announcement) {
+        self.received("worker_registration");
+        let WorkerRef { id, worker_type } = announcement.worker.clone();
+        if id.worker_type() != worker_type {
+            self.metrics.malformed.with_label_values(&["bus", "announcement"]).inc();
+            warn!(target: LOG, %id, r#type = %worker_type, "an announcement whose id is of another type is ignored");
+            return;
+        }
+        let host = announcement.host.clone();
+        match self.registry.add(announcement, Instant::now()) {
+            Added::New => info!(target: LOG, %id, host, workers = self.registry.len(), "worker joined"),
+            Added::Again => {}
+            // Debug: each keepalive would repeat it. `mshost_workers_refused_total` is what to watch.
+            Added::Refused => debug!(target: LOG, %id, limit = self.config.max_workers, "no room for this worker"),
+        }
+    }
+
+    fn left(&self, worker: &WorkerRef) {
+        self.received("worker_deletion");
+        if self.registry.remove(&worker.id) {
+            info!(target: LOG, id = %worker.id, workers = self.registry.len(), "worker left");
+        }
+    }
+
+    fn failed(&self, failure: &Failure) {
+        self.received("error");
+        if failure.error.get(..19).is_some_and(|start| start.eq_ignore_ascii_case("no worker available")) {
+            self.metrics.job_errors.with_label_values(&[MANAGER, "no_worker_available"]).inc();
+        }
+    }
+
+    fn log_list(&self) {
+        self.received("workers_list_request");
+        let list = self.registry.list();
+        info!(target: LOG, workers = list.len(), "list of workers requested");
+        for known in list {
+            info!(target: LOG, id = %known.worker.id, host = known.host, since = %known.since, "worker");
+        }
+    }
+
+    /// Asks who is there, unless nobody could hear it.
+    async fn ask(&mut self) {
+        if *self.bus.state().borrow() != BusState::Connected {
+            return;
+        }
+        match self.bus.publish(Notification::GetAll).await {
+            Ok(()) => {
+                self.metrics.sent.with_label_values(&[MANAGER, "keepalive"]).inc();
+                self.questions.ask(Instant::now());
+            }
+            Err(error) => {
+                self.questions.forget();
+                warn!(target: LOG, %error, "cannot ask who is there; it will be tried again");
+            }
+        }
+    }
+
+    /// Removes whoever left the question that was `due` unanswered. Returns whether the bus is still open.
+    async fn expire(&mut self, due: Option<Instant>, subscription: &mut dyn Subscription) -> bool {
+        let late = due.map_or(Duration::ZERO, |due| due.elapsed());
+        for _ in 0..HEAR_FIRST {
+            match subscription.next().now_or_never() {
+                Some(Some(event)) => self.hear(event).await,
+                Some(None) => return false,
+                None => break,
+            }
+        }
+        if late > self.config.expire_after / 2 {
+            // This process itself stood still (a debugger, a frozen container): the answers are still on their way.
+            self.questions.forget();
+            self.ask().await;
+            return true;
+        }
+        let Some(deadline) = self.questions.take_due(Instant::now()) else { return true };
+        for known in self.registry.expire(deadline) {
+            self.metrics.workers_expired.inc();
+            warn!(target: LOG, id = %known.worker.id, host = known.host, "worker no longer answers; it is taken for dead");
+        }
+        true
+    }
+
+    fn received(&self, kind: &str) {
+        self.metrics.received.with_label_values(&[MANAGER, kind]).inc();
+    }
+}
+
+fn new_id() -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    format!("SM{:013}", now.as_millis())
+}
