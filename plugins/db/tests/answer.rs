@@ -1,5 +1,7 @@
 //! Queries and answers without a bus, as they look in JSON.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 use db::answer::answer;
 use db::message::Query;
 use db::store::Store;

@@ -1,5 +1,7 @@
 //! The store against real files: durability, identity, many users of one file.
 
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 use std::collections::BTreeSet;
 use std::path::Path;
 
