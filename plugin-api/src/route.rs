@@ -61,6 +61,12 @@ impl Route {
         Self::new(addresses, 0)
     }
 
+    /// A pipeline of one.
+    #[must_use]
+    pub fn only(address: Address) -> Self {
+        Self { addresses: Arc::new([address]), position: 0 }
+    }
+
     /// The whole pipeline.
     #[must_use]
     pub fn addresses(&self) -> &[Address] {

@@ -3,6 +3,7 @@
 use std::future::Future;
 
 use schemars::JsonSchema;
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use crate::{Context, Error, Job, JobError};
@@ -64,3 +65,8 @@ pub trait BlockingWorker: Sized + Send + Sync + 'static {
         let _ = ctx;
     }
 }
+
+/// The configuration of a worker that has none.
+#[derive(Debug, Clone, Copy, Default, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct NoConfig {}
