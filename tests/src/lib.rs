@@ -1,1 +1,5 @@
-//! placeholder
+//! What the tests and benchmarks of mshost share.
+
+pub mod baseline;
+pub mod load;
+pub mod table;

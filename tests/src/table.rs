@@ -1,0 +1,65 @@
+//! The table that `make bench` prints: each figure next to its baseline of the same run.
+
+use std::fmt;
+
+/// Figures and their baselines.
+#[derive(Debug, Clone, Default)]
+pub struct Table {
+    rows: Vec<Row>,
+}
+
+#[derive(Debug, Clone)]
+struct Row {
+    what: String,
+    ours: Option<f64>,
+    baseline: Option<f64>,
+    unit: &'static str,
+}
+
+impl Table {
+    /// Adds a figure; `None` is one that was not measured.
+    pub fn row(&mut self, what: impl Into<String>, ours: Option<f64>, baseline: Option<f64>, unit: &'static str) {
+        self.rows.push(Row { what: what.into(), ours, baseline, unit });
+    }
+}
+
+impl fmt::Display for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let width = self.rows.iter().map(|row| row.what.chars().count()).max().unwrap_or(0).max(6);
+        writeln!(f, "{:<width$}  {:>12}  {:>12}  {:>6}  unit", "figure", "mshost", "baseline", "ratio")?;
+        for Row { what, ours, baseline, unit } in &self.rows {
+            let ratio = ours.zip(*baseline).map(|(ours, baseline)| format!("{:.2}", ours / baseline));
+            let [ours, baseline] = [ours, baseline].map(|value| value.map_or("-".into(), figure));
+            let ratio = ratio.unwrap_or("-".into());
+            writeln!(f, "{what:<width$}  {ours:>12}  {baseline:>12}  {ratio:>6}  {unit}")?;
+        }
+        Ok(())
+    }
+}
+
+/// Three digits that count, no exponent.
+fn figure(value: f64) -> String {
+    match value.abs() {
+        size if size >= 100.0 => format!("{value:.0}"),
+        size if size >= 10.0 => format!("{value:.1}"),
+        _ => format!("{value:.2}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_figure_stands_next_to_its_baseline() {
+        let mut table = Table::default();
+        table.row("movie loop, embedded bus", Some(41_234.4), Some(82_468.8), "requests/s");
+        table.row("ABI call", Some(1.234), None, "ns");
+        assert_eq!(
+            table.to_string(),
+            "figure                          mshost      baseline   ratio  unit\n\
+             movie loop, embedded bus         41234         82469    0.50  requests/s\n\
+             ABI call                          1.23             -       -  ns\n"
+        );
+    }
+}
