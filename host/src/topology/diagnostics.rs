@@ -35,6 +35,15 @@ pub struct Label {
     pub text: String,
 }
 
+/// Why a diagnostic is not to be trusted where the file has other errors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Doubt {
+    /// Something is missing: it may stand where the parser could not read it.
+    Missing,
+    /// A key is in the wrong table: the header of the right one may be what the parser could not read.
+    Misplaced,
+}
+
 /// One thing that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Diagnostic {
@@ -48,8 +57,8 @@ pub struct Diagnostic {
     pub related: Vec<Label>,
     /// What to do about it.
     pub help: Vec<String>,
-    /// It may be nothing but the echo of a syntax error: something is not there.
-    pub(super) absence: bool,
+    /// Why it may be nothing but the echo of another error.
+    pub(super) doubt: Option<Doubt>,
 }
 
 impl Diagnostic {
@@ -62,7 +71,7 @@ impl Diagnostic {
             primary: None,
             related: Vec::new(),
             help: Vec::new(),
-            absence: false,
+            doubt: None,
         }
     }
 
@@ -70,6 +79,12 @@ impl Diagnostic {
     #[must_use]
     pub fn warning(message: impl Into<String>) -> Self {
         Self { severity: Severity::Warning, ..Self::error(message) }
+    }
+
+    /// Whether the file cannot be used for it.
+    #[must_use]
+    pub fn is_error(&self) -> bool {
+        self.severity == Severity::Error
     }
 
     /// Says where.
@@ -93,8 +108,8 @@ impl Diagnostic {
         self
     }
 
-    pub(super) fn absence(mut self) -> Self {
-        self.absence = true;
+    pub(super) fn doubted(mut self, doubt: Doubt) -> Self {
+        self.doubt = Some(doubt);
         self
     }
 }

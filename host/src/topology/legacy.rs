@@ -16,7 +16,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::diagnostics::{Diagnostic, Severity};
 use super::interpolate::Env;
-use super::parse::{Others, hidden, read};
+use super::parse::{Others, hidden, read, without_echoes};
 use super::sections::{A_BUS_URL, bus_url, read_codec};
 use super::source::Source;
 use super::syntax;
@@ -78,13 +78,11 @@ pub(super) fn load(node: &Node<'_, '_>, folder: &Path, others: &mut Others) -> L
 }
 
 fn of_source(source: Source, is_json: bool, env: Env<'_>) -> (Legacy, Arc<Source>, Vec<Diagnostic>) {
-    let (table, mut found) = if is_json { json_table(&source) } else { toml_table(&source) };
+    let (table, syntax) = if is_json { json_table(&source) } else { toml_table(&source) };
     let context = Context::new(&source, env);
     let legacy = keys(Fields::of_table(&context, "the configuration", 0..0, &table));
     let (more, secrets) = context.into_found();
-    if found.is_empty() {
-        found = more;
-    }
+    let found = without_echoes(&source, syntax, more);
     drop(table);
     (legacy, hidden(source, secrets), found)
 }

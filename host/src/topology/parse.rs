@@ -8,7 +8,7 @@ use std::sync::Arc;
 use toml::de::DeTable;
 
 use super::config::{BusConfig, HostConfig, LogConfig, ManagerConfig, Topology, WorkerConfig};
-use super::diagnostics::{Diagnostic, Diagnostics};
+use super::diagnostics::{Diagnostic, Diagnostics, Doubt};
 use super::interpolate::Env;
 use super::source::Source;
 use super::walk::{Context, Fields, Span};
@@ -79,7 +79,10 @@ fn of_source(path: &Path, source: Source, env: Env<'_>) -> Result<Topology, Diag
     let found = without_echoes(&source, syntax_errors, found);
     drop(document);
     let source = hidden(source, secrets);
-    let own = found.into_iter().map(|item| (Arc::clone(&source), item));
+    let is_in_vain = found.iter().chain(others.found.iter().map(|(_, item)| item)).any(Diagnostic::is_error);
+    // That there are no workers is no news in a file that cannot be used.
+    let found = found.into_iter().filter(|item| !is_in_vain || item.is_error());
+    let own = found.map(|item| (Arc::clone(&source), item));
     match Diagnostics::of_files(own.chain(others.found).collect()) {
         Some(all) if all.has_errors() => Err(all),
         warnings => {
@@ -97,15 +100,22 @@ pub(super) fn hidden(mut source: Source, secrets: Vec<Span>) -> Arc<Source> {
     Arc::new(source)
 }
 
-/// What the parser recovered after a syntax error is a guess: on that error's line, and about what is missing, its
-/// word is not taken.
-fn without_echoes(source: &Source, syntax_errors: Vec<Diagnostic>, found: Vec<Diagnostic>) -> Vec<Diagnostic> {
-    let line = |item: &Diagnostic| item.primary.as_ref().map(|label| source.position(label.span.start).line);
-    let broken: Vec<_> = syntax_errors.iter().map(line).collect();
-    let is_echo = |item: &Diagnostic| !broken.is_empty() && (item.absence || broken.contains(&line(item)));
-    let mut all = syntax_errors.clone();
-    all.extend(found.into_iter().filter(|item| !is_echo(item)));
-    all
+/// What the parser recovered after a syntax error is a guess: its word is not taken on that error's line, nor about what
+/// is missing, nor about keys in the wrong table once a header may have been lost.
+pub(super) fn without_echoes(source: &Source, syntax: Vec<Diagnostic>, found: Vec<Diagnostic>) -> Vec<Diagnostic> {
+    let line = |item: &Diagnostic| item.primary.as_ref().map_or(0, |label| source.position(label.span.start).line);
+    let broken: Vec<usize> = syntax.iter().map(line).collect();
+    let lines: Vec<&str> = source.text().lines().collect();
+    let is_header = |line: usize| !lines.get(line.saturating_sub(1)).is_some_and(|text| text.contains('='));
+    let lost_header = broken.iter().copied().find(|line| is_header(*line));
+    let is_echo = |item: &Diagnostic| match item.doubt {
+        _ if broken.contains(&line(item)) => true,
+        Some(Doubt::Missing) => !broken.is_empty(),
+        Some(Doubt::Misplaced) => lost_header.is_some_and(|lost| lost < line(item)),
+        None => false,
+    };
+    let kept: Vec<_> = found.into_iter().filter(|item| !is_echo(item)).collect();
+    syntax.into_iter().chain(kept).collect()
 }
 
 /// What the topology's files besides itself are, and what is wrong in them.

@@ -24,7 +24,7 @@ pub fn check_config(topology: &Topology, worker_index: usize, schema: &Value) ->
     let validator = match jsonschema::validator_for(schema) {
         Ok(validator) => validator,
         Err(error) => {
-            let message = format!("the plugin `{}` exports a schema that is none: {error}", worker.plugin);
+            let message = format!("the plugin `{}` exports an invalid JSON Schema: {error}", worker.plugin);
             return vec![Diagnostic::error(message).at(worker.spans.plugin.clone(), "this plugin")];
         }
     };
@@ -57,19 +57,16 @@ fn of_error(worker: &WorkerConfig, schema: &Value, error: &ValidationError<'_>) 
         }
         Kind::Enum { options } => {
             let options: Vec<String> = options.as_array().into_iter().flatten().map(plain).collect();
-            let expected = suggest::any_of(options.iter().map(String::as_str));
-            let error_there = Diagnostic::error(format!("{name}: expected {expected}"))
-                .at(place(worker, at), format!("expected {expected}"));
-            let found = error.instance().as_str().unwrap_or_default();
-            vec![match suggest::nearest(found, options.iter().map(String::as_str)) {
-                Some(near) => error_there.help(format!("did you mean `{near}`?")),
-                None => error_there,
-            }]
+            vec![none_of(worker, at, error.instance(), &options)]
         }
+        Kind::AnyOf { context } | Kind::OneOfNotValid { context } => of_alternatives(worker, schema, error, context),
         Kind::Minimum { limit } => vec![limited(worker, at, &format!("at least {limit}"))],
         Kind::Maximum { limit } => vec![limited(worker, at, &format!("at most {limit}"))],
         Kind::ExclusiveMinimum { limit } => vec![limited(worker, at, &format!("more than {limit}"))],
         Kind::ExclusiveMaximum { limit } => vec![limited(worker, at, &format!("less than {limit}"))],
+        Kind::MinLength { limit: 1 } => {
+            vec![Diagnostic::error(format!("{name} must not be empty")).at(place(worker, at), "is empty")]
+        }
         Kind::MinLength { limit } => vec![limited(worker, at, &format!("at least {limit} characters long"))],
         Kind::MaxLength { limit } => vec![limited(worker, at, &format!("at most {limit} characters long"))],
         Kind::Pattern { pattern } => vec![limited(worker, at, &format!("matched by the pattern {pattern}"))],
@@ -77,6 +74,57 @@ fn of_error(worker: &WorkerConfig, schema: &Value, error: &ValidationError<'_>) 
             let message = format!("{name}: {}", error.masked_with("the value"));
             vec![Diagnostic::error(message).at(place(worker, at), "")]
         }
+    }
+}
+
+/// What is wrong by every one of several alternatives: the words that would do, or why the only real alternative will not.
+/// `null`, as in an optional setting, is none: TOML cannot say it.
+fn of_alternatives(
+    worker: &WorkerConfig,
+    schema: &Value,
+    error: &ValidationError<'_>,
+    alternatives: &[Vec<ValidationError<'static>>],
+) -> Vec<Diagnostic> {
+    let real = alternatives.iter().filter(|errors| !errors.iter().any(expects_null)).collect::<Vec<_>>();
+    let words: Option<Vec<String>> = real
+        .iter()
+        .map(|errors| match errors.as_slice() {
+            [only] => words_of(only),
+            _ => None,
+        })
+        .collect::<Option<Vec<_>>>()
+        .map(|words| words.concat());
+    let at = error.instance_path().as_str();
+    match (words, real.as_slice()) {
+        (Some(words), [_, ..]) => vec![none_of(worker, at, error.instance(), &words)],
+        (None, [only]) => only.iter().flat_map(|error| of_error(worker, schema, error)).collect(),
+        _ => {
+            let message = format!("{} fits none of the {} forms that it may have", name_of(at), real.len());
+            vec![Diagnostic::error(message).at(place(worker, at), "")]
+        }
+    }
+}
+
+fn expects_null(error: &ValidationError<'_>) -> bool {
+    matches!(error.kind(), Kind::Type { kind: TypeKind::Single(JsonType::Null) })
+}
+
+fn words_of(error: &ValidationError<'_>) -> Option<Vec<String>> {
+    match error.kind() {
+        Kind::Constant { expected_value } => Some(vec![plain(expected_value)]),
+        Kind::Enum { options } => Some(options.as_array()?.iter().map(plain).collect()),
+        _ => None,
+    }
+}
+
+fn none_of(worker: &WorkerConfig, at: &str, found: &Value, words: &[String]) -> Diagnostic {
+    let words = || words.iter().map(String::as_str);
+    let expected = suggest::any_of(words());
+    let error = Diagnostic::error(format!("{}: expected {expected}", name_of(at)))
+        .at(place(worker, at), format!("expected {expected}"));
+    match suggest::nearest(found.as_str().unwrap_or_default(), words()) {
+        Some(near) => error.help(format!("did you mean `{near}`?")),
+        None => error,
     }
 }
 
@@ -115,7 +163,7 @@ fn unknown_key(worker: &WorkerConfig, at: &str, key: &str, known: &[String]) -> 
     match suggest::nearest(key, known()) {
         Some(near) => unknown.at(span, format!("did you mean `{near}`?")),
         None if known().next().is_none() => unknown.at(span, "unknown key"),
-        None => unknown.at(span, "unknown key").help(format!("the keys here are {}", suggest::any_of(known()))),
+        None => unknown.at(span, "unknown key").help(format!("the keys here are {}", suggest::all_of(known()))),
     }
 }
 
@@ -140,7 +188,18 @@ fn place(worker: &WorkerConfig, pointer: &str) -> Span {
 
 fn name_of(pointer: &str) -> String {
     match pointer.strip_prefix('/') {
-        Some(path) => format!("`{}`", path.replace('/', ".").replace("~1", "/").replace("~0", "~")),
+        Some(path) => {
+            let mut name = String::new();
+            for step in path.split('/') {
+                let step = step.replace("~1", "/").replace("~0", "~");
+                match step.parse::<usize>() {
+                    Ok(index) => name.push_str(&format!("[{index}]")),
+                    Err(_) if name.is_empty() => name.push_str(&step),
+                    Err(_) => name.push_str(&format!(".{step}")),
+                }
+            }
+            format!("`{name}`")
+        }
         None => "[worker.config]".to_owned(),
     }
 }

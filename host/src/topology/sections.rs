@@ -16,7 +16,7 @@ use super::values::{
 use super::walk::{Fields, Node};
 
 /// The tables of the file and their keys: what `key is a key of [table]` is said from.
-const PLACES: [(&str, &[&str]); 5] = [
+const PLACES: [(&str, &[&str]); 6] = [
     ("[host]", &["name", "plugins", "admin", "state", "debounce", "plugin_threads", "shutdown_timeout", "watch"]),
     (
         "[bus]",
@@ -33,10 +33,8 @@ const PLACES: [(&str, &[&str]); 5] = [
     ),
     ("[manager]", &["enabled", "keepalive", "expire_after", "max_workers"]),
     ("[log]", &["format", "level", "manager", "worker"]),
-    (
-        "[[worker]]",
-        &["type", "plugin", "instances", "concurrency", "timeout", "retry", "drain_timeout", "listen", "isolation"],
-    ),
+    ("[[worker]]", &["type", "plugin", "instances", "listen", "isolation"]),
+    ("[[worker]] and of [defaults]", &["concurrency", "timeout", "retry", "drain_timeout"]),
 ];
 
 /// The table that a key is right in.

@@ -1,11 +1,13 @@
 //! What the TOML parser says, in our words and with both places of a duplicate.
 
-use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::diagnostics::Diagnostic;
 use super::source::Source;
 use super::walk::Span;
+
+/// A value is quoted up to here.
+const MAX_SHOWN_VALUE: usize = 60;
 
 /// One diagnostic for each line that has syntax errors: a second one there is most often the echo of the first.
 pub(super) fn diagnostics(source: &Source, document: &DeTable<'_>, errors: &[toml::de::Error]) -> Vec<Diagnostic> {
@@ -26,58 +28,72 @@ fn diagnostic(source: &Source, document: &DeTable<'_>, message: &str, span: Span
         let key = source.text().get(span.clone()).unwrap_or_default().trim();
         let error = Diagnostic::error(format!("`{key}` is there twice")).at(span.clone(), "again here");
         let name = key.trim_matches(['"', '\'']);
-        return match first_key(document, name, &span).or_else(|| first_header(source, &span)) {
+        return match first_key(source, document, name, &span).or_else(|| first_header(source, &span)) {
             Some(first) => error.also(first, "first here"),
             None => error,
         };
     }
-    if message == "recursion limit" {
+    if message.contains("recurs") {
         return Diagnostic::error("tables or arrays are nested too deeply").at(span, "too deep");
     }
-    let (what, expected) = message.split_once(", expected ").unwrap_or((message, ""));
-    let label = if expected.is_empty() { String::new() } else { format!("expected {expected}") };
-    let error = Diagnostic::error(format!("this is not TOML: {what}")).at(span.clone(), label);
-    match line_of(source, &span).split_once('=') {
-        Some((_, value)) if needs_quotes(value.trim()) => {
-            error.help(format!("text needs quotes: \"{}\"", value.trim()))
-        }
+    let value = line_of(source, &span).split_once('=').map_or("", |(_, value)| value.trim());
+    if message.starts_with("string values must be quoted") {
+        return unquoted(span, value);
+    }
+    let (what, expected) = message.split_once(", expected ").unwrap_or((message, "nothing"));
+    let label = if expected == "nothing" { String::new() } else { format!("expected {expected}") };
+    Diagnostic::error(format!("this is not TOML: {what}")).at(span, label)
+}
+
+/// The parser found neither a quote nor anything else that a value starts with.
+fn unquoted(span: Span, value: &str) -> Diagnostic {
+    let bare = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | ':' | '/');
+    if value.is_empty() || value.starts_with('#') {
+        return Diagnostic::error("this is not TOML: a value is missing").at(span, "expected a value");
+    }
+    let error = Diagnostic::error("this is not TOML: text needs quotes").at(span, "not a value");
+    match value.to_ascii_lowercase().as_str() {
+        "true" | "yes" => error.help("a switch is `true` or `false`: write `true`"),
+        "false" | "no" => error.help("a switch is `true` or `false`: write `false`"),
+        "on" | "off" => error.help("write \"off\" where that is one of the words, else `true` or `false`"),
+        _ if value.len() <= MAX_SHOWN_VALUE && value.chars().all(bare) => error.help(format!("write \"{value}\"")),
         _ => error,
     }
 }
 
-/// A value such as `10s` or `embedded`, which only lacks its quotes.
-fn needs_quotes(value: &str) -> bool {
-    let bare = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | ':' | '/');
-    !value.is_empty() && value.len() <= 60 && value.chars().all(bare)
-}
-
 /// The first of two keys of one table: the one that the recovered document kept, in the table that the second stands in.
-fn first_key(document: &DeTable<'_>, name: &str, second: &Span) -> Option<Span> {
-    let mut innermost = (document, 0);
-    enclosing(document, second, &mut innermost);
-    let (key, _) = innermost.0.get_key_value(name)?;
+fn first_key(source: &Source, document: &DeTable<'_>, name: &str, second: &Span) -> Option<Span> {
+    // Of a dotted key only the last part is marked, and its table is not the one around it.
+    if source.text()[..second.start].trim_end_matches([' ', '\t']).ends_with('.') {
+        return None;
+    }
+    let (key, _) = innermost(source, document, second).get_key_value(name)?;
     (key.span().end <= second.start).then(|| key.span())
 }
 
-/// Finds the table that starts last before `place`: that is the one whose keys are being written there.
-fn enclosing<'t>(table: &'t DeTable<'t>, place: &Span, innermost: &mut (&'t DeTable<'t>, usize)) {
-    for value in table.values() {
-        visit(value, place, innermost);
-    }
-}
-
-fn visit<'t>(value: &'t Spanned<DeValue<'t>>, place: &Span, innermost: &mut (&'t DeTable<'t>, usize)) {
-    match value.get_ref() {
-        DeValue::Table(table) => {
-            let start = value.span().start;
-            if start < place.start && start >= innermost.1 {
-                *innermost = (table, start);
+/// The table whose keys are being written at `place`: the inline table around it, else the one whose header is the last.
+fn innermost<'t>(source: &Source, document: &'t DeTable<'t>, place: &Span) -> &'t DeTable<'t> {
+    let (mut table, mut start, mut rest) = (document, 0, document.values().collect::<Vec<_>>());
+    while let Some(value) = rest.pop() {
+        match value.get_ref() {
+            DeValue::Table(inner) => {
+                let span = value.span();
+                let is_open = match source.text().as_bytes().get(span.start) {
+                    Some(b'[') => span.end <= place.start,
+                    Some(b'{') => span.start < place.start && place.end <= span.end,
+                    // Made by a dotted key: nothing else is written into it.
+                    _ => false,
+                };
+                if is_open && span.start >= start {
+                    (table, start) = (inner, span.start);
+                }
+                rest.extend(inner.values());
             }
-            enclosing(table, place, innermost);
+            DeValue::Array(array) => rest.extend(array.iter()),
+            _ => {}
         }
-        DeValue::Array(array) => array.iter().for_each(|item| visit(item, place, innermost)),
-        _ => {}
     }
+    table
 }
 
 /// The first of two equal `[headers]`; the document keeps only the second.

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use super::config::{HostConfig, WorkerConfig};
-use super::diagnostics::Diagnostic;
+use super::diagnostics::{Diagnostic, Doubt};
 use super::walk::{Context, Span};
 
 pub(super) fn check(
@@ -18,7 +18,7 @@ pub(super) fn check(
             Diagnostic::warning("the topology has no workers")
                 .at(0..0, "")
                 .help("add one: `[[worker]]` with a `type` and a `plugin`")
-                .absence(),
+                .doubted(Doubt::Missing),
         );
     }
     same_worker_twice(cx, workers);

@@ -10,12 +10,15 @@ use std::ops::Range;
 use toml::Spanned;
 use toml::de::DeValue;
 
-use super::diagnostics::{Diagnostic, Severity};
+use super::diagnostics::{Diagnostic, Doubt, Severity};
 use super::interpolate::{Env, FailureKind, interpolate};
 use super::source::Source;
 use super::suggest;
 
 pub(super) type Span = Range<usize>;
+
+/// A key of the file is quoted up to here: nobody needs more of it to find it.
+const MAX_SHOWN_KEY: usize = 40;
 
 /// What every reader needs, and where it reports to.
 pub(super) struct Context<'a> {
@@ -171,7 +174,9 @@ impl<'c, 'v> Fields<'c, 'v> {
 
     /// The value of a key, for one's own reading.
     pub fn node(&mut self, key: &'static str) -> Option<Node<'c, 'v>> {
-        self.known.push(key);
+        if !self.known.contains(&key) {
+            self.known.push(key);
+        }
         let (key, _, value) = self.entries.iter().find(|(name, _, _)| *name == key)?;
         Some(Node { cx: self.cx, key, value })
     }
@@ -198,7 +203,7 @@ impl<'c, 'v> Fields<'c, 'v> {
             let missing = Diagnostic::error(format!("`{key}` is missing in {}", self.what))
                 .at(self.span.clone(), format!("has no `{key}`"))
                 .help(help)
-                .absence();
+                .doubted(Doubt::Missing);
             self.cx.report(missing);
         }
         self.spanned(key, reader)
@@ -215,15 +220,20 @@ impl<'c, 'v> Fields<'c, 'v> {
             if self.known.contains(key) {
                 continue;
             }
-            let shown: String = key.chars().take(40).collect();
+            let shown: String = key.chars().take(MAX_SHOWN_KEY).collect();
             let unknown = Diagnostic::error(format!("unknown key `{shown}` in {}", self.what));
-            let unknown = Diagnostic { severity, ..unknown };
-            self.cx.report(match (suggest::nearest(key, self.known.iter().copied()), elsewhere(key)) {
-                (_, Some(place)) => unknown.at(span.clone(), "not here").help(format!("`{shown}` is a key of {place}")),
-                (Some(near), None) => unknown.at(span.clone(), format!("did you mean `{near}`?")),
-                (None, None) => unknown
-                    .at(span.clone(), "unknown key")
-                    .help(format!("the keys here are {}", suggest::any_of(self.known.iter().copied()))),
+            let unknown = Diagnostic { severity, ..unknown }.doubted(Doubt::Misplaced);
+            let near = suggest::nearest(key, self.known.iter().copied());
+            let unknown = match near {
+                Some(near) => unknown.at(span.clone(), format!("did you mean `{near}`?")),
+                None => unknown.at(span.clone(), "unknown key"),
+            };
+            self.cx.report(match (elsewhere(key), near) {
+                (Some(place), _) => unknown.help(format!("`{shown}` is a key of {place}")),
+                (None, Some(_)) => unknown,
+                (None, None) => {
+                    unknown.help(format!("the keys here are {}", suggest::all_of(self.known.iter().copied())))
+                }
             });
         }
     }

@@ -97,7 +97,7 @@ fn worker(node: &Node<'_, '_>, defaults: Defaults) -> Option<WorkerConfig> {
     let (config, config_spans) = fields
         .take("config", json::config)
         .unwrap_or_else(|| (Value::Object(serde_json::Map::new()), ConfigSpans::default()));
-    fields.finish(|key| place_of(key).filter(|place| *place != "[[worker]]"));
+    fields.finish(place_of);
     let (worker_type, plugin) = (worker_type?, plugin?);
     let spans = WorkerSpans {
         header: node.span(),
