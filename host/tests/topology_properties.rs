@@ -167,8 +167,8 @@ proptest! {
     fn no_damage_panics_or_shows_the_password(damages in prop::collection::vec(damage(), 1..6)) {
         let text = damages.iter().fold(VALID.to_owned(), |text, damage| apply(&text, damage));
         let said = exercise(&text);
-        // Where the damage hit the URL there may be no password any more: then it is just some text.
-        if text.contains("\"amqp://me:PASSWORD@host") {
+        // Where the damage cut the URL, or copied a part of it, the word may not be a password any more.
+        if text.contains("\"amqp://me:PASSWORD@host") && text.matches("PASSWORD").count() == 1 {
             prop_assert!(!said.contains("PASSWORD"), "{}\n{}", text, said);
         }
     }

@@ -154,6 +154,10 @@ impl Diagnostics {
         self.items.iter().map(|(source, item)| (&**source, item))
     }
 
+    pub(super) fn into_items(self) -> Vec<(Arc<Source>, Diagnostic)> {
+        self.items
+    }
+
     /// How many are of this severity.
     #[must_use]
     pub fn count(&self, severity: Severity) -> usize {

@@ -14,9 +14,10 @@ use serde_json::value::RawValue;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::diagnostics::{Diagnostic, Severity};
+use super::diagnostics::{Diagnostic, Diagnostics, Severity};
+use super::files;
 use super::interpolate::Env;
-use super::parse::{Others, hidden, read, without_echoes};
+use super::parse::{Others, hidden, without_echoes};
 use super::sections::{A_BUS_URL, bus_url, read_codec};
 use super::source::Source;
 use super::syntax;
@@ -59,15 +60,10 @@ pub(super) fn url_of_environment(cx: &Context<'_>) -> Option<BusUrl> {
 pub(super) fn load(node: &Node<'_, '_>, folder: &Path, others: &mut Others) -> Legacy {
     let Some(path) = path_in(folder)(node) else { return Legacy::default() };
     others.files.push(path.clone());
-    let source = match read(&path) {
+    let source = match files::read(&path) {
         Ok(source) => source,
-        Err((source, error)) if error.primary.is_some() => {
-            others.found.push((Arc::new(source), error));
-            return Legacy::default();
-        }
-        Err((_, error)) => {
-            let help = "paths are relative to the folder of the topology; leave `config` out if there is no such file";
-            node.cx.report(Diagnostic::error(error.message).at(node.span(), "named here").help(help));
+        Err(errors) => {
+            unreadable(node, errors, others);
             return Legacy::default();
         }
     };
@@ -75,6 +71,17 @@ pub(super) fn load(node: &Node<'_, '_>, folder: &Path, others: &mut Others) -> L
     let (legacy, source, found) = of_source(source, is_json, node.cx.env);
     others.found.extend(found.into_iter().map(|item| (Arc::clone(&source), item)));
     legacy
+}
+
+/// What has no place in that file has one here, where the file is named.
+fn unreadable(node: &Node<'_, '_>, errors: Diagnostics, others: &mut Others) {
+    let help = "paths are relative to the folder of the topology; leave `config` out if there is no such file";
+    for (source, error) in errors.into_items() {
+        match error.primary {
+            Some(_) => others.found.push((source, error)),
+            None => node.cx.report(Diagnostic::error(error.message).at(node.span(), "named here").help(help)),
+        }
+    }
 }
 
 fn of_source(source: Source, is_json: bool, env: Env<'_>) -> (Legacy, Arc<Source>, Vec<Diagnostic>) {

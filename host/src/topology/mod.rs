@@ -7,6 +7,7 @@
 mod config;
 mod diagnostics;
 mod diff;
+mod files;
 mod interpolate;
 mod json;
 mod legacy;

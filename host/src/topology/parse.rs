@@ -1,7 +1,5 @@
 //! From a file to a [`Topology`], or to everything that is wrong with it.
 
-use std::fs::File;
-use std::io::{self, Read as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -12,20 +10,14 @@ use super::diagnostics::{Diagnostic, Diagnostics, Doubt};
 use super::interpolate::Env;
 use super::source::Source;
 use super::walk::{Context, Fields, Span};
-use super::{legacy, sections, syntax, validate, workers};
-
-/// A topology is written by hand; what is larger is another file.
-const MAX_BYTES: u64 = 1 << 20;
+use super::{files, legacy, sections, syntax, validate, workers};
 
 /// Reads a topology and the files that it names. `env` is the environment: `std::env::var(name).ok()` for a host.
 ///
 /// # Errors
 /// Everything that is wrong with the files, those that cannot be read included.
 pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Topology, Diagnostics> {
-    match read(path) {
-        Ok(source) => of_source(path, source, env),
-        Err((source, error)) => Err(Diagnostics::one(Arc::new(source), error)),
-    }
+    of_source(path, files::read(path)?, env)
 }
 
 /// Reads a topology from its text, as if it stood in the file `path`; the files that it names are read.
@@ -34,38 +26,6 @@ pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Topolog
 /// As [`load`].
 pub fn parse(path: &Path, text: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<Topology, Diagnostics> {
     of_source(path, Source::new(path.display().to_string(), text), env)
-}
-
-/// Reads a file, or says why not.
-pub(super) fn read(path: &Path) -> Result<Source, (Source, Diagnostic)> {
-    let name = path.display().to_string();
-    let fail = |error: Diagnostic| (Source::new(name.clone(), ""), error);
-    let mut bytes = Vec::new();
-    let outcome = File::open(path).and_then(|file| file.take(MAX_BYTES + 1).read_to_end(&mut bytes));
-    match outcome {
-        Err(error) => Err(fail(unreadable(&name, &error))),
-        Ok(_) if bytes.len() as u64 > MAX_BYTES => {
-            Err(fail(Diagnostic::error(format!("{name} is larger than {}", super::units::format_size(MAX_BYTES)))))
-        }
-        Ok(_) => match String::from_utf8(bytes) {
-            Ok(text) => Ok(Source::new(name, &text)),
-            Err(error) => {
-                let at = error.utf8_error().valid_up_to();
-                let text = String::from_utf8_lossy(error.as_bytes()).into_owned();
-                let label = Diagnostic::error("the file is not UTF-8 text")
-                    .at(at..at + '\u{fffd}'.len_utf8(), "this is not UTF-8");
-                Err((Source::new(name, &text), label))
-            }
-        },
-    }
-}
-
-fn unreadable(name: &str, error: &io::Error) -> Diagnostic {
-    let diagnostic = Diagnostic::error(format!("cannot read {name}: {error}"));
-    match error.kind() {
-        io::ErrorKind::NotFound => diagnostic.help("name the topology's file with `--topology FILE`"),
-        _ => diagnostic,
-    }
 }
 
 fn of_source(path: &Path, source: Source, env: Env<'_>) -> Result<Topology, Diagnostics> {

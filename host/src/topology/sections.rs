@@ -8,6 +8,7 @@ use std::time::Duration;
 use mshost_plugin_api::Codec;
 
 use super::config::{BusConfig, BusLimits, HostConfig, Level, LogConfig, LogFormat, ManagerConfig, Watch};
+use super::files;
 use super::legacy::Legacy;
 use super::url::BusUrl;
 use super::values::{
@@ -169,8 +170,8 @@ fn hide_url(node: &Node<'_, '_>) {
 
 fn url_file(node: &Node<'_, '_>, folder: &Path, files: &mut Vec<PathBuf>) -> Option<BusUrl> {
     let path = path_in(folder)(node)?;
-    let text = match fs::read_to_string(&path) {
-        Ok(text) => text,
+    let text = match files::read_bytes(&path) {
+        Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
         Err(error) => {
             let help = Some(format!("looked for {}", path.display()));
             return node.refuse(format!("`url_file` cannot be read: {error}"), "cannot be read", help);
