@@ -11,6 +11,7 @@ pub use mshost_plugin_api::{Codec, Payload, Route, SendError};
 use tokio::sync::watch;
 
 use crate::ids::{JobId, WorkerRef, WorkerType};
+pub use crate::topology::BusLimits;
 
 pub mod amqp;
 pub mod codec;
@@ -221,33 +222,6 @@ pub enum BusError {
     /// A message cannot be written in the bus's codec.
     #[error(transparent)]
     Encode(#[from] mshost_plugin_api::EncodeError),
-}
-
-/// The limits of a bus; each can be set in `[bus]`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct BusLimits {
-    /// The most jobs that wait in one queue; senders wait beyond (`queue_limit`).
-    pub queue: usize,
-    /// The largest job, in bytes of payload (`max_message`).
-    pub message_bytes: usize,
-    /// The most notifications that wait for one slow subscriber (`notification_limit`).
-    pub notifications: usize,
-    /// The most jobs that are sent and not yet confirmed by a broker (`in_flight_limit`).
-    pub in_flight: usize,
-    /// How long a sender waits at a limit or for a bus that is away (`send_timeout`).
-    pub send_timeout: Duration,
-}
-
-impl Default for BusLimits {
-    fn default() -> Self {
-        Self {
-            queue: 100_000,
-            message_bytes: 16 << 20,
-            notifications: 4_096,
-            in_flight: 1_024,
-            send_timeout: Duration::from_secs(10),
-        }
-    }
 }
 
 /// The type's queue, as [`QueueDepth::queue`] and log lines name it.

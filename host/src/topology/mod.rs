@@ -1,1 +1,42 @@
-//! (under construction)
+//! `topology.toml`: what the user wrote, checked, and what follows from it.
+//!
+//! [`load`] reads a file into a [`Topology`] or says in [`Diagnostics`] everything that is wrong with it, each with its
+//! place. [`plan`](plan()) spreads it over the loaded plugins, one [`Slot`] an instance; [`diff`](diff()) compares what
+//! runs with what should. Nothing here touches the bus, a plugin or a worker: all but `load` are pure.
+
+mod config;
+mod diagnostics;
+mod diff;
+mod interpolate;
+mod json;
+mod legacy;
+mod parse;
+mod plan;
+mod render;
+mod restart;
+mod schema;
+mod sections;
+mod source;
+mod suggest;
+mod syntax;
+mod units;
+mod url;
+mod validate;
+mod values;
+mod walk;
+mod workers;
+
+pub use config::{
+    BusConfig, BusLimits, HostConfig, Level, LogConfig, LogFormat, ManagerConfig, RetryPolicy, Topology, Watch,
+    WorkerConfig, WorkerSpans,
+};
+pub use diagnostics::{Diagnostic, Diagnostics, Label, Severity};
+pub use diff::{Change, Reason, diff};
+pub use json::ConfigSpans;
+pub use parse::{load, parse};
+pub use plan::{Plan, Planned, Slot, WorkerSpec, plan};
+pub use render::Style;
+pub use schema::check_config;
+pub use source::{Position, Source};
+pub use units::{UnitError, format_size, parse_duration, parse_size};
+pub use url::{AmqpUrl, BusUrl};

@@ -1,0 +1,39 @@
+# What a person types. `make help` lists it.
+
+TARGET  := $(or $(CARGO_TARGET_DIR),target)
+PLUGINS := rest pilot db
+CRATES  := mshost $(PLUGINS:%=mshost-plugin-%)
+
+.DEFAULT_GOAL := help
+.PHONY: help build run test lint bench
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# A running host must never see a half-written plugin: write under a name that it does not watch, then rename.
+build: ## Build the host and the plugins in release, and put the plugins into plugins/
+	cargo build --release $(CRATES:%=-p %)
+	@for plugin in $(PLUGINS); do \
+		cp $(TARGET)/release/lib$$plugin.so plugins/.lib$$plugin.so.tmp && \
+		mv plugins/.lib$$plugin.so.tmp plugins/lib$$plugin.so || exit 1; \
+	done
+
+run: build ## Build all, then serve the movie example on http://127.0.0.1:8080/movies/
+	@cat .ci/welcome.txt
+	@exec $(TARGET)/release/mshost --topology topology.toml
+
+test: ## Run every test (installs rabbitmq-server through apt where it is absent)
+	.ci/install-rabbitmq
+	cargo test --workspace
+
+lint: ## Check format, lints, documentation and, where cargo-deny is installed, dependencies
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --no-deps
+	@if cargo deny --version >/dev/null 2>&1; then cargo deny check; \
+	else echo "cargo-deny is not installed: dependencies are not checked (cargo install cargo-deny)"; fi
+
+bench: ## Measure, each figure next to its baseline
+	.ci/install-rabbitmq
+	cargo build --release $(CRATES:%=-p %)
+	cargo bench -p mshost-tests

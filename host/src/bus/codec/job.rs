@@ -1,0 +1,67 @@
+//! A job on the wire: `{workers_list, workers_list_id, data, sender, id}`.
+
+use bytes::Bytes;
+use mshost_plugin_api::{Codec, EncodeError, Payload, Route};
+use serde::Deserialize;
+
+use super::fields::{self, Addresses, Position};
+use super::malformed::{Fault, Malformed};
+use super::shape;
+use super::write::MapWriter;
+use crate::bus::Job;
+use crate::ids::{JobId, WorkerRef};
+
+const WHAT: &str = "job";
+
+/// What the body of a job says. Attempt, correlation and origin travel beside it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct WireJob {
+    /// `id`
+    pub id: JobId,
+    /// `workers_list` and `workers_list_id`
+    pub route: Route,
+    /// `sender`
+    pub sender: WorkerRef,
+    /// `data`
+    pub payload: Payload,
+}
+
+/// Writes a job in the codec of its payload, which is copied as it is.
+///
+/// # Errors
+/// Where the payload's bytes are not one well-formed value in that codec.
+pub fn encode_job(job: &Job) -> Result<Bytes, EncodeError> {
+    let mut map = MapWriter::new(job.payload.codec(), job.payload.bytes().len());
+    map.field("workers_list", &job.route.addresses())?;
+    // A route has at most 64 addresses. As an i32 it has the same form as JavaScript gives it in all codecs.
+    map.field("workers_list_id", &(job.route.position() as i32))?;
+    map.data(&job.payload)?;
+    map.field("sender", &job.sender)?;
+    map.field("id", &job.id)?;
+    map.finish()
+}
+
+/// Reads a job. Keys may come in any order, unknown ones are ignored, a missing `data` is null, and a bare `TYPE` in
+/// `workers_list` means `TYPE:*`.
+///
+/// # Errors
+/// Where the body is not a job; nothing of it should be done.
+pub fn decode_job(codec: Codec, body: &Bytes) -> Result<WireJob, Malformed> {
+    decode(codec, body).map_err(|fault| Malformed::new(WHAT, codec, fault))
+}
+
+fn decode(codec: Codec, body: &Bytes) -> Result<WireJob, Fault> {
+    #[derive(Deserialize)]
+    struct Envelope {
+        workers_list: Addresses,
+        workers_list_id: Position,
+        sender: WorkerRef,
+        id: JobId,
+    }
+
+    let data = shape::map(codec, body)?;
+    let envelope: Envelope = fields::read(codec, body)?;
+    let route = Route::new(envelope.workers_list.0, envelope.workers_list_id.0).map_err(Fault::field)?;
+    let payload = data.map_or_else(|| fields::null(codec), |data| fields::payload(codec, body, data));
+    Ok(WireJob { id: envelope.id, route, sender: envelope.sender, payload })
+}

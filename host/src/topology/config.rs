@@ -1,0 +1,236 @@
+//! What a topology says once it is read: every key with its value or its default.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::ops::Range;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mshost_plugin_api::Codec;
+
+use super::diagnostics::Diagnostics;
+use super::json::ConfigSpans;
+use super::source::Source;
+use super::url::BusUrl;
+use crate::ids::{PluginName, WorkerType};
+
+/// A valid `topology.toml`.
+#[derive(Debug, Clone)]
+pub struct Topology {
+    /// `[host]`.
+    pub host: HostConfig,
+    /// `[bus]`.
+    pub bus: BusConfig,
+    /// `[manager]`.
+    pub manager: ManagerConfig,
+    /// `[log]`.
+    pub logs: LogConfig,
+    /// Every `[[worker]]`, as they stand in the file; no two have the same type and plugin.
+    pub workers: Vec<WorkerConfig>,
+    /// What is allowed, but hardly meant.
+    pub warnings: Option<Diagnostics>,
+    /// Every file that was read: a change to any of them is a change of the topology.
+    pub files: Vec<PathBuf>,
+    /// The file itself, for diagnostics that are found later.
+    pub source: Arc<Source>,
+}
+
+/// `[host]`: this process. Paths are relative to the folder of the topology.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HostConfig {
+    /// What the host calls itself; default the machine's name.
+    pub name: String,
+    /// The folder of the plugin files; default `plugins`.
+    pub plugins: PathBuf,
+    /// Where the admin server listens; `None` where it is `"off"`. Default `127.0.0.1:9091`.
+    pub admin: Option<SocketAddr>,
+    /// The folder for what must outlive the host; default `state`.
+    pub state: PathBuf,
+    /// How long a file must have been quiet before it is read; default 200 ms.
+    pub debounce: Duration,
+    /// The threads that one plugin generation runs on; default 1.
+    pub plugin_threads: usize,
+    /// How long a shutdown may take before it is forced; default 30 s.
+    pub shutdown_timeout: Duration,
+    /// How file changes are noticed.
+    pub watch: Watch,
+}
+
+/// How file changes are noticed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Watch {
+    /// By the operating system.
+    #[default]
+    Native,
+    /// By looking again and again: for network and container mounts that do not notify.
+    Poll,
+}
+
+/// `[bus]`: what the workers meet on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BusConfig {
+    /// Which bus; default `embedded`.
+    pub url: BusUrl,
+    /// How data is written; default MessagePack.
+    pub codec: Codec,
+    /// Its limits.
+    pub limits: BusLimits,
+}
+
+/// The limits of a bus; each can be set in `[bus]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BusLimits {
+    /// The most jobs that wait in one queue; senders wait beyond (`queue_limit`).
+    pub queue: usize,
+    /// The largest job, in bytes of payload (`max_message`).
+    pub message_bytes: usize,
+    /// The most notifications that wait for one slow subscriber (`notification_limit`).
+    pub notifications: usize,
+    /// The most jobs that are sent and not yet confirmed by a broker (`in_flight_limit`).
+    pub in_flight: usize,
+    /// How long a sender waits at a limit or for a bus that is away (`send_timeout`).
+    pub send_timeout: Duration,
+}
+
+impl Default for BusLimits {
+    fn default() -> Self {
+        Self {
+            queue: 100_000,
+            message_bytes: 16 << 20,
+            notifications: 4_096,
+            in_flight: 1_024,
+            send_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+/// `[manager]`: the SystemManager of this host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ManagerConfig {
+    /// Whether this host has one; default yes.
+    pub enabled: bool,
+    /// How often it asks who is there; `None` where it is `"off"`. Default 10 s.
+    pub keepalive: Option<Duration>,
+    /// After how long without an answer a worker is forgotten; default three keepalives. Means nothing without them.
+    pub expire_after: Duration,
+    /// The most workers it keeps; default 10,000.
+    pub max_workers: usize,
+}
+
+/// `[log]`: what is logged, and how.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogConfig {
+    /// Default text.
+    pub format: LogFormat,
+    /// Of all but the manager and the workers; default info.
+    pub level: Level,
+    /// Of the manager; default `level`. The original's `SystemManager_log = false` is warn.
+    pub manager: Level,
+    /// Of the workers and their plugins; default `level`. The original's `Worker_log = false` is warn.
+    pub worker: Level,
+}
+
+/// How a log line is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// For machines: one JSON object a line.
+    Json,
+}
+
+/// From which severity on lines are logged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum Level {
+    /// Errors alone.
+    Error,
+    /// And warnings.
+    Warn,
+    /// And what an operator wants to know.
+    #[default]
+    Info,
+    /// And what a developer wants to know.
+    Debug,
+    /// Everything.
+    Trace,
+}
+
+impl Level {
+    /// As `tracing` filters write it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Error => "error",
+            Self::Warn => "warn",
+            Self::Info => "info",
+            Self::Debug => "debug",
+            Self::Trace => "trace",
+        }
+    }
+}
+
+impl fmt::Display for Level {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// How often a job that failed is tried again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RetryPolicy {
+    /// How long to wait before the next attempt; default 2 s, as the original.
+    pub delay: Duration,
+    /// How often it is tried in all; default 5, as the original.
+    pub max_attempts: u32,
+}
+
+impl Default for RetryPolicy {
+    fn default() -> Self {
+        Self { delay: Duration::from_secs(2), max_attempts: 5 }
+    }
+}
+
+/// One `[[worker]]`.
+#[derive(Debug, Clone)]
+pub struct WorkerConfig {
+    /// The type of the jobs it takes.
+    pub worker_type: WorkerType,
+    /// The plugin that has it.
+    pub plugin: PluginName,
+    /// How many of it; at least 1, the default.
+    pub instances: u32,
+    /// How many jobs one instance does at a time; at least 1, default 64.
+    pub concurrency: u16,
+    /// How long one attempt at a job may take; default 30 s.
+    pub timeout: Duration,
+    /// How often a job is tried.
+    pub retry: RetryPolicy,
+    /// How long its jobs in flight may take to finish when it is stopped; default 10 s.
+    pub drain_timeout: Duration,
+    /// The sockets that the host listens on for it, by name.
+    pub listen: BTreeMap<String, SocketAddr>,
+    /// `[worker.config]`, an object, empty where it is left out.
+    pub config: serde_json::Value,
+    /// Where all this stands.
+    pub spans: WorkerSpans,
+}
+
+/// Where a worker stands in its file.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct WorkerSpans {
+    /// `[[worker]]`.
+    pub header: Range<usize>,
+    /// The value of `type`.
+    pub worker_type: Range<usize>,
+    /// The value of `plugin`.
+    pub plugin: Range<usize>,
+    /// The value of `timeout`, where it is set here.
+    pub timeout: Option<Range<usize>>,
+    /// The value of each address of `listen`.
+    pub listen: BTreeMap<String, Range<usize>>,
+    /// Every key and value of `[worker.config]`.
+    pub config: ConfigSpans,
+}

@@ -1,0 +1,159 @@
+//! What must happen for what runs to become what should.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::plan::{Plan, Planned, Slot, WorkerSpec};
+use crate::ids::GenerationId;
+
+/// One step from the running plan to the wanted one. The steps do not depend on each other.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Change {
+    /// Nothing runs in the slot: start it.
+    Start {
+        /// Where.
+        slot: Slot,
+        /// What.
+        to: Planned,
+    },
+    /// The slot is no more: drain and stop what runs in it.
+    Stop {
+        /// Where.
+        slot: Slot,
+    },
+    /// Start the new one, then drain the old one.
+    Swap {
+        /// Where.
+        slot: Slot,
+        /// What.
+        to: Planned,
+        /// Why.
+        reasons: Vec<Reason>,
+    },
+    /// The slot waits for its plugin: note what it waits with; should anything run in it, drain and stop that.
+    Wait {
+        /// Where.
+        slot: Slot,
+        /// What will start once its plugin is there.
+        to: Planned,
+    },
+}
+
+impl Change {
+    /// The slot that changes.
+    #[must_use]
+    pub fn slot(&self) -> &Slot {
+        match self {
+            Self::Start { slot, .. } | Self::Stop { slot } | Self::Swap { slot, .. } | Self::Wait { slot, .. } => slot,
+        }
+    }
+}
+
+/// For logs: `swap WB[0]: concurrency 64 → 8, config`.
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Start { slot, .. } => write!(f, "start {slot}"),
+            Self::Stop { slot } => write!(f, "stop {slot}"),
+            Self::Wait { slot, .. } => write!(f, "{slot} waits for plugin {}", slot.plugin),
+            Self::Swap { slot, reasons, .. } => {
+                let reasons: Vec<_> = reasons.iter().map(ToString::to_string).collect();
+                write!(f, "swap {slot}: {}", reasons.join(", "))
+            }
+        }
+    }
+}
+
+/// Why an instance is swapped.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    /// Its plugin has another generation.
+    NewGeneration {
+        /// What runs.
+        from: GenerationId,
+        /// What should.
+        to: GenerationId,
+    },
+    /// `[worker.config]`. Neither is shown: they may hold secrets.
+    Config,
+    /// `concurrency`.
+    Concurrency {
+        /// What runs.
+        from: u16,
+        /// What should.
+        to: u16,
+    },
+    /// `timeout`.
+    Timeout {
+        /// What runs.
+        from: Duration,
+        /// What should.
+        to: Duration,
+    },
+    /// `retry`.
+    Retry,
+    /// `drain_timeout`.
+    DrainTimeout {
+        /// What runs.
+        from: Duration,
+        /// What should.
+        to: Duration,
+    },
+    /// `listen`.
+    Listen,
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let time = humantime::format_duration;
+        match *self {
+            Self::NewGeneration { from, to } => write!(f, "generation {from} → {to}"),
+            Self::Config => f.write_str("config"),
+            Self::Concurrency { from, to } => write!(f, "concurrency {from} → {to}"),
+            Self::Timeout { from, to } => write!(f, "timeout {} → {}", time(from), time(to)),
+            Self::Retry => f.write_str("retry"),
+            Self::DrainTimeout { from, to } => write!(f, "drain_timeout {} → {}", time(from), time(to)),
+            Self::Listen => f.write_str("listen"),
+        }
+    }
+}
+
+/// The changes that lead from what runs to what is wanted: first what goes, then what changes or comes, each in order of
+/// its slot. Empty where both are equal.
+#[must_use]
+pub fn diff(running: &Plan, wanted: &Plan) -> Vec<Change> {
+    let gone = running.iter().filter(|(slot, _)| wanted.get(slot).is_none());
+    let gone = gone.map(|(slot, _)| Change::Stop { slot: slot.clone() });
+    gone.chain(wanted.iter().filter_map(|(slot, to)| change(slot, running.get(slot), to))).collect()
+}
+
+fn change(slot: &Slot, from: Option<&Planned>, to: &Planned) -> Option<Change> {
+    if from == Some(to) {
+        return None;
+    }
+    let (slot, to) = (slot.clone(), to.clone());
+    Some(match (from.and_then(|from| Some((from, from.generation?))), to.generation) {
+        (_, None) => Change::Wait { slot, to },
+        (None, Some(_)) => Change::Start { slot, to },
+        (Some((from, old)), Some(new)) => {
+            let reasons = reasons(&from.spec, &to.spec, old, new);
+            Change::Swap { slot, to, reasons }
+        }
+    })
+}
+
+/// The destructuring makes a new field of [`WorkerSpec`] an error here until it has its reason.
+fn reasons(from: &WorkerSpec, to: &WorkerSpec, old: GenerationId, new: GenerationId) -> Vec<Reason> {
+    let WorkerSpec { slot: _, plugin: _, worker_type: _, concurrency, timeout, retry, drain_timeout, listen, config } =
+        to;
+    let candidates = [
+        (old != new, Reason::NewGeneration { from: old, to: new }),
+        (from.config != *config, Reason::Config),
+        (from.concurrency != *concurrency, Reason::Concurrency { from: from.concurrency, to: *concurrency }),
+        (from.timeout != *timeout, Reason::Timeout { from: from.timeout, to: *timeout }),
+        (from.retry != *retry, Reason::Retry),
+        (from.drain_timeout != *drain_timeout, Reason::DrainTimeout { from: from.drain_timeout, to: *drain_timeout }),
+        (from.listen != *listen, Reason::Listen),
+    ];
+    candidates.into_iter().filter_map(|(differs, reason)| differs.then_some(reason)).collect()
+}

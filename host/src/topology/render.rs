@@ -1,0 +1,67 @@
+//! Diagnostics as a person reads them, in the look of rustc.
+
+use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+
+use super::diagnostics::{Diagnostic, Diagnostics, Severity};
+use super::source::Source;
+
+/// More than these are counted, not shown: nobody reads on, and a broken file must not flood a log.
+const MAX_SHOWN: usize = 50;
+
+/// Whether to use colours. That is the caller's to know: is it a terminal, is `NO_COLOR` set?
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Style {
+    /// Text alone.
+    Plain,
+    /// With ANSI escape codes.
+    Coloured,
+}
+
+pub(super) fn render(diagnostics: &Diagnostics, style: Style) -> String {
+    let renderer = match style {
+        Style::Plain => Renderer::plain(),
+        Style::Coloured => Renderer::styled(),
+    };
+    let mut out = String::new();
+    for (source, item) in diagnostics.iter().take(MAX_SHOWN) {
+        out.push_str(&one(&renderer, source, item));
+        out.push_str("\n\n");
+    }
+    out.push_str(&summary(diagnostics));
+    out.push('\n');
+    out
+}
+
+fn one(renderer: &Renderer, source: &Source, item: &Diagnostic) -> String {
+    let level = match item.severity {
+        Severity::Error => Level::ERROR,
+        Severity::Warning => Level::WARNING,
+    };
+    let mut group = Group::with_title(level.primary_title(item.message.as_str()));
+    if let Some(primary) = &item.primary {
+        let related = item.related.iter().map(|label| (AnnotationKind::Context, label));
+        let labels = std::iter::once((AnnotationKind::Primary, primary)).chain(related);
+        let annotations = labels.map(|(kind, label)| {
+            let text = (!label.text.is_empty()).then_some(label.text.as_str());
+            kind.span(source.clamp(label.span.clone())).label(text)
+        });
+        group = group.element(Snippet::source(source.shown()).path(source.name()).annotations(annotations));
+    }
+    for help in &item.help {
+        group = group.element(Level::HELP.message(help.as_str()));
+    }
+    renderer.render(&[group])
+}
+
+fn summary(diagnostics: &Diagnostics) -> String {
+    let count = |severity, word: &str| match diagnostics.count(severity) {
+        0 => None,
+        1 => Some(format!("1 {word}")),
+        n => Some(format!("{n} {word}s")),
+    };
+    let counts: Vec<_> =
+        [count(Severity::Error, "error"), count(Severity::Warning, "warning")].into_iter().flatten().collect();
+    let hidden = diagnostics.iter().len().saturating_sub(MAX_SHOWN);
+    let hidden = if hidden > 0 { format!(" ({hidden} not shown)") } else { String::new() };
+    format!("{}{hidden}", counts.join(", "))
+}

@@ -1,0 +1,157 @@
+//! The text of a file, the places in it, and what of it must not be shown.
+
+use std::fmt;
+use std::ops::Range;
+
+/// Where something is, as editors count: both from 1, columns in characters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+pub struct Position {
+    /// The line, from 1.
+    pub line: usize,
+    /// The column in characters, from 1.
+    pub column: usize,
+}
+
+/// A file as it was read. Passwords in it never leave: [`Source::shown`] has them masked.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Source {
+    name: String,
+    text: String,
+    hidden: Vec<Range<usize>>,
+}
+
+impl Source {
+    /// Takes a file's text. A byte order mark is dropped, so that column 1 is the first character that one sees.
+    #[must_use]
+    pub fn new(name: impl Into<String>, text: &str) -> Self {
+        let text = text.strip_prefix('\u{feff}').unwrap_or(text).to_owned();
+        let hidden = passwords(&text);
+        Self { name: name.into(), text, hidden }
+    }
+
+    /// The path as the user gave it.
+    #[must_use]
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The text, passwords included: for parsing, not for showing.
+    pub(super) fn text(&self) -> &str {
+        &self.text
+    }
+
+    /// Keeps these bytes from being shown.
+    pub(super) fn hide(&mut self, span: Range<usize>) {
+        self.hidden.push(self.clamp(span));
+    }
+
+    /// Whether a part of `span` is already kept from being shown.
+    pub(super) fn hides_in(&self, span: &Range<usize>) -> bool {
+        self.hidden.iter().any(|hidden| hidden.start < span.end && span.start < hidden.end)
+    }
+
+    /// The text with every password masked. Each character is replaced by one of as many bytes, so that spans and
+    /// columns stay true.
+    #[must_use]
+    pub fn shown(&self) -> String {
+        let masked = |at: usize| self.hidden.iter().any(|span| span.contains(&at));
+        self.text
+            .char_indices()
+            .map(|(at, c)| match (c, c.len_utf8()) {
+                ('\n' | '\r', _) => c,
+                _ if !masked(at) => c,
+                (_, 1) => '*',
+                (_, 2) => '\u{b7}',
+                (_, 3) => '\u{2022}',
+                _ => '\u{1f784}',
+            })
+            .collect()
+    }
+
+    /// Where a byte offset is. One that is out of the text is its end.
+    #[must_use]
+    pub fn position(&self, offset: usize) -> Position {
+        let before = &self.text[..self.clamp(offset..offset).start];
+        let line_start = before.rfind('\n').map_or(0, |at| at + 1);
+        Position {
+            line: before.bytes().filter(|&b| b == b'\n').count() + 1,
+            column: before[line_start..].chars().count() + 1,
+        }
+    }
+
+    /// The nearest span that lies in the text and on its characters' boundaries.
+    pub(super) fn clamp(&self, span: Range<usize>) -> Range<usize> {
+        let start = floor_boundary(&self.text, span.start);
+        start..floor_boundary(&self.text, span.end).max(start)
+    }
+}
+
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Source({}, {} bytes)", self.name, self.text.len())
+    }
+}
+
+fn floor_boundary(text: &str, at: usize) -> usize {
+    (0..=at.min(text.len())).rev().find(|&at| text.is_char_boundary(at)).unwrap_or(0)
+}
+
+/// The passwords of `scheme://user:password@host`, wherever they stand: in values, in comments, in text that is not even
+/// TOML. Where a line is ambiguous more is hidden, not less.
+fn passwords(text: &str) -> Vec<Range<usize>> {
+    let mut found = Vec::new();
+    let mut line_start = 0;
+    for line in text.split_inclusive('\n') {
+        let mut from = 0;
+        while let Some(slashes) =
+            ["://", ":\\/\\/"].iter().filter_map(|mark| line[from..].find(mark).map(|at| from + at + mark.len())).min()
+        {
+            let rest = &line[slashes..];
+            if let (Some(colon), Some(at)) = (rest.find(':'), rest.rfind('@'))
+                && colon + 1 < at
+            {
+                found.push(line_start + slashes + colon + 1..line_start + slashes + at);
+            }
+            from = slashes;
+        }
+        line_start += line.len();
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn positions_count_characters_from_one() {
+        let source = Source::new("t", "\u{feff}äb = 1\r\nc = 2");
+        assert_eq!(source.position(0), Position { line: 1, column: 1 });
+        assert_eq!(source.position("ä".len()), Position { line: 1, column: 2 });
+        assert_eq!(source.position("äb = 1\r\nc".len()), Position { line: 2, column: 2 });
+        assert_eq!(source.position(1_000), Position { line: 2, column: 6 });
+        assert_eq!(source.position(1), Position { line: 1, column: 1 }, "in the middle of a character");
+    }
+
+    #[test]
+    fn passwords_are_masked_and_columns_stay() {
+        for (text, shown) in [
+            ("url = \"amqp://me:hunter2@host/\" # x", "url = \"amqp://me:*******@host/\" # x"),
+            ("# amqp://me:p@ss:w/rd@host", "# amqp://me:*********@host"),
+            ("{\"broker_url\":\"amqp:\\/\\/me:pw@host\"}", "{\"broker_url\":\"amqp:\\/\\/me:**@host\"}"),
+            ("a://u:pä€😀@h", "a://u:*\u{b7}\u{2022}\u{1f784}@h"),
+            ("url = \"amqp://host:5672\"", "url = \"amqp://host:5672\""),
+            ("amqp://me@host", "amqp://me@host"),
+            ("amqp://me:first@a\namqp://me:second@b", "amqp://me:*****@a\namqp://me:******@b"),
+        ] {
+            let source = Source::new("t", text);
+            assert_eq!(source.shown(), shown);
+            assert_eq!(source.shown().len(), text.len());
+        }
+    }
+
+    #[test]
+    fn debug_shows_no_text() {
+        assert_eq!(format!("{:?}", Source::new("a.toml", "url = 'amqp://u:pw@h'")), "Source(a.toml, 21 bytes)");
+    }
+}

@@ -1,0 +1,156 @@
+//! Where the bus is. A URL may hold a password, so none is ever shown whole.
+
+use std::fmt;
+
+/// What `[bus] url` says.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum BusUrl {
+    /// The bus of this process.
+    #[default]
+    Embedded,
+    /// A RabbitMQ broker.
+    Amqp(AmqpUrl),
+}
+
+impl BusUrl {
+    /// Reads `embedded` or an `amqp://` or `amqps://` URL.
+    ///
+    /// # Errors
+    /// What is wrong with the text, without any of it that might be a password.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        if text == "embedded" {
+            return Ok(Self::Embedded);
+        }
+        let Some((scheme, rest)) = text.split_once("://") else {
+            return Err("it has no scheme".to_owned());
+        };
+        if !matches!(scheme, "amqp" | "amqps") {
+            // A scheme that is not one may be anything, a password too.
+            let known = scheme.len() <= 16 && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b));
+            return Err(if known { format!("the scheme is `{scheme}`") } else { "its scheme is none".to_owned() });
+        }
+        if text.chars().any(|c| c.is_whitespace() || c.is_control()) {
+            return Err("there is white space in it".to_owned());
+        }
+        let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+        let (user, host) = authority.rsplit_once('@').unwrap_or(("", authority));
+        if rest.len() > authority.len() && rest[authority.len()..].contains('@') && user.is_empty() {
+            return Err("there is a `/`, `?` or `#` before the `@`; in a password write %2F, %3F or %23".to_owned());
+        }
+        if user.contains('@') {
+            return Err("there is more than one `@`; in a password write %40".to_owned());
+        }
+        check_host(host)?;
+        Ok(Self::Amqp(AmqpUrl(text.to_owned())))
+    }
+}
+
+fn check_host(host_and_port: &str) -> Result<(), String> {
+    let (host, port) = match host_and_port.strip_prefix('[') {
+        Some(rest) => match rest.split_once(']') {
+            Some((host, "")) => (host, None),
+            Some((host, port)) => (host, Some(port.strip_prefix(':').unwrap_or("?"))),
+            None => return Err("the `[` of its host has no `]`".to_owned()),
+        },
+        None => match host_and_port.split_once(':') {
+            Some((host, port)) => (host, Some(port)),
+            None => (host_and_port, None),
+        },
+    };
+    if host.is_empty() {
+        return Err("it has no host".to_owned());
+    }
+    match port {
+        Some(port) if !port.parse::<u16>().is_ok_and(|port| port > 0) => {
+            Err("its port is not a number from 1 to 65535".to_owned())
+        }
+        _ => Ok(()),
+    }
+}
+
+impl fmt::Display for BusUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Embedded => f.write_str("embedded"),
+            Self::Amqp(url) => url.fmt(f),
+        }
+    }
+}
+
+/// The URL of a broker. `Display` and `Debug` leave its password out; [`AmqpUrl::expose`] has it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct AmqpUrl(String);
+
+impl AmqpUrl {
+    /// The URL with its password: for connecting, never for showing.
+    #[must_use]
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for AmqpUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // What follows `?` may hold credentials as well.
+        let url = self.0.split(['?', '#']).next().unwrap_or_default();
+        let (scheme, rest) = url.split_once("://").unwrap_or(("amqp", url));
+        match rest.rsplit_once('@') {
+            Some((user, host)) => match user.split_once(':') {
+                Some((user, _)) => write!(f, "{scheme}://{user}:***@{host}"),
+                None => write!(f, "{scheme}://{user}@{host}"),
+            },
+            None => write!(f, "{scheme}://{rest}"),
+        }
+    }
+}
+
+impl fmt::Debug for AmqpUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\"{self}\"")
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn urls() {
+        assert_eq!(BusUrl::parse("embedded"), Ok(BusUrl::Embedded));
+        for good in ["amqp://localhost", "amqp://u:p@h:5672/%2f?heartbeat=10", "amqps://[::1]:5671/v", "amqp://u@h"] {
+            assert!(matches!(BusUrl::parse(good), Ok(BusUrl::Amqp(url)) if url.expose() == good), "{good}");
+        }
+        for (bad, why) in [
+            ("localhost", "it has no scheme"),
+            ("", "it has no scheme"),
+            ("http://h", "the scheme is `http`"),
+            ("pass word://h", "its scheme is none"),
+            ("amqp://", "it has no host"),
+            ("amqp://u:p@", "it has no host"),
+            ("amqp://u:p@/v", "it has no host"),
+            ("amqp://h:0", "its port is not a number from 1 to 65535"),
+            ("amqp://h:x", "its port is not a number from 1 to 65535"),
+            ("amqp://[::1", "the `[` of its host has no `]`"),
+            ("amqp://[::1]x", "its port is not a number from 1 to 65535"),
+            ("amqp://u:p w@h", "there is white space in it"),
+            ("amqp://u:p@w@h", "there is more than one `@`; in a password write %40"),
+            ("amqp://u:p/w@h", "there is a `/`, `?` or `#` before the `@`; in a password write %2F, %3F or %23"),
+        ] {
+            assert_eq!(BusUrl::parse(bad), Err(why.to_owned()), "{bad}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn the_password_is_never_shown(
+            user in "[a-z]{1,8}", password in "PW[A-Za-z0-9:@/?#% ]{0,12}WP", tail in "(/v)?(\\?k=1)?",
+        ) {
+            let url = BusUrl::parse(&format!("amqp://{user}:{password}@host:5672{tail}"));
+            let said = format!("{url:?}") + &url.as_ref().map_or_else(Clone::clone, ToString::to_string);
+            prop_assert!(!said.contains("PW") && !said.contains("WP"), "{}", said);
+        }
+    }
+}

@@ -1,0 +1,96 @@
+//! What no single value shows: combinations that cannot work, and such as are hardly meant.
+
+use std::net::SocketAddr;
+
+use super::config::{HostConfig, WorkerConfig};
+use super::diagnostics::Diagnostic;
+use super::walk::{Context, Span};
+
+pub(super) fn check(
+    cx: &Context<'_>,
+    host: &HostConfig,
+    admin_span: Option<Span>,
+    workers: &[WorkerConfig],
+    has_workers_key: bool,
+) {
+    if workers.is_empty() && !has_workers_key {
+        cx.report(
+            Diagnostic::warning("the topology has no workers")
+                .at(0..0, "")
+                .help("add one: `[[worker]]` with a `type` and a `plugin`")
+                .absence(),
+        );
+    }
+    same_worker_twice(cx, workers);
+    same_address_twice(cx, host, admin_span, workers);
+}
+
+/// One type may be served by several plugins, which share its jobs: that is how a new implementation is tried next to the
+/// old one. One plugin may serve several types. But type and plugin together name a [`Slot`](super::Slot), so that a
+/// reload knows which worker is which; a second entry of both could only mean more instances of the first.
+fn same_worker_twice(cx: &Context<'_>, workers: &[WorkerConfig]) {
+    for (index, worker) in workers.iter().enumerate() {
+        let first = workers[..index]
+            .iter()
+            .find(|first| first.worker_type == worker.worker_type && first.plugin == worker.plugin);
+        if let Some(first) = first {
+            let WorkerConfig { worker_type, plugin, .. } = worker;
+            cx.report(
+                Diagnostic::error(format!("the worker `{worker_type}` of plugin `{plugin}` is there twice"))
+                    .at(worker.spans.worker_type.clone(), "again here")
+                    .also(first.spans.worker_type.clone(), "first here")
+                    .help("for more of the same, set `instances` of the first"),
+            );
+        }
+    }
+}
+
+fn same_address_twice(cx: &Context<'_>, host: &HostConfig, admin_span: Option<Span>, workers: &[WorkerConfig]) {
+    let mut seen: Vec<(SocketAddr, Option<Span>, String)> = Vec::new();
+    seen.extend(host.admin.map(|admin| (admin, admin_span, "the admin server".to_owned())));
+    for worker in workers {
+        for (name, address) in &worker.listen {
+            let span = worker.spans.listen.get(name).cloned().unwrap_or_default();
+            if let Some((other, place, who)) = seen.iter().find(|(other, _, _)| overlap(*other, *address)) {
+                let error = Diagnostic::error(format!("{address} is taken: {who} listens on {other}"));
+                let error = error.at(span.clone(), "cannot listen here too");
+                cx.report(match place {
+                    Some(place) => error.also(place.clone(), "taken here"),
+                    None => error.help("that is the default; set `admin` in [host] to another address or to \"off\""),
+                });
+            }
+            seen.push((*address, Some(span), format!("worker `{}`", worker.worker_type)));
+        }
+    }
+}
+
+/// Whether one process cannot listen on both. Port 0 is a free port each time. `[::]` takes IPv4 as well.
+fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
+    let any = |address: SocketAddr, other: SocketAddr| {
+        address.ip().is_unspecified() && (address.is_ipv6() || other.is_ipv4())
+    };
+    a.port() != 0 && a.port() == b.port() && (a.ip() == b.ip() || any(a, b) || any(b, a))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_overlap_as_the_kernel_sees_it() {
+        for (a, b, expected) in [
+            ("127.0.0.1:80", "127.0.0.1:80", true),
+            ("127.0.0.1:80", "127.0.0.1:81", false),
+            ("127.0.0.1:80", "127.0.0.2:80", false),
+            ("0.0.0.0:80", "127.0.0.2:80", true),
+            ("0.0.0.0:80", "[::1]:80", false),
+            ("[::]:80", "127.0.0.1:80", true),
+            ("[::]:80", "[::1]:80", true),
+            ("127.0.0.1:0", "127.0.0.1:0", false),
+        ] {
+            assert_eq!(overlap(a.parse().unwrap(), b.parse().unwrap()), expected, "{a} {b}");
+            assert_eq!(overlap(b.parse().unwrap(), a.parse().unwrap()), expected, "{b} {a}");
+        }
+    }
+}

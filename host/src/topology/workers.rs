@@ -1,0 +1,180 @@
+//! `[defaults]` and `[[worker]]`.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use serde_json::Value;
+use toml::de::DeValue;
+
+use super::config::{RetryPolicy, WorkerConfig, WorkerSpans};
+use super::json::{self, ConfigSpans};
+use super::sections::place_of;
+use super::values::{address, duration, integer, one_of, positive_duration, text};
+use super::walk::{Fields, Node, Span};
+use crate::ids::{PluginName, WorkerType};
+
+/// More instances of one worker are surely a mistake; each costs a task and a queue.
+const MAX_INSTANCES: u32 = 1_000;
+const MAX_ATTEMPTS: u32 = 1_000;
+/// The longest plugin name: with `lib` and `.so` it must fit a file name.
+const MAX_PLUGIN_NAME: usize = 200;
+
+/// What a worker has where it says nothing itself.
+#[derive(Clone, Copy)]
+pub(super) struct Defaults {
+    concurrency: u16,
+    timeout: Duration,
+    retry: RetryPolicy,
+    drain_timeout: Duration,
+}
+
+impl Default for Defaults {
+    fn default() -> Self {
+        Self {
+            concurrency: 64,
+            timeout: Duration::from_secs(30),
+            retry: RetryPolicy::default(),
+            drain_timeout: Duration::from_secs(10),
+        }
+    }
+}
+
+impl Defaults {
+    /// Reads the keys that `[defaults]` and `[[worker]]` share; what is left out stays.
+    fn read(self, fields: &mut Fields<'_, '_>) -> Self {
+        Self {
+            concurrency: fields.take("concurrency", integer(1..=u16::MAX)).unwrap_or(self.concurrency),
+            timeout: fields.take("timeout", positive_duration).unwrap_or(self.timeout),
+            retry: fields.take("retry", |node| retry(node, self.retry)).unwrap_or(self.retry),
+            drain_timeout: fields.take("drain_timeout", duration).unwrap_or(self.drain_timeout),
+        }
+    }
+}
+
+fn retry(node: &Node<'_, '_>, default: RetryPolicy) -> Option<RetryPolicy> {
+    let mut retry = Fields::of(node, "`retry`")?;
+    let policy = RetryPolicy {
+        delay: retry.take("delay", duration).unwrap_or(default.delay),
+        max_attempts: retry.take("max_attempts", integer(1..=MAX_ATTEMPTS)).unwrap_or(default.max_attempts),
+    };
+    retry.finish(|_| None);
+    Some(policy)
+}
+
+pub(super) fn defaults(fields: Option<Fields<'_, '_>>) -> Defaults {
+    let Some(mut fields) = fields else { return Defaults::default() };
+    let defaults = Defaults::default().read(&mut fields);
+    fields.finish(place_of);
+    defaults
+}
+
+/// Every `[[worker]]` that could be read.
+pub(super) fn workers(node: &Node<'_, '_>, defaults: Defaults) -> Option<Vec<WorkerConfig>> {
+    const WHAT: &str = "an array of tables";
+    let array = match node.value.get_ref() {
+        DeValue::Array(array) => array,
+        DeValue::Table(_) => {
+            return node.expected_help(WHAT, "each worker starts with `[[worker]]`, in two pairs of brackets");
+        }
+        _ => return node.expected_help(WHAT, "each worker starts with a line `[[worker]]`"),
+    };
+    let each = array.iter().map(|value| Node { cx: node.cx, key: "worker", value });
+    Some(each.filter_map(|node| worker(&node, defaults)).collect())
+}
+
+fn worker(node: &Node<'_, '_>, defaults: Defaults) -> Option<WorkerConfig> {
+    let mut fields = Fields::of(node, "[[worker]]")?;
+    let worker_type =
+        fields.require("type", "the type of the jobs that it takes, such as `type = \"WB\"`", worker_type);
+    let plugin =
+        fields.require("plugin", "the plugin's name, such as `plugin = \"db\"` for `plugins/libdb.so`", plugin_name);
+    let instances = fields.take("instances", integer(1..=MAX_INSTANCES)).unwrap_or(1);
+    let timeout_span = fields.node("timeout").map(|node| node.span());
+    let common = defaults.read(&mut fields);
+    let (listen, listen_spans) = fields.take("listen", listen).unwrap_or_default();
+    fields.take("isolation", isolation);
+    let (config, config_spans) = fields
+        .take("config", json::config)
+        .unwrap_or_else(|| (Value::Object(serde_json::Map::new()), ConfigSpans::default()));
+    fields.finish(|key| place_of(key).filter(|place| *place != "[[worker]]"));
+    let (worker_type, plugin) = (worker_type?, plugin?);
+    let spans = WorkerSpans {
+        header: node.span(),
+        worker_type: worker_type.span(),
+        plugin: plugin.span(),
+        timeout: timeout_span,
+        listen: listen_spans,
+        config: config_spans,
+    };
+    Some(WorkerConfig {
+        worker_type: worker_type.into_inner(),
+        plugin: plugin.into_inner(),
+        instances,
+        concurrency: common.concurrency,
+        timeout: common.timeout,
+        retry: common.retry,
+        drain_timeout: common.drain_timeout,
+        listen,
+        config,
+        spans,
+    })
+}
+
+fn worker_type(node: &Node<'_, '_>) -> Option<WorkerType> {
+    let text = text(node)?;
+    let help = text.strip_suffix(":*").map(|kind| format!("the `:*` belongs into addresses; write \"{kind}\""));
+    WorkerType::new(&text).map_or_else(|error| node.refuse(format!("`type`: {error}"), "not a worker type", help), Some)
+}
+
+fn plugin_name(node: &Node<'_, '_>) -> Option<PluginName> {
+    let text = text(node)?;
+    let fits = !text.is_empty()
+        && text.len() <= MAX_PLUGIN_NAME
+        && text.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.'))
+        && !text.starts_with('.');
+    let file = text.rsplit('/').next().unwrap_or_default();
+    match (PluginName::of_file_name(file), fits) {
+        (Some(name), _) => node.refuse(
+            "`plugin` is a name, not a file",
+            "not a name",
+            Some(format!("write \"{name}\"; the folder is `plugins` in [host]")),
+        ),
+        (None, true) => Some(PluginName::new(&text)),
+        (None, false) => node.refuse(
+            format!(
+                "`plugin`: a name has 1 to {MAX_PLUGIN_NAME} letters, digits, `_`, `-` or `.`, and no `.` at its start"
+            ),
+            "not a plugin's name",
+            None,
+        ),
+    }
+}
+
+type Listen = (BTreeMap<String, SocketAddr>, BTreeMap<String, Span>);
+
+fn listen(node: &Node<'_, '_>) -> Option<Listen> {
+    let DeValue::Table(table) = node.value.get_ref() else {
+        return node.expected_help(
+            "a table of named addresses",
+            "write `listen = { http = \"127.0.0.1:8080\" }` with the name that the plugin asks for",
+        );
+    };
+    let (mut addresses, mut spans) = Listen::default();
+    for (name, value) in table {
+        let name = name.get_ref();
+        if let Some(address) = address(&Node { cx: node.cx, key: name, value }) {
+            addresses.insert(name.to_string(), address);
+            spans.insert(name.to_string(), value.span());
+        }
+    }
+    Some((addresses, spans))
+}
+
+fn isolation(node: &Node<'_, '_>) -> Option<()> {
+    if matches!(node.text(), Some(Ok(text)) if text == "process") {
+        let help = Some("leave it out: workers run on threads of the host, `isolation = \"thread\"`".to_owned());
+        return node.refuse("`isolation = \"process\"` is not supported yet", "not supported yet", help);
+    }
+    one_of(&[("thread", ())])(node)
+}

@@ -1,0 +1,86 @@
+//! Topologies in, what a user reads out.
+//!
+//! Each folder of `tests/topology/` is a case: `topology.toml`, maybe the files that it names, maybe `env` (`NAME=value`
+//! lines) and `schema.json` (what the first worker's plugin exports), and `expected.txt`: what is rendered, or the plan.
+//! `BLESS=1 cargo test -p mshost --test topology` writes `expected.txt` anew; read the difference before you commit it.
+
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::{env, fs};
+
+use mshost::topology::{self, Diagnostics, Style, Topology};
+
+const CASES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/topology");
+
+fn variables(folder: &Path) -> BTreeMap<String, String> {
+    let text = fs::read_to_string(folder.join("env")).unwrap_or_default();
+    let pairs = text.lines().map(|line| line.split_once('=').expect("NAME=value"));
+    pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
+
+fn load(folder: &Path) -> Result<Topology, Diagnostics> {
+    let variables = variables(folder);
+    topology::load(&folder.join("topology.toml"), &|name| variables.get(name).cloned())
+}
+
+/// What one case says, with the folder's own path left out.
+fn outcome(folder: &Path) -> String {
+    let said = match load(folder) {
+        Err(errors) => errors.render(Style::Plain),
+        Ok(topology) => {
+            let warnings = topology.warnings.as_ref().map(|warnings| warnings.render(Style::Plain));
+            warnings.unwrap_or_default() + &schema_errors(folder, &topology).unwrap_or_else(|| values(&topology))
+        }
+    };
+    said.replace(&format!("{}/", folder.display()), "").replace(&folder.display().to_string(), "")
+}
+
+fn schema_errors(folder: &Path, topology: &Topology) -> Option<String> {
+    let schema = fs::read_to_string(folder.join("schema.json")).ok()?;
+    let schema = serde_json::from_str(&schema).expect("schema.json is JSON");
+    let found = Diagnostics::new(&topology.source, topology::check_config(topology, 0, &schema));
+    Some(found.map_or_else(|| "the config fits the schema\n".to_owned(), |found| found.render(Style::Plain)))
+}
+
+/// Every value, but for those that depend on the machine.
+fn values(topology: &Topology) -> String {
+    let Topology { host, bus, manager, logs, workers, .. } = topology;
+    let mut out = String::new();
+    let host = mshost::topology::HostConfig { name: "HOST".to_owned(), ..host.clone() };
+    writeln!(out, "{host:#?}\n{bus:#?}\n{manager:#?}\n{logs:#?}").unwrap();
+    for worker in workers {
+        let mut worker = worker.clone();
+        worker.spans = topology::WorkerSpans::default();
+        writeln!(out, "{worker:#?}").unwrap();
+    }
+    out
+}
+
+fn cases() -> Vec<PathBuf> {
+    let mut cases: Vec<PathBuf> = fs::read_dir(CASES).unwrap().map(|entry| entry.unwrap().path()).collect();
+    cases.sort();
+    cases
+}
+
+#[test]
+fn each_case_says_what_it_said() {
+    let bless = env::var_os("BLESS").is_some();
+    let mut differing = Vec::new();
+    let cases = cases();
+    assert!(cases.len() >= 40, "only {} cases found", cases.len());
+    for folder in cases {
+        let name = folder.file_name().unwrap().to_string_lossy().into_owned();
+        let said = outcome(&folder);
+        if bless {
+            fs::write(folder.join("expected.txt"), &said).unwrap();
+        }
+        let expected = fs::read_to_string(folder.join("expected.txt")).unwrap_or_default();
+        if said != expected {
+            differing.push(format!("--- {name}: expected\n{expected}--- {name}: found\n{said}"));
+        }
+    }
+    assert!(differing.is_empty(), "{}", differing.join("\n"));
+}
