@@ -14,7 +14,8 @@ use mshost_plugin_api::{Codec, Payload, SendError};
 
 use crate::ids::{JobId, WorkerRef};
 
-// pub mod generation; library; probe; shadow; watch
+// pub mod generation; library; probe; shadow
+pub mod watch;
 
 /// What a worker may ask of its host. Implemented by the worker runtime; called on any thread of the plugin.
 pub trait HostServices: Send + Sync + 'static {
