@@ -1,1 +1,3 @@
-//! placeholder
+//! What the tests of mshost share.
+
+pub mod conformance;
