@@ -11,3 +11,4 @@ pub mod route;
 pub mod server;
 pub mod service;
 mod units;
+mod worker;
