@@ -18,7 +18,7 @@ impl BlockingWorker for Db {
     type Config = DbConfig;
 
     fn start(config: DbConfig, _: &Context) -> Result<Self, Error> {
-        Ok(Self { store: Store::open(&config.path)?, list_limit: config.list_limit })
+        Ok(Self { store: Store::open(&config.path)?, list_limit: config.list_limit.get() })
     }
 
     fn handle(&self, job: Job, ctx: &Context) -> Result<(), Error> {

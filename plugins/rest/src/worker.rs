@@ -29,7 +29,7 @@ impl Worker for Rest {
 
     async fn start(config: RestConfig, ctx: &Context) -> Result<Self, Error> {
         let listener = ctx.listener(LISTENER)?;
-        let pending = Pending::new(config.max_pending);
+        let pending = Pending::new(config.max_pending.get() as usize);
         let service = Arc::new(Service::new(Bus(ctx.clone()), pending.clone(), config.clone()));
         let shutdown = ctx.shutdown();
         let server = ctx.spawn(async move {
