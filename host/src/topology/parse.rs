@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use toml::de::DeTable;
 
-use super::config::{BusConfig, HostConfig, LogConfig, ManagerConfig, Topology, WorkerConfig};
+use super::config::{BusConfig, HostConfig, ManagerConfig, Topology, WorkerConfig};
 use super::diagnostics::{Diagnostic, Diagnostics, Doubt};
 use super::interpolate::Env;
 use super::source::Source;
 use super::walk::{Context, Fields, Span};
 use super::{files, legacy, sections, syntax, validate, workers};
+use crate::telemetry::LogSettings;
 
 /// Reads a topology and the files that it names. `env` is the environment: `std::env::var(name).ok()` for a host.
 ///
@@ -88,7 +89,7 @@ struct Parts {
     host: HostConfig,
     bus: BusConfig,
     manager: ManagerConfig,
-    logs: LogConfig,
+    logs: LogSettings,
     workers: Vec<WorkerConfig>,
 }
 

@@ -43,6 +43,8 @@ pub struct WorkerSpec {
     pub timeout: Duration,
     /// How often a job is tried.
     pub retry: RetryPolicy,
+    /// How long its `start` may take.
+    pub start_timeout: Duration,
     /// How long its jobs in flight may take to finish when it is stopped.
     pub drain_timeout: Duration,
     /// The sockets that the host listens on for it, by name.
@@ -61,6 +63,7 @@ impl WorkerSpec {
             concurrency: worker.concurrency,
             timeout: worker.timeout,
             retry: worker.retry,
+            start_timeout: worker.start_timeout,
             drain_timeout: worker.drain_timeout,
             listen: worker.listen.clone(),
             config: worker.config.clone(),

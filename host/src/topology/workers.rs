@@ -26,6 +26,7 @@ pub(super) struct Defaults {
     concurrency: u16,
     timeout: Duration,
     retry: RetryPolicy,
+    start_timeout: Duration,
     drain_timeout: Duration,
 }
 
@@ -35,6 +36,7 @@ impl Default for Defaults {
             concurrency: 64,
             timeout: Duration::from_secs(30),
             retry: RetryPolicy::default(),
+            start_timeout: Duration::from_secs(30),
             drain_timeout: Duration::from_secs(10),
         }
     }
@@ -47,6 +49,7 @@ impl Defaults {
             concurrency: fields.take("concurrency", integer(1..=u16::MAX)).unwrap_or(self.concurrency),
             timeout: fields.take("timeout", positive_duration).unwrap_or(self.timeout),
             retry: fields.take("retry", |node| retry(node, self.retry)).unwrap_or(self.retry),
+            start_timeout: fields.take("start_timeout", duration).unwrap_or(self.start_timeout),
             drain_timeout: fields.take("drain_timeout", duration).unwrap_or(self.drain_timeout),
         }
     }
@@ -114,6 +117,7 @@ fn worker(node: &Node<'_, '_>, defaults: Defaults) -> Option<WorkerConfig> {
         concurrency: common.concurrency,
         timeout: common.timeout,
         retry: common.retry,
+        start_timeout: common.start_timeout,
         drain_timeout: common.drain_timeout,
         listen,
         config,
