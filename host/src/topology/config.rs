@@ -134,8 +134,8 @@ impl Default for RetryPolicy {
     }
 }
 
-/// One `[[worker]]`.
-#[derive(Debug, Clone)]
+/// One `[[worker]]`. `Debug` leaves its config out, which may hold secrets of the environment.
+#[derive(Clone)]
 pub struct WorkerConfig {
     /// The type of the jobs it takes.
     pub worker_type: WorkerType,
@@ -161,6 +161,21 @@ pub struct WorkerConfig {
     pub spans: WorkerSpans,
 }
 
+impl fmt::Debug for WorkerConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WorkerConfig")
+            .field("worker_type", &self.worker_type)
+            .field("plugin", &self.plugin)
+            .field("instances", &self.instances)
+            .field("concurrency", &self.concurrency)
+            .field("timeout", &self.timeout)
+            .field("retry", &self.retry)
+            .field("drain_timeout", &self.drain_timeout)
+            .field("listen", &self.listen)
+            .finish_non_exhaustive()
+    }
+}
+
 /// Where a worker stands in its file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct WorkerSpans {
@@ -170,8 +185,8 @@ pub struct WorkerSpans {
     pub worker_type: Range<usize>,
     /// The value of `plugin`.
     pub plugin: Range<usize>,
-    /// The value of `timeout`, where it is set here.
-    pub timeout: Option<Range<usize>>,
+    /// The value of `drain_timeout`, where it is set here.
+    pub drain_timeout: Option<Range<usize>>,
     /// The value of each address of `listen`.
     pub listen: BTreeMap<String, Range<usize>>,
     /// Every key and value of `[worker.config]`.

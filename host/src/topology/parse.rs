@@ -108,12 +108,8 @@ fn walk(cx: &Context<'_>, folder: &Path, document: &DeTable<'_>, others: &mut Ot
     let logs = sections::log(root.take("log", |node| Fields::of(node, "[log]")), &legacy);
     let defaults = workers::defaults(root.take("defaults", |node| Fields::of(node, "[defaults]")));
     let workers = root.take("worker", |node| workers::workers(node, defaults)).unwrap_or_default();
-    let admin_span = host_admin_span(document);
-    validate::check(cx, &host, admin_span, &workers, document.contains_key("worker"));
+    let checked = validate::Checked { host: &host, manager: &manager, workers: &workers, document };
+    validate::check(cx, &checked);
     root.finish(sections::place_of);
     Parts { host, bus, manager, logs, workers }
-}
-
-fn host_admin_span(document: &DeTable<'_>) -> Option<Span> {
-    document.get("host")?.get_ref().get("admin").map(toml::Spanned::span)
 }

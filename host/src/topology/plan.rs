@@ -28,8 +28,9 @@ impl fmt::Display for Slot {
     }
 }
 
-/// All that an instance is made from. Two that are equal need no swap.
-#[derive(Debug, Clone, PartialEq)]
+/// All that an instance is made from. Two that are equal need no swap. `Debug` leaves its config out, which may hold
+/// secrets of the environment.
+#[derive(Clone, PartialEq)]
 pub struct WorkerSpec {
     /// Its place.
     pub slot: Slot,
@@ -51,6 +52,19 @@ pub struct WorkerSpec {
     pub listen: BTreeMap<String, SocketAddr>,
     /// Handed to the plugin.
     pub config: serde_json::Value,
+}
+
+impl fmt::Debug for WorkerSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WorkerSpec")
+            .field("slot", &self.slot)
+            .field("concurrency", &self.concurrency)
+            .field("timeout", &self.timeout)
+            .field("retry", &self.retry)
+            .field("drain_timeout", &self.drain_timeout)
+            .field("listen", &self.listen)
+            .finish_non_exhaustive()
+    }
 }
 
 impl WorkerSpec {

@@ -93,7 +93,7 @@ fn worker(node: &Node<'_, '_>, defaults: Defaults) -> Option<WorkerConfig> {
     let plugin =
         fields.require("plugin", "the plugin's name, such as `plugin = \"db\"` for `plugins/libdb.so`", plugin_name);
     let instances = fields.take("instances", integer(1..=MAX_INSTANCES)).unwrap_or(1);
-    let timeout_span = fields.node("timeout").map(|node| node.span());
+    let drain_timeout_span = fields.node("drain_timeout").map(|node| node.span());
     let common = defaults.read(&mut fields);
     let (listen, listen_spans) = fields.take("listen", listen).unwrap_or_default();
     fields.take("isolation", isolation);
@@ -106,7 +106,7 @@ fn worker(node: &Node<'_, '_>, defaults: Defaults) -> Option<WorkerConfig> {
         header: node.span(),
         worker_type: worker_type.span(),
         plugin: plugin.span(),
-        timeout: timeout_span,
+        drain_timeout: drain_timeout_span,
         listen: listen_spans,
         config: config_spans,
     };
