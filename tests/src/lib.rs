@@ -1,3 +1,4 @@
 //! What the tests of mshost share.
 
 pub mod conformance;
+pub mod hop;
