@@ -2,5 +2,6 @@
 
 pub mod baseline;
 pub mod conformance;
+pub mod hop;
 pub mod load;
 pub mod table;
