@@ -1,7 +1,9 @@
 //! What the tests and benchmarks of mshost share.
 
 pub mod baseline;
+pub mod broker;
 pub mod conformance;
 pub mod hop;
 pub mod load;
+pub mod proxy;
 pub mod table;
