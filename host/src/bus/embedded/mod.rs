@@ -1,1 +1,166 @@
-//! (under construction)
+//! The bus in process: no broker, no serialisation of the envelope, payloads shared as they are.
+//!
+//! All that concerns one worker type, its queue and the queues of its workers' ids, is one [`pool::Pool`] behind one
+//! short lock, never held across an await or while foreign code (a waker, a drop of somebody's bytes) runs: a change
+//! collects its [`effects`] under the lock and carries them out after it. Jobs are pushed to consumers, as a broker does
+//! it: round robin among those with room in their prefetch, so that no waiter is woken for nothing.
+
+mod consumer;
+mod effects;
+mod notifier;
+mod pool;
+mod queue;
+mod send;
+mod slot;
+mod state;
+mod timer;
+
+#[cfg(test)]
+mod tests;
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use async_trait::async_trait;
+use dashmap::DashMap;
+use tokio::sync::watch;
+
+use self::consumer::EmbeddedConsumer;
+use self::notifier::Notifier;
+use self::pool::Pool;
+use self::timer::Timer;
+use super::{
+    Bus, BusError, BusLimits, BusState, Codec, Consumer, ConsumerOptions, Job, Notification, QueueDepth, SendError,
+    Subscription,
+};
+use crate::ids::{WorkerRef, WorkerType};
+
+/// The embedded bus. Dropping it closes it.
+pub struct EmbeddedBus {
+    core: Arc<Core>,
+}
+
+/// What consumers and the timer share with the bus.
+struct Core {
+    codec: Codec,
+    limits: BusLimits,
+    /// One for each type that has workers, or jobs that wait for some.
+    pools: DashMap<WorkerType, Arc<Pool>>,
+    notifier: Arc<Notifier>,
+    timer: Arc<Timer>,
+    state: watch::Sender<BusState>,
+    closed: AtomicBool,
+}
+
+impl EmbeddedBus {
+    /// Opens a bus. Its one task, which waits for retries to become due, runs on the tokio runtime that this is called
+    /// in: call it in the main one. Everything else runs on the callers' threads; a runtime that calls
+    /// [`Bus::send`] needs tokio's timer enabled.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    #[must_use]
+    pub fn new(limits: BusLimits, codec: Codec) -> Self {
+        let core = Arc::new(Core {
+            codec,
+            pools: DashMap::new(),
+            notifier: Arc::new(Notifier::new(limits.notifications)),
+            timer: Arc::new(Timer::new()),
+            state: watch::Sender::new(BusState::Connected),
+            closed: AtomicBool::new(false),
+            limits,
+        });
+        tokio::spawn(timer::run(Arc::clone(&core.timer), Arc::downgrade(&core)));
+        Self { core }
+    }
+}
+
+impl Core {
+    fn is_closed(&self) -> bool {
+        self.closed.load(Ordering::Acquire)
+    }
+
+    fn pool(&self, kind: &str) -> Option<Arc<Pool>> {
+        self.pools.get(kind).map(|pool| Arc::clone(&pool))
+    }
+
+    /// Forgets a pool that has nothing and nobody left, so that types which come and go leave nothing behind.
+    fn retire(&self, pool: &Arc<Pool>) {
+        if pool.retire() {
+            self.pools.remove_if(pool.kind(), |_, current| Arc::ptr_eq(current, pool));
+        }
+    }
+
+    fn close(&self) {
+        // From here on `join` makes no new pool that stays open: it looks at `closed` again once it holds the pool's lock.
+        if self.closed.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        self.timer.close();
+        let pools: Vec<_> = self.pools.iter().map(|entry| Arc::clone(entry.value())).collect();
+        for pool in pools {
+            pool.close();
+        }
+        self.notifier.close();
+        self.state.send_replace(BusState::Closed);
+    }
+}
+
+#[async_trait]
+impl Bus for EmbeddedBus {
+    fn codec(&self) -> Codec {
+        self.core.codec
+    }
+
+    async fn send(&self, job: Job) -> Result<(), SendError> {
+        send::send(&self.core, job).await
+    }
+
+    fn try_send(&self, job: Job) -> Result<Result<(), SendError>, Box<Job>> {
+        send::try_send(&self.core, job)
+    }
+
+    async fn join(&self, worker: &WorkerRef, options: ConsumerOptions) -> Result<Box<dyn Consumer>, BusError> {
+        Ok(Box::new(EmbeddedConsumer::join(&self.core, worker, options)?))
+    }
+
+    async fn publish(&self, notification: Notification) -> Result<(), BusError> {
+        self.core.notifier.publish(notification)
+    }
+
+    async fn subscribe(&self) -> Result<Box<dyn Subscription>, BusError> {
+        Ok(Box::new(self.core.notifier.subscribe()?))
+    }
+
+    fn state(&self) -> watch::Receiver<BusState> {
+        self.core.state.subscribe()
+    }
+
+    async fn depths(&self) -> Vec<QueueDepth> {
+        let pools: Vec<_> = self.core.pools.iter().map(|entry| Arc::clone(entry.value())).collect();
+        let mut depths: Vec<_> = pools.iter().flat_map(|pool| pool.depths()).collect();
+        depths.sort_by(|a, b| a.queue.cmp(&b.queue));
+        depths
+    }
+
+    async fn close(&self) {
+        self.core.close();
+    }
+}
+
+impl Drop for EmbeddedBus {
+    fn drop(&mut self) {
+        self.core.close();
+    }
+}
+
+impl fmt::Debug for EmbeddedBus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EmbeddedBus")
+            .field("codec", &self.core.codec)
+            .field("pools", &self.core.pools.len())
+            .field("closed", &self.core.is_closed())
+            .finish_non_exhaustive()
+    }
+}

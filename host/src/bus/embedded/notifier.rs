@@ -1,0 +1,75 @@
+//! Notifications: one ring for all, read by each subscriber at its own pace.
+
+use async_trait::async_trait;
+use parking_lot::RwLock;
+use tokio::sync::broadcast::{self, error::RecvError};
+
+use crate::bus::{BusError, Event, Failure, Job, Notification, SendError, Subscription};
+
+/// Publishes without ever waiting: whoever lags behind by more than the ring holds is told how much it missed.
+pub(super) struct Notifier {
+    /// `None` once the bus is closed.
+    sender: RwLock<Option<broadcast::Sender<Notification>>>,
+}
+
+impl Notifier {
+    pub(super) fn new(limit: usize) -> Self {
+        // tokio refuses 0, and more than half the address space.
+        let (sender, _) = broadcast::channel(limit.clamp(1, 1 << 24));
+        Self { sender: RwLock::new(Some(sender)) }
+    }
+
+    pub(super) fn publish(&self, notification: Notification) -> Result<(), BusError> {
+        let sender = self.sender.read();
+        let sender = sender.as_ref().ok_or(BusError::Closed)?;
+        // An error means that nobody listens.
+        let _ = sender.send(notification);
+        Ok(())
+    }
+
+    pub(super) fn subscribe(&self) -> Result<EmbeddedSubscription, BusError> {
+        let sender = self.sender.read();
+        let receiver = sender.as_ref().ok_or(BusError::Closed)?.subscribe();
+        Ok(EmbeddedSubscription { receiver })
+    }
+
+    pub(super) fn close(&self) {
+        // Dropped outside of the lock: this wakes the subscribers.
+        let sender = self.sender.write().take();
+        drop(sender);
+    }
+
+    /// Tells those who wait for a job's outcome that its worker is gone: it was accepted, so it must not vanish in silence.
+    pub(super) fn report_orphan(&self, job: &Job) {
+        let failure = Failure {
+            target: job.sender.clone(),
+            error: SendError::NoWorker(job.route.target().clone()).to_string(),
+            id: job.id.clone(),
+            correlation: job.correlation.clone(),
+            reporter: None,
+            payload: Some(job.payload.clone()),
+        };
+        tracing::debug!(job = %job.id, target = %job.route.target(), "the worker left before it did this job");
+        // A closed bus has nobody left to tell.
+        if job.origin != job.sender {
+            let _ = self.publish(Notification::Error(Failure { target: job.origin.clone(), ..failure.clone() }));
+        }
+        let _ = self.publish(Notification::Error(failure));
+    }
+}
+
+/// A place in the ring.
+pub(super) struct EmbeddedSubscription {
+    receiver: broadcast::Receiver<Notification>,
+}
+
+#[async_trait]
+impl Subscription for EmbeddedSubscription {
+    async fn next(&mut self) -> Option<Event> {
+        match self.receiver.recv().await {
+            Ok(notification) => Some(Event::Notification(notification)),
+            Err(RecvError::Lagged(missed)) => Some(Event::Missed(missed)),
+            Err(RecvError::Closed) => None,
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! A worker type: its [`State`] behind its lock, and the [`Effects`] that follow each change.
+
+use std::fmt;
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+
+use super::effects::Effects;
+use super::notifier::Notifier;
+use super::queue::{Queue, Waiting};
+use super::slot::SlotKey;
+use super::state::{Offer, State};
+use crate::bus::{BusError, Job, QueueDepth, SendError, type_queue};
+use crate::ids::{Address, WorkerId, WorkerType};
+
+/// See the module.
+pub(super) struct Pool {
+    kind: WorkerType,
+    limit: usize,
+    notifier: Arc<Notifier>,
+    state: Mutex<State>,
+}
+
+/// How a worker's wish for a slot can end.
+pub(super) enum Joined {
+    Slot(SlotKey),
+    /// The id has one.
+    Taken,
+    /// The pool has been given up meanwhile: ask for a new one.
+    Retired,
+}
+
+/// A job on its way back after a failure.
+pub(super) struct Delayed {
+    pub(super) job: Arc<Job>,
+    /// The slot whose queue keeps a place for it; `None` for the type's.
+    pub(super) place: Option<SlotKey>,
+}
+
+impl Pool {
+    pub(super) fn new(kind: WorkerType, limit: usize, notifier: Arc<Notifier>) -> Self {
+        Self { state: Mutex::new(State::new(kind.clone(), limit)), kind, limit, notifier }
+    }
+
+    pub(super) fn kind(&self) -> &WorkerType {
+        &self.kind
+    }
+
+    /// Changes the state, then carries out what follows from it.
+    fn change<R>(&self, change: impl FnOnce(&mut State, &mut Effects) -> R) -> R {
+        let mut effects = Effects::default();
+        let result = change(&mut self.state.lock(), &mut effects);
+        effects.carry_out(&self.notifier);
+        result
+    }
+
+    /// Takes a job in, or gives it back where it would have to wait.
+    pub(super) fn offer(&self, job: Arc<Job>) -> Result<Result<(), SendError>, Arc<Job>> {
+        match self.change(|state, effects| state.offer(job, effects)) {
+            Offer::Accepted => Ok(Ok(())),
+            Offer::Refused(error) => Ok(Err(error)),
+            Offer::Full(job) => Err(job),
+        }
+    }
+
+    /// As [`Pool::offer`], and joins the line of waiting senders where the queue is full.
+    pub(super) fn offer_or_wait(&self, job: Arc<Job>) -> Result<Result<(), SendError>, Waiting> {
+        self.change(|state, effects| match state.offer(job, effects) {
+            Offer::Accepted => Ok(Ok(())),
+            Offer::Refused(error) => Ok(Err(error)),
+            Offer::Full(job) => Err(state.wait(job)),
+        })
+    }
+
+    /// Takes a sender out of the line; `false` where its answer is on its way.
+    pub(super) fn give_up(&self, target: &Address, serial: u64) -> bool {
+        self.change(|state, effects| state.give_up(target, serial, effects))
+    }
+
+    pub(super) fn join(
+        &self,
+        id: &WorkerId,
+        prefetch: usize,
+        closed: impl FnOnce() -> bool,
+    ) -> Result<Joined, BusError> {
+        self.change(|state, effects| {
+            if state.closed || closed() {
+                Err(BusError::Closed)
+            } else if state.retired {
+                Ok(Joined::Retired)
+            } else {
+                Ok(state.join(id, prefetch, effects).map_or(Joined::Taken, Joined::Slot))
+            }
+        })
+    }
+
+    /// The next job of a slot, with the tag to settle it with; `None` where it gets none any more.
+    pub(super) fn poll(&self, key: SlotKey, cx: &mut Context<'_>) -> Poll<Option<(usize, Arc<Job>, bool)>> {
+        let mut state = self.state.lock();
+        let Some(slot) = state.slot(key).filter(|slot| !slot.stopped) else { return Poll::Ready(None) };
+        if let Some(taken) = slot.take() {
+            return Poll::Ready(Some(taken));
+        }
+        // Cloning a waker runs foreign code, but none that could come back here; the old one is dropped after the lock.
+        let old = match &slot.waker {
+            Some(waker) if waker.will_wake(cx.waker()) => None,
+            _ => slot.waker.replace(cx.waker().clone()),
+        };
+        drop(state);
+        drop(old);
+        Poll::Pending
+    }
+
+    pub(super) fn stop(&self, key: SlotKey) {
+        self.change(|state, effects| state.stop(key, effects));
+    }
+
+    pub(super) fn leave(&self, key: SlotKey) {
+        self.change(|state, effects| state.leave(key, effects));
+    }
+
+    pub(super) fn ack(&self, key: SlotKey, tag: usize) -> Result<(), BusError> {
+        let done = self.settle(key, |state, effects| {
+            let held = state.release(key, tag).ok_or_else(handed_back)?;
+            state.fill(key.index, effects);
+            Ok(held)
+        })?;
+        drop(done);
+        Ok(())
+    }
+
+    pub(super) fn requeue(&self, key: SlotKey, tag: usize) -> Result<(), BusError> {
+        self.settle(key, |state, effects| {
+            let held = state.release(key, tag).ok_or_else(handed_back)?;
+            state.put_back(vec![held.into_queued()], effects);
+            state.fill(key.index, effects);
+            Ok(())
+        })
+    }
+
+    /// Settles a job as failed. Gives it back where it has to wait for `after` first.
+    pub(super) fn retry(
+        &self,
+        key: SlotKey,
+        tag: usize,
+        attempt: u32,
+        after: Duration,
+    ) -> Result<Option<Delayed>, BusError> {
+        self.settle(key, |state, effects| {
+            let held = state.release(key, tag).ok_or_else(handed_back)?;
+            let again = Job { attempt, ..Job::clone(&held.queued.job) };
+            effects.discard([held.queued.job]);
+            let job = Arc::new(again);
+            let delayed = if after.is_zero() {
+                state.again(job, effects);
+                None
+            } else {
+                Some(Delayed { place: state.schedule(&job), job })
+            };
+            state.fill(key.index, effects);
+            Ok(delayed)
+        })
+    }
+
+    fn settle<R>(
+        &self,
+        key: SlotKey,
+        settle: impl FnOnce(&mut State, &mut Effects) -> Result<R, BusError>,
+    ) -> Result<R, BusError> {
+        self.change(|state, effects| {
+            if state.closed {
+                Err(BusError::Closed)
+            } else if state.slot(key).is_none() {
+                Err(handed_back())
+            } else {
+                settle(state, effects)
+            }
+        })
+    }
+
+    /// A delayed job's time has come.
+    pub(super) fn due(&self, delayed: Delayed) {
+        self.change(|state, effects| state.due(delayed.job, delayed.place, effects));
+    }
+
+    /// Gives the pool up where nothing and nobody is left; tells whether it has been given up.
+    pub(super) fn retire(&self) -> bool {
+        let mut state = self.state.lock();
+        state.retired |= state.slots.is_empty() && state.shared.is_unused();
+        state.retired
+    }
+
+    pub(super) fn close(&self) {
+        self.change(State::close);
+    }
+
+    pub(super) fn depths(&self) -> Vec<QueueDepth> {
+        let depth = |queue: String, waits: &Queue, consumers: usize| QueueDepth {
+            queue,
+            ready: waits.ready() as u64,
+            unsettled: waits.unsettled() as u64,
+            consumers: consumers as u64,
+        };
+        let state = self.state.lock();
+        if state.closed {
+            return Vec::new();
+        }
+        let own = state.slots.iter().map(|(_, slot)| depth(slot.id.to_string(), &slot.own, usize::from(!slot.stopped)));
+        std::iter::once(depth(type_queue(&self.kind), &state.shared, state.by_id.len())).chain(own).collect()
+    }
+
+    /// Why a sender has waited in vain.
+    pub(super) fn full(&self, target: &Address, waited: Duration) -> SendError {
+        SendError::Unavailable(format!(
+            "the queue {target} has held its {} jobs (`bus.queue_limit`) for {waited:?} (`bus.send_timeout`) without taking \
+             another; give {} more instances or concurrency, or raise the limit",
+            self.limit, self.kind
+        ))
+    }
+}
+
+fn handed_back() -> BusError {
+    BusError::Refused {
+        what: "settling a job".to_owned(),
+        reason: "its consumer is gone, which handed the job back; it will come again, flagged as redelivered"
+            .to_owned(),
+    }
+}
+
+impl fmt::Debug for Pool {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Pool").field("kind", &self.kind).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,103 @@
+//! The place of one worker in its pool.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::task::Waker;
+
+use slab::Slab;
+
+use super::queue::{Queue, Queued};
+use crate::bus::Job;
+use crate::ids::{Address, WorkerId};
+
+/// Names a slot, also when its index has been taken by another since.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct SlotKey {
+    pub(super) index: usize,
+    pub(super) serial: u64,
+}
+
+/// A worker, the queue of its id, and the jobs in its hands.
+pub(super) struct Slot {
+    pub(super) serial: u64,
+    pub(super) id: WorkerId,
+    /// Jobs addressed to its id.
+    pub(super) own: Queue,
+    /// Jobs delivered and not yet settled, at most `prefetch`.
+    pub(super) held: Slab<Held>,
+    /// Those of `held` that [`crate::bus::Consumer::next`] has not returned yet, in order.
+    pub(super) inbox: VecDeque<usize>,
+    pub(super) prefetch: usize,
+    /// Whether the id's queue is next when both queues have jobs.
+    pub(super) own_turn: bool,
+    /// Whether it stands in the pool's round robin.
+    pub(super) in_turn: bool,
+    /// It takes no more jobs.
+    pub(super) stopped: bool,
+    /// Who waits in `next`.
+    pub(super) waker: Option<Waker>,
+}
+
+/// A job in a worker's hands.
+pub(super) struct Held {
+    pub(super) queued: Queued,
+    /// Order of delivery, which the slab's keys do not keep.
+    order: u64,
+    /// Whether `next` has returned it.
+    pub(super) returned: bool,
+}
+
+impl Slot {
+    pub(super) fn new(serial: u64, id: WorkerId, prefetch: usize, limit: usize) -> Self {
+        Self {
+            serial,
+            id,
+            own: Queue::new(limit),
+            held: Slab::new(),
+            inbox: VecDeque::new(),
+            prefetch,
+            own_turn: false,
+            in_turn: false,
+            stopped: false,
+            waker: None,
+        }
+    }
+
+    pub(super) fn has_room(&self) -> bool {
+        !self.stopped && self.held.len() < self.prefetch
+    }
+
+    /// Delivers a job; the caller wakes.
+    pub(super) fn hand(&mut self, queued: Queued, order: u64) {
+        let tag = self.held.insert(Held { queued, order, returned: false });
+        self.inbox.push_back(tag);
+    }
+
+    /// What `next` returns: the tag to settle with, the job, and whether it may have been delivered before.
+    pub(super) fn take(&mut self) -> Option<(usize, Arc<Job>, bool)> {
+        let tag = self.inbox.pop_front()?;
+        let held = &mut self.held[tag];
+        held.returned = true;
+        Some((tag, Arc::clone(&held.queued.job), held.queued.redelivered))
+    }
+
+    /// Gives up all held jobs, in order of delivery, those that were returned flagged.
+    pub(super) fn surrender(&mut self) -> Vec<Queued> {
+        self.inbox.clear();
+        let mut held: Vec<_> = std::mem::take(&mut self.held).into_iter().map(|(_, held)| held).collect();
+        held.sort_unstable_by_key(|held| held.order);
+        held.into_iter().map(Held::into_queued).collect()
+    }
+}
+
+impl Held {
+    /// The job as it goes back to its queue.
+    pub(super) fn into_queued(self) -> Queued {
+        Queued { redelivered: self.queued.redelivered || self.returned, ..self.queued }
+    }
+}
+
+/// Whether a job came by a worker's id rather than by the type.
+pub(super) fn by_id(job: &Job) -> bool {
+    matches!(job.route.target(), Address::One(_))
+}

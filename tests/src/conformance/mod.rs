@@ -1,0 +1,152 @@
+//! What every bus engine must do, said once and run against each engine in each codec.
+//!
+//! An engine implements [`Engine`], and `conformance!(ThatEngine)` makes one `#[test]` of every check in every codec.
+//! A check knows nothing of the engine. It makes worker types of its own, so that all checks can share one broker; it waits for
+//! conditions, with a generous limit, and never for time to pass.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+pub mod delivery;
+pub mod lifecycle;
+pub mod limits;
+pub mod notifications;
+pub mod settling;
+pub mod stage;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use mshost::bus::{Bus, BusLimits, Codec};
+
+pub use stage::Stage;
+
+/// The longest that any check may take.
+const CHECK_LIMIT: Duration = Duration::from_secs(120);
+
+/// A bus engine under test.
+pub trait Engine {
+    /// Two hosts that meet on one new bus, which may be one and the same where the engine is in process.
+    fn hosts(codec: Codec, limits: BusLimits) -> impl Future<Output = [Arc<dyn Bus>; 2]>;
+}
+
+/// Runs one check on a runtime of its own.
+///
+/// # Panics
+/// Where the check fails, or takes longer than two minutes.
+pub fn run<E: Engine>(codec: Codec, limits: BusLimits, check: impl AsyncFnOnce(&Stage)) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let stage = Stage::new(codec, E::hosts(codec, limits.clone()).await, limits);
+        tokio::time::timeout(CHECK_LIMIT, check(&stage)).await.expect("the check took longer than two minutes");
+        stage.bus.close().await;
+        stage.other.close().await;
+    });
+}
+
+/// Every check there is, as tests of `$engine`.
+#[macro_export]
+macro_rules! conformance {
+    ($engine:ty) => {
+        $crate::conformance_in!($engine, json, Json);
+        $crate::conformance_in!($engine, bson, Bson);
+        $crate::conformance_in!($engine, msgpack, MsgPack);
+    };
+}
+
+/// Every check there is in one codec. The list of checks stands here.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! conformance_in {
+    ($engine:ty, $module:ident, $codec:ident) => {
+        mod $module {
+            use super::*;
+            $crate::conformance_checks!($engine, $codec, delivery:
+                a_job_reaches_a_worker_of_the_type_with_all_that_it_carries,
+                a_job_reaches_the_one_worker_that_it_names,
+                payload_bytes_arrive_as_they_were_sent,
+                a_pipeline_visits_each_worker_in_turn,
+                jobs_of_one_sender_keep_their_order,
+                neither_queue_of_a_worker_starves_the_other,
+                free_workers_share_the_jobs,
+                jobs_go_round_among_workers,
+                many_senders_and_workers_lose_and_double_nothing,
+                other_runtimes_may_use_the_bus,
+            );
+            $crate::conformance_checks!($engine, $codec, settling:
+                an_acked_job_does_not_come_again,
+                a_dropped_delivery_comes_again_flagged,
+                a_requeued_delivery_comes_again_flagged,
+                a_retried_delivery_comes_again_as_the_next_attempt,
+                a_retried_delivery_waits_for_its_delay,
+                attempts_add_up,
+                a_retried_delivery_for_one_worker_goes_to_it,
+                a_dropped_consumer_hands_back_what_it_held,
+                settling_after_the_consumer_is_gone_fails,
+                a_stopped_consumer_hands_back_what_it_has_not_returned,
+                a_stopped_consumer_can_still_settle,
+                a_cancelled_next_loses_nothing,
+                random_failures_lose_nothing,
+            );
+            $crate::conformance_checks!($engine, $codec, limits:
+                a_type_without_workers_is_refused,
+                an_id_that_is_not_there_is_refused,
+                a_type_is_refused_once_its_last_worker_has_left,
+                an_id_is_refused_once_it_has_left,
+                queued_jobs_wait_for_the_next_worker,
+                a_job_that_is_too_large_is_refused,
+                data_in_another_codec_is_refused,
+                trying_to_send_says_the_same_as_sending,
+                prefetch_is_a_limit,
+                settling_makes_room,
+                a_full_queue_makes_senders_wait,
+            );
+            $crate::conformance_checks!($engine, $codec, notifications:
+                every_kind_reaches_every_subscriber,
+                subscribers_hear_in_order,
+                a_slow_subscriber_holds_up_nobody,
+            );
+            $crate::conformance_checks!($engine, $codec, lifecycle:
+                an_open_bus_says_so,
+                depths_are_told,
+                closing_ends_everything_and_can_be_repeated,
+                closing_wakes_those_who_wait,
+            );
+        }
+    };
+}
+
+/// One group of checks as tests.
+#[doc(hidden)]
+#[macro_export]
+macro_rules! conformance_checks {
+    ($engine:ty, $codec:ident, $group:ident: $($check:ident),* $(,)?) => {
+        $(
+            #[test]
+            fn $check() {
+                use $crate::conformance::{$group, run};
+                run::<$engine>(mshost::bus::Codec::$codec, $group::limits(), async |stage| $group::$check(stage).await);
+            }
+        )*
+    };
+}
+
+#[cfg(test)]
+mod tests {
+    /// A check that nobody runs proves nothing.
+    #[test]
+    fn every_check_is_in_the_list() {
+        let list = include_str!("mod.rs");
+        let groups = [
+            include_str!("delivery.rs"),
+            include_str!("settling.rs"),
+            include_str!("limits.rs"),
+            include_str!("notifications.rs"),
+            include_str!("lifecycle.rs"),
+        ];
+        let checks = groups.iter().flat_map(|group| group.lines()).filter_map(|line| {
+            let (name, rest) = line.strip_prefix("pub async fn ")?.split_once('(')?;
+            rest.starts_with("stage: &Stage)").then_some(name)
+        });
+        let missing: Vec<_> = checks.filter(|name| !list.contains(&format!(" {name},"))).collect();
+        assert!(missing.is_empty(), "not in the list: {missing:?}");
+    }
+}

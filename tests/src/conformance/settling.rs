@@ -1,0 +1,282 @@
+//! What becomes of a delivery: done, handed back, tried again.
+#![allow(clippy::missing_panics_doc, missing_docs)]
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::{Duration, Instant};
+
+use mshost::bus::BusLimits;
+
+use super::stage::{Stage, next, next_number, number};
+
+/// The limits that these checks run with.
+pub fn limits() -> BusLimits {
+    BusLimits::default()
+}
+
+pub async fn an_acked_job_does_not_come_again(stage: &Stage) {
+    let kind = stage.kind();
+    let (_, mut consumer) = stage.join(&kind, 4).await;
+    stage.send_numbers(&kind, 0..4).await;
+    for expected in 0..4 {
+        assert_eq!(next_number(&mut consumer).await, expected);
+    }
+    drop(consumer);
+    let (_, mut consumer) = stage.join(&kind, 4).await;
+    stage.send_numbers(&kind, [4]).await;
+    assert_eq!(next_number(&mut consumer).await, 4);
+}
+
+pub async fn a_dropped_delivery_comes_again_flagged(stage: &Stage) {
+    let kind = stage.kind();
+    let (worker, mut consumer) = stage.join(&kind, 1).await;
+    for route in [&*kind, &*worker.id] {
+        let job = stage.job(&[route], &7);
+        stage.send(job.clone()).await;
+        drop(next(&mut consumer).await);
+        let again = next(&mut consumer).await;
+        assert!(again.redelivered, "{route}");
+        assert_eq!(again.job, job);
+        again.ack().await.unwrap();
+    }
+}
+
+pub async fn a_requeued_delivery_comes_again_flagged(stage: &Stage) {
+    let kind = stage.kind();
+    let (worker, mut consumer) = stage.join(&kind, 1).await;
+    for route in [&*kind, &*worker.id] {
+        let job = stage.job(&[route], &7);
+        stage.send(job.clone()).await;
+        next(&mut consumer).await.requeue().await.unwrap();
+        let again = next(&mut consumer).await;
+        assert!(again.redelivered, "{route}");
+        assert_eq!(again.job, job);
+        again.ack().await.unwrap();
+    }
+}
+
+pub async fn a_retried_delivery_comes_again_as_the_next_attempt(stage: &Stage) {
+    let kind = stage.kind();
+    let (_, mut consumer) = stage.join(&kind, 1).await;
+    let job = stage.numbered(&kind, 7);
+    stage.send(job.clone()).await;
+    next(&mut consumer).await.retry(Duration::ZERO).await.unwrap();
+    let again = next(&mut consumer).await;
+    assert_eq!(again.job.attempt, 2);
+    assert_eq!(mshost::bus::Job { attempt: 1, ..again.job.clone() }, job);
+    again.ack().await.unwrap();
+}
+
+pub async fn a_retried_delivery_waits_for_its_delay(stage: &Stage) {
+    // Less than a timer may round away.
+    const DELAY: Duration = Duration::from_millis(300);
+    let kind = stage.kind();
+    let (_, mut consumer) = stage.join(&kind, 1).await;
+    stage.send_numbers(&kind, 0..2).await;
+    let delivery = next(&mut consumer).await;
+    let start = Instant::now();
+    delivery.retry(DELAY).await.unwrap();
+    // It does not keep the others waiting.
+    assert_eq!(next_number(&mut consumer).await, 1);
+    let again = next(&mut consumer).await;
+    let waited = start.elapsed();
+    assert_eq!((number(&again.job), again.job.attempt), (0, 2));
+    assert!(waited >= DELAY - Duration::from_millis(5), "it came after {waited:?}");
+    again.ack().await.unwrap();
+}
+
+pub async fn attempts_add_up(stage: &Stage) {
+    let kind = stage.kind();
+    let (_, mut first) = stage.join(&kind, 1).await;
+    stage.send_numbers(&kind, [7]).await;
+    for attempt in 1..=4 {
+        let delivery = next(&mut first).await;
+        assert_eq!(delivery.job.attempt, attempt);
+        delivery.retry(Duration::from_millis(1)).await.unwrap();
+    }
+    let delivery = next(&mut first).await;
+    assert_eq!(delivery.job.attempt, 5);
+    // Handing it back is no attempt.
+    delivery.requeue().await.unwrap();
+    let delivery = next(&mut first).await;
+    assert_eq!((delivery.job.attempt, delivery.redelivered), (5, true));
+    delivery.ack().await.unwrap();
+}
+
+pub async fn a_retried_delivery_for_one_worker_goes_to_it(stage: &Stage) {
+    let kind = stage.kind();
+    let (_, mut first) = stage.join(&kind, 1).await;
+    let (worker, mut second) = stage.join_at(&*stage.other, &kind, 1).await;
+    stage.send(stage.job(&[&worker.id], &7)).await;
+    for (attempt, delay) in [(1, 0), (2, 10), (3, 0)] {
+        let delivery = next(&mut second).await;
+        assert_eq!(delivery.job.attempt, attempt);
+        delivery.retry(Duration::from_millis(delay)).await.unwrap();
+    }
+    next(&mut second).await.ack().await.unwrap();
+    // The other one has been given nothing in all this time.
+    stage.send_numbers(&kind, [8, 9]).await;
+    let both = BTreeSet::from([next_number(&mut first).await, next_number(&mut second).await]);
+    assert_eq!(both, BTreeSet::from([8, 9]));
+}
+
+pub async fn a_dropped_consumer_hands_back_what_it_held(stage: &Stage) {
+    let kind = stage.kind();
+    let (_, mut first) = stage.join(&kind, 3).await;
+    stage.send_numbers(&kind, 0..6).await;
+    let held = [next(&mut first).await, next(&mut first).await];
+    let (_, mut second) = stage.join_at(&*stage.other, &kind, 6).await;
+    drop(first);
+    let mut flagged = BTreeMap::new();
+    for _ in 0..6 {
+        let delivery = next(&mut second).await;
+        flagged.insert(number(&delivery.job), delivery.redelivered);
+        delivery.ack().await.unwrap();
+    }
+    assert_eq!(flagged.len(), 6, "{flagged:?}");
+    assert!(flagged[&0] && flagged[&1], "the two that were returned may be done already: {flagged:?}");
+    assert!(!flagged[&5], "the last was never near the first worker: {flagged:?}");
+    drop(held);
+}
+
+pub async fn settling_after_the_consumer_is_gone_fails(stage: &Stage) {
+    let kind = stage.kind();
+    let (_, mut first) = stage.join(&kind, 3).await;
+    stage.send_numbers(&kind, 0..3).await;
+    let held = [next(&mut first).await, next(&mut first).await, next(&mut first).await];
+    drop(first);
+    let (_, mut second) = stage.join(&kind, 3).await;
+    let [acked, retried, requeued] = held;
+    acked.ack().await.unwrap_err();
+    retried.retry(Duration::ZERO).await.unwrap_err();
+    requeued.requeue().await.unwrap_err();
+    let mut seen = BTreeSet::new();
+    for _ in 0..3 {
+        let delivery = next(&mut second).await;
+        assert_eq!((delivery.redelivered, delivery.job.attempt), (true, 1));
+        seen.insert(number(&delivery.job));
+        delivery.ack().await.unwrap();
+    }
+    assert_eq!(seen, BTreeSet::from([0, 1, 2]));
+}
+
+pub async fn a_stopped_consumer_hands_back_what_it_has_not_returned(stage: &Stage) {
+    let kind = stage.kind();
+    let (_, mut first) = stage.join(&kind, 4).await;
+    stage.send_numbers(&kind, 0..4).await;
+    let held = next(&mut first).await;
+    let (_, mut second) = stage.join_at(&*stage.other, &kind, 4).await;
+    first.stop().await;
+    assert!(first.next().await.is_none());
+    let mut seen = BTreeSet::new();
+    for _ in 0..3 {
+        seen.insert(next_number(&mut second).await);
+    }
+    assert_eq!(seen, BTreeSet::from([1, 2, 3]));
+    // Nothing new goes to a worker that has stopped.
+    stage.send_numbers(&kind, [4]).await;
+    assert_eq!(next_number(&mut second).await, 4);
+    held.ack().await.unwrap();
+}
+
+pub async fn a_stopped_consumer_can_still_settle(stage: &Stage) {
+    let kind = stage.kind();
+    let (_, mut first) = stage.join(&kind, 4).await;
+    stage.send_numbers(&kind, 0..4).await;
+    let [done, back, again, dropped] =
+        [next(&mut first).await, next(&mut first).await, next(&mut first).await, next(&mut first).await];
+    let (_, mut second) = stage.join(&kind, 4).await;
+    first.stop().await;
+    done.ack().await.unwrap();
+    back.requeue().await.unwrap();
+    again.retry(Duration::from_millis(1)).await.unwrap();
+    drop(dropped);
+    let mut seen = BTreeMap::new();
+    for _ in 0..3 {
+        let delivery = next(&mut second).await;
+        seen.insert(number(&delivery.job), (delivery.job.attempt, delivery.redelivered));
+        delivery.ack().await.unwrap();
+    }
+    assert_eq!(seen.remove(&2).map(|(attempt, _)| attempt), Some(2));
+    assert_eq!(seen, BTreeMap::from([(1, (1, true)), (3, (1, true))]));
+    drop(first);
+    stage.send_numbers(&kind, [9]).await;
+    assert_eq!(next_number(&mut second).await, 9);
+}
+
+pub async fn a_cancelled_next_loses_nothing(stage: &Stage) {
+    const JOBS: u32 = 200;
+    let kind = stage.kind();
+    let (_, mut consumer) = stage.join(&kind, 2).await;
+    let jobs: Vec<_> = (0..JOBS).map(|number| stage.numbered(&kind, number)).collect();
+    let bus = std::sync::Arc::clone(&stage.other);
+    let sender = tokio::spawn(async move {
+        for job in jobs {
+            bus.send(job).await.unwrap();
+            tokio::task::yield_now().await;
+        }
+    });
+    let start = Instant::now();
+    let mut expected = 0;
+    while expected < JOBS {
+        assert!(start.elapsed() < Duration::from_secs(60), "stuck at job {expected}");
+        // Given up at any moment, often between the arrival of a job and its return.
+        let delivery = tokio::select! {
+            biased;
+            delivery = consumer.next() => delivery.unwrap(),
+            () = tokio::task::yield_now() => continue,
+        };
+        assert_eq!((number(&delivery.job), delivery.redelivered), (expected, false));
+        delivery.ack().await.unwrap();
+        expected += 1;
+    }
+    sender.await.unwrap();
+}
+
+pub async fn random_failures_lose_nothing(stage: &Stage) {
+    const JOBS: u32 = 120;
+    let kind = stage.kind();
+    let mut consumers = Vec::new();
+    for _ in 0..3 {
+        consumers.push(stage.join(&kind, 3).await.1);
+    }
+    stage.send_numbers(&kind, 0..JOBS).await;
+    let mut done = BTreeSet::new();
+    // What each job must look like when it comes again: its attempt, and whether it must be flagged.
+    let mut expected: BTreeMap<u32, (u32, bool)> = BTreeMap::new();
+    let mut step = 0_u32;
+    while done.len() < JOBS as usize {
+        step += 1;
+        let delivery = super::stage::limited("any delivery", async {
+            let nexts = consumers.iter_mut().map(|consumer| consumer.next());
+            futures::future::select_all(nexts).await.0.unwrap()
+        })
+        .await;
+        let number = number(&delivery.job);
+        let (attempt, flagged) = expected.get(&number).copied().unwrap_or((1, false));
+        assert_eq!(delivery.job.attempt, attempt, "job {number}");
+        assert!(delivery.redelivered || !flagged, "job {number} came again without saying so");
+        // A fixed but scattered choice, so that a failure can be repeated.
+        match step.wrapping_mul(2_654_435_761) >> 29 {
+            0 => drop(delivery),
+            1 => delivery.requeue().await.unwrap(),
+            2 => {
+                delivery.retry(Duration::from_millis(u64::from(step % 3))).await.unwrap();
+                expected.insert(number, (attempt + 1, false));
+                continue;
+            }
+            3 => {
+                let victim = step as usize % consumers.len();
+                let replacement = stage.join(&kind, 3).await.1;
+                // Only this delivery is in anybody's hands; if it is the victim's, it is handed back with it.
+                drop(delivery);
+                consumers[victim] = replacement;
+            }
+            _ => {
+                delivery.ack().await.unwrap();
+                assert!(done.insert(number), "job {number} was done twice");
+                continue;
+            }
+        }
+        expected.insert(number, (attempt, true));
+    }
+}
