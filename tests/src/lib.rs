@@ -1,4 +1,5 @@
 //! What the tests and benchmarks of mshost share.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 pub mod baseline;
 pub mod broker;
