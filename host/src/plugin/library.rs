@@ -32,7 +32,8 @@ impl Library {
         let handle = unsafe { Handle::open(Some(path), RTLD_NOW | RTLD_LOCAL) }
             .map_err(|error| LoadFailure::Open(without_path(&error, path)))?;
         // SAFETY: the symbol is only used as an address, of whatever type.
-        let header = unsafe { handle.get::<()>(HEADER_SYMBOL.as_bytes()) }.map_err(|_| LoadFailure::NotAPlugin)?;
+        let header =
+            unsafe { handle.get::<*const ()>(HEADER_SYMBOL.as_bytes()) }.map_err(|_| LoadFailure::NotAPlugin)?;
         // SAFETY: it is that symbol's address, and `handle` outlives `module`: they are dropped together, and what
         // `init` returns is dropped before them (the field order of `generation::Loaded`).
         let module = unsafe { abi::open(header.into_raw().cast_const().cast()) }.map_err(|error| match error {

@@ -33,7 +33,7 @@ pub use error::{LoadError, LoadFailure};
 pub use generation::{Generation, LoadOptions, Retired};
 pub use instance::{HandlerError, Instance};
 pub use lane::{Lane, LaneError, LaneTask};
-pub use probe::{PROBE_OPTION, PROBE_PROGRAM_VARIABLE, probe, probe_main};
+pub use probe::{PROBE_OPTION, probe, probe_main, set_probe_program};
 pub use shadow::ShadowCopy;
 
 /// What a worker may ask of its host. Implemented by the worker runtime; called on any thread of the plugin.

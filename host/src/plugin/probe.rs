@@ -1,10 +1,10 @@
 //! Tries a library in a child process first: what crashes or hangs there does so without us.
 
-use std::ffi::OsString;
 use std::io::Write;
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use mshost_plugin_api::Manifest;
@@ -19,8 +19,12 @@ use super::shadow::ShadowCopy;
 /// The option of the binary that makes it a probe.
 pub const PROBE_OPTION: &str = "--probe";
 
-/// Where another binary than the running one is to be the probe: for tests, whose own binary cannot be.
-pub const PROBE_PROGRAM_VARIABLE: &str = "MSHOST_PROBE";
+static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
+
+/// Sets another binary than the running one to be the probe: for tests, whose own binary cannot be. The first call counts.
+pub fn set_probe_program(program: PathBuf) {
+    let _ = PROGRAM.set(program);
+}
 
 /// Begins the line that holds the answer; a library's constructors may write to standard output too.
 const ANSWER: &str = "mshost-probe: ";
@@ -53,7 +57,7 @@ pub fn probe_main(file: &Path) -> i32 {
 
 async fn ask(library: &Path) -> Result<Manifest, LoadFailure> {
     let start = |error: std::io::Error| LoadFailure::io("start a child process to try it", &error);
-    let program = std::env::var_os(PROBE_PROGRAM_VARIABLE).map_or_else(own_program, Ok).map_err(start)?;
+    let program = PROGRAM.get().cloned().map_or_else(own_program, Ok).map_err(start)?;
     let mut child = Command::new(program)
         .arg(PROBE_OPTION)
         .arg(library)
@@ -79,7 +83,7 @@ async fn ask(library: &Path) -> Result<Manifest, LoadFailure> {
 }
 
 /// The running binary, even where its file has been replaced since it was started.
-fn own_program() -> std::io::Result<OsString> {
+fn own_program() -> std::io::Result<PathBuf> {
     let program = PathBuf::from("/proc/self/exe");
-    if program.exists() { Ok(program.into()) } else { std::env::current_exe().map(PathBuf::into_os_string) }
+    if program.exists() { Ok(program) } else { std::env::current_exe() }
 }
