@@ -163,7 +163,7 @@ async fn a_file_that_is_being_written_waits_and_others_do_not_wait_for_it() {
     let dir = dir();
     let mut watcher = Watcher::new(roots(dir.path()), by_events());
     let slow = dir.path().join("plugins/slow.so");
-    let (stop, stopped) = std::sync::mpsc::channel::<()>();
+    let (stop, stopped) = std::sync::mpsc::sync_channel::<()>(0);
     let writer = std::thread::spawn(move || {
         let mut file = File::create(slow).unwrap();
         // Until the test ends it: that both are still so is what the test is about.
