@@ -174,6 +174,29 @@ proptest! {
     }
 
     #[test]
+    fn no_config_panics_its_check(
+        entries in prop::collection::btree_map(
+            prop::sample::select(vec!["path", "size", "mode", "list", "level", "x", "'a/b~c'"]),
+            prop::sample::select(vec![
+                "1", "-1", "99", "1.5", "true", "''", "'read'", "'reed'", "[]", "{}", "[{}]", "[{ name = 1 }]",
+                "[{ 'a/b' = [1], name = 'x' }, 1]", "1979-05-27", "{ a = { b = 1 } }",
+            ]),
+            0..6,
+        ),
+        schema in prop::sample::select(vec!["schema_fits", "schema_closed", "schema_alternatives"]),
+    ) {
+        let config: String = entries.iter().map(|(key, value)| format!("{key} = {value}\n")).collect();
+        let topology = parse(&format!("{ONE}[worker.config]\n{config}")).unwrap();
+        let schema = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/topology").join(schema).join("schema.json");
+        let schema = serde_json::from_str(&std::fs::read_to_string(schema).unwrap()).unwrap();
+        let found = topology::check_config(&topology, 0, &schema);
+        prop_assert!(found.iter().all(|item| item.primary.is_some()), "{found:?}");
+        if let Some(found) = Diagnostics::new(&topology.source, found) {
+            found.render(Style::Plain);
+        }
+    }
+
+    #[test]
     fn equal_plans_have_no_changes(plan in any_plan()) {
         prop_assert_eq!(topology::diff(&plan, &plan), vec![]);
     }

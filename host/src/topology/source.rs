@@ -109,6 +109,7 @@ fn passwords(text: &str) -> Vec<Range<usize>> {
             let rest = &line[slashes..];
             if let (Some(colon), Some(at)) = (rest.find(':'), rest.rfind('@'))
                 && colon + 1 < at
+                && !is_variable(&rest[colon + 1..at])
             {
                 found.push(line_start + slashes + colon + 1..line_start + slashes + at);
             }
@@ -117,6 +118,12 @@ fn passwords(text: &str) -> Vec<Range<usize>> {
         line_start += line.len();
     }
     found
+}
+
+/// `${VAR}` says where the password is, not what it is. With a default it may say both.
+fn is_variable(password: &str) -> bool {
+    let name = password.strip_prefix("${").and_then(|rest| rest.strip_suffix('}'));
+    name.is_some_and(|name| name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_'))
 }
 
 #[cfg(test)]
@@ -142,6 +149,9 @@ mod tests {
             ("a://u:pä€😀@h", "a://u:*\u{b7}\u{2022}\u{1f784}@h"),
             ("url = \"amqp://host:5672\"", "url = \"amqp://host:5672\""),
             ("amqp://me@host", "amqp://me@host"),
+            ("amqp://me:${PW}@host", "amqp://me:${PW}@host"),
+            ("amqp://me:${PW:-pw}@host", "amqp://me:*********@host"),
+            ("amqp://me:${PW}pw}@host", "amqp://me:********@host"),
             ("amqp://me:first@a\namqp://me:second@b", "amqp://me:*****@a\namqp://me:******@b"),
         ] {
             let source = Source::new("t", text);

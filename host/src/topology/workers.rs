@@ -26,6 +26,7 @@ pub(super) struct Defaults {
     concurrency: u16,
     timeout: Duration,
     retry: RetryPolicy,
+    start_timeout: Duration,
     drain_timeout: Duration,
 }
 
@@ -35,6 +36,7 @@ impl Default for Defaults {
             concurrency: 64,
             timeout: Duration::from_secs(30),
             retry: RetryPolicy::default(),
+            start_timeout: Duration::from_secs(30),
             drain_timeout: Duration::from_secs(10),
         }
     }
@@ -47,6 +49,7 @@ impl Defaults {
             concurrency: fields.take("concurrency", integer(1..=u16::MAX)).unwrap_or(self.concurrency),
             timeout: fields.take("timeout", positive_duration).unwrap_or(self.timeout),
             retry: fields.take("retry", |node| retry(node, self.retry)).unwrap_or(self.retry),
+            start_timeout: fields.take("start_timeout", duration).unwrap_or(self.start_timeout),
             drain_timeout: fields.take("drain_timeout", duration).unwrap_or(self.drain_timeout),
         }
     }
@@ -90,7 +93,7 @@ fn worker(node: &Node<'_, '_>, defaults: Defaults) -> Option<WorkerConfig> {
     let plugin =
         fields.require("plugin", "the plugin's name, such as `plugin = \"db\"` for `plugins/libdb.so`", plugin_name);
     let instances = fields.take("instances", integer(1..=MAX_INSTANCES)).unwrap_or(1);
-    let timeout_span = fields.node("timeout").map(|node| node.span());
+    let drain_timeout_span = fields.node("drain_timeout").map(|node| node.span());
     let common = defaults.read(&mut fields);
     let (listen, listen_spans) = fields.take("listen", listen).unwrap_or_default();
     fields.take("isolation", isolation);
@@ -103,7 +106,7 @@ fn worker(node: &Node<'_, '_>, defaults: Defaults) -> Option<WorkerConfig> {
         header: node.span(),
         worker_type: worker_type.span(),
         plugin: plugin.span(),
-        timeout: timeout_span,
+        drain_timeout: drain_timeout_span,
         listen: listen_spans,
         config: config_spans,
     };
@@ -114,6 +117,7 @@ fn worker(node: &Node<'_, '_>, defaults: Defaults) -> Option<WorkerConfig> {
         concurrency: common.concurrency,
         timeout: common.timeout,
         retry: common.retry,
+        start_timeout: common.start_timeout,
         drain_timeout: common.drain_timeout,
         listen,
         config,

@@ -113,6 +113,10 @@ impl Pool {
         Poll::Pending
     }
 
+    pub(super) fn leave_type(&self, key: SlotKey) {
+        self.change(|state, effects| state.leave_type(key, effects));
+    }
+
     pub(super) fn stop(&self, key: SlotKey) {
         self.change(|state, effects| state.stop(key, effects));
     }
@@ -208,7 +212,7 @@ impl Pool {
             return Vec::new();
         }
         let own = state.slots.iter().map(|(_, slot)| depth(slot.id.to_string(), &slot.own, usize::from(!slot.stopped)));
-        std::iter::once(depth(type_queue(&self.kind), &state.shared, state.by_id.len())).chain(own).collect()
+        std::iter::once(depth(type_queue(&self.kind), &state.shared, state.members)).chain(own).collect()
     }
 
     /// Why a sender has waited in vain.
