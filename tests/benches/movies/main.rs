@@ -1,8 +1,8 @@
 //! `make bench`: what the host costs, each figure next to the least that could do the same, measured in the same run.
 //!
-//! It runs the release builds of the host and of the movie plugins; `make bench` sees to them.
-//! `MSHOST_BENCH_SECONDS` (default 5) is the time per figure. `MSHOST_BENCH_AMQP` is the URL of a RabbitMQ; without it
-//! the figures of that bus are left out.
+//! It runs the release builds of the host and of the movie plugins; `make bench` sees to them. Arguments choose among
+//! `http`, `amqp`, `embedded` and `reload`; without one, all are measured. `MSHOST_BENCH_SECONDS` (default 5) is the time
+//! per load.
 
 mod amqp;
 mod embedded;
@@ -25,13 +25,21 @@ const PATH: &str = "/movies/";
 async fn main() -> Outcome {
     let seconds = std::env::var("MSHOST_BENCH_SECONDS").map_or(Ok(5), |text| text.parse())?;
     let each = Duration::from_secs(seconds);
+    let chosen: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
+    let wanted = |part: &str| chosen.is_empty() || chosen.iter().any(|name| name == part);
     let mut table = Table::default();
-    http::figures(&mut table, each).await?;
-    if let Ok(url) = std::env::var("MSHOST_BENCH_AMQP") {
-        amqp::figures(&mut table, &url, each).await?;
+    if wanted("http") {
+        http::figures(&mut table, each).await?;
     }
-    embedded::figures(&mut table).await?;
-    reload::figures(&mut table).await?;
+    if wanted("amqp") {
+        amqp::figures(&mut table, each).await?;
+    }
+    if wanted("embedded") {
+        embedded::figures(&mut table).await?;
+    }
+    if wanted("reload") {
+        reload::figures(&mut table).await?;
+    }
     write!(std::io::stdout(), "\n{table}")?;
     Ok(())
 }
