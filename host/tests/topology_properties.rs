@@ -145,6 +145,28 @@ fn any_plan() -> impl Strategy<Value = Plan> {
     })
 }
 
+/// What costs a little an error must not cost the square of it a file.
+#[test]
+fn a_file_of_nothing_but_errors_is_answered() {
+    for line in [
+        "x\n",
+        "[a]\n",
+        "[[worker]]\n",
+        "[[worker]]\ntype='W'\nplugin='p'\nlisten={a='1.1.1.1:1'}\n",
+        "a=1\n",
+        "a={a=1,a=1}\n",
+        "a = # a://b:c@d\n",
+        "\"",
+        "[",
+        "${",
+        "a.",
+        "\r",
+    ] {
+        let text = line.repeat((256 << 10) / line.len());
+        assert!(exercise(&text).contains("error"), "{line}");
+    }
+}
+
 #[test]
 fn the_valid_one_is_valid() {
     let topology = parse(VALID).unwrap();
@@ -192,7 +214,7 @@ proptest! {
         let found = topology::check_config(&topology, 0, &schema);
         prop_assert!(found.iter().all(|item| item.primary.is_some()), "{found:?}");
         if let Some(found) = Diagnostics::new(&topology.source, found) {
-            found.render(Style::Plain);
+            prop_assert!(!found.render(Style::Plain).is_empty());
         }
     }
 

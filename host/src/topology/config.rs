@@ -1,6 +1,7 @@
 //! What a topology says once it is read: every key with its value or its default.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::SocketAddr;
 use std::ops::Range;
 use std::path::PathBuf;

@@ -17,6 +17,10 @@ use crate::ids::{PluginName, WorkerType};
 /// More instances of one worker are surely a mistake; each costs a task and a queue.
 const MAX_INSTANCES: u32 = 1_000;
 const MAX_ATTEMPTS: u32 = 1_000;
+/// More `[[worker]]` entries than anybody writes by hand.
+const MAX_WORKERS: usize = 1_000;
+/// More sockets than one worker has names for.
+const MAX_LISTEN: usize = 64;
 /// The longest plugin name: with `lib` and `.so` it must fit a file name.
 const MAX_PLUGIN_NAME: usize = 200;
 
@@ -82,6 +86,9 @@ pub(super) fn workers(node: &Node<'_, '_>, defaults: Defaults) -> Option<Vec<Wor
         }
         _ => return node.expected_help(WHAT, "each worker starts with a line `[[worker]]`"),
     };
+    if array.len() > MAX_WORKERS {
+        return node.refuse(format!("there are more than {MAX_WORKERS} workers"), "too many", None);
+    }
     let each = array.iter().map(|value| Node { cx: node.cx, key: "worker", value });
     Some(each.filter_map(|node| worker(&node, defaults)).collect())
 }
@@ -164,6 +171,9 @@ fn listen(node: &Node<'_, '_>) -> Option<Listen> {
             "write `listen = { http = \"127.0.0.1:8080\" }` with the name that the plugin asks for",
         );
     };
+    if table.len() > MAX_LISTEN {
+        return node.refuse(format!("there are more than {MAX_LISTEN} addresses"), "too many", None);
+    }
     let (mut addresses, mut spans) = Listen::default();
     for (name, value) in table {
         let name = name.get_ref();

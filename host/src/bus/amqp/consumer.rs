@@ -80,18 +80,20 @@ impl AmqpConsumer {
         }
     }
 
-    /// Hands back what was delivered and is still in lapin's hands.
-    async fn hand_back(&mut self) {
-        for stream in [self.streams.by_type.take(), self.streams.by_id.take()].into_iter().flatten() {
-            let mut stream = stream;
-            if let Some(channel) = &self.streams.channel {
-                let _ = channel.basic_cancel(stream.tag(), BasicCancelOptions::default()).await;
-            }
-            // After the broker's answer nothing more comes, and the stream ends.
-            while let Some(Ok(message)) = stream.next().await {
-                let _ = message.nack(BasicNackOptions { requeue: true, ..BasicNackOptions::default() }).await;
-            }
+    /// Takes no more from a stream, and hands back what was delivered by it and is still in lapin's hands.
+    async fn hand_back(&self, stream: Option<lapin::Consumer>) {
+        let Some(mut stream) = stream else { return };
+        if let Some(channel) = &self.streams.channel {
+            let _ = channel.basic_cancel(stream.tag(), BasicCancelOptions::default()).await;
         }
+        // After the broker's answer nothing more comes, and the stream ends.
+        while let Some(Ok(message)) = stream.next().await {
+            let _ = message.nack(BasicNackOptions { requeue: true, ..BasicNackOptions::default() }).await;
+        }
+    }
+
+    fn has_jobs_in_hand(&self) -> bool {
+        self.unsettled.available_permits() < usize::from(self.prefetch)
     }
 }
 
@@ -103,6 +105,11 @@ impl Consumer for AmqpConsumer {
                 return None;
             }
             self.take_over();
+            if self.place.left_type.load(Ordering::Acquire) {
+                // Fresh streams that were under way when the worker left its type.
+                let by_type = self.streams.by_type.take();
+                self.hand_back(by_type).await;
+            }
             let renewed = self.place.renewed.notified();
             let permit = tokio::select! {
                 biased;
@@ -133,6 +140,19 @@ impl Consumer for AmqpConsumer {
         }
     }
 
+    async fn leave_type(&mut self) {
+        if self.stopped || self.place.left_type.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        self.take_over();
+        let by_type = self.streams.by_type.take();
+        self.hand_back(by_type).await;
+        // Jobs in the worker's hands may still be handed back, and need the queue until the consumer is dropped.
+        if !self.has_jobs_in_hand() {
+            leave::leave_type(&self.shared, &self.place.worker).await;
+        }
+    }
+
     async fn stop(&mut self) {
         if self.stopped {
             return;
@@ -140,9 +160,12 @@ impl Consumer for AmqpConsumer {
         self.stopped = true;
         self.place.left.cancel();
         self.take_over();
-        self.hand_back().await;
-        // Jobs in the worker's hands may still be handed back: then the queues go when the consumer is dropped.
-        if self.unsettled.available_permits() == usize::from(self.prefetch) {
+        let streams = [self.streams.by_type.take(), self.streams.by_id.take()];
+        for stream in streams {
+            self.hand_back(stream).await;
+        }
+        // As in `leave_type`.
+        if !self.has_jobs_in_hand() {
             leave::leave(&self.shared, &self.place.worker).await;
         }
     }

@@ -23,6 +23,16 @@ pub(super) async fn leave(shared: &Arc<Shared>, worker: &WorkerRef) {
         remove_id(shared, &link.consume.create_channel().await?, worker).await?;
         remove_type(&link.consume, worker).await
     };
+    in_time(shared, worker, leaving).await;
+}
+
+/// The same for the type's queue alone.
+pub(super) async fn leave_type(shared: &Arc<Shared>, worker: &WorkerRef) {
+    let leaving = async { remove_type(&shared.link().await?.consume, worker).await };
+    in_time(shared, worker, leaving).await;
+}
+
+async fn in_time(shared: &Shared, worker: &WorkerRef, leaving: impl Future<Output = lapin::Result<()>>) {
     // The caller's runtime need not have a clock; ours has.
     let timeout = {
         let _entered = shared.runtime.enter();
@@ -65,7 +75,10 @@ async fn remove_type(connection: &lapin::Connection, worker: &WorkerRef) -> lapi
     let (queue, key) = (names::type_queue(&worker.worker_type), ShortString::from(&*worker.worker_type));
     let channel = connection.create_channel().await?;
     let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-    let state = channel.queue_declare(queue.clone(), passive, FieldTable::default()).await?;
+    let state = match channel.queue_declare(queue.clone(), passive, FieldTable::default()).await {
+        Err(error) if errors::code(&error) == Some(errors::NOT_FOUND) => return Ok(()),
+        state => state?,
+    };
     if state.consumer_count() > 0 || state.message_count() > 0 {
         return Ok(());
     }

@@ -42,6 +42,8 @@ pub(super) struct Place {
     lost: Notify,
     lost_type: AtomicBool,
     lost_id: AtomicBool,
+    /// The worker takes what is for its id, and nothing else any more.
+    pub(super) left_type: AtomicBool,
     pub(super) left: CancellationToken,
     /// The consumer was dropped: what it held has been handed back.
     pub(super) gone: AtomicBool,
@@ -57,6 +59,7 @@ impl Place {
             lost: Notify::new(),
             lost_type: AtomicBool::new(false),
             lost_id: AtomicBool::new(false),
+            left_type: AtomicBool::new(false),
             left: CancellationToken::new(),
             gone: AtomicBool::new(false),
         })
@@ -165,7 +168,7 @@ async fn settle_in(
     if let Some(channel) = channel.filter(|channel| channel.status().connected()) {
         let mut streams = Streams::default();
         if lost_type {
-            streams.by_type = Some(consume_type(place, &channel).await?);
+            streams.by_type = consume_type(place, &channel).await?;
         }
         if lost_id {
             streams.by_id = Some(consume_id(place, &channel).await?);
@@ -197,14 +200,17 @@ async fn open(shared: &Shared, place: &Place, link: &Link) -> lapin::Result<Stre
     // the sum, and some more jobs wait with this worker that another could have taken.
     let global = shared.shared_prefetch.load(Ordering::Relaxed);
     channel.basic_qos(place.prefetch, BasicQosOptions { global }).await?;
-    let by_type = Some(consume_type(place, &channel).await?);
+    let by_type = consume_type(place, &channel).await?;
     let by_id = Some(consume_id(place, &channel).await?);
     Ok(Streams { channel: Some(channel), by_type, by_id })
 }
 
-async fn consume_type(place: &Place, channel: &Channel) -> lapin::Result<Stream> {
+async fn consume_type(place: &Place, channel: &Channel) -> lapin::Result<Option<Stream>> {
+    if place.left_type.load(Ordering::Acquire) {
+        return Ok(None);
+    }
     names::declare_type(channel, &place.worker.worker_type).await?;
-    consume(channel, names::type_queue(&place.worker.worker_type)).await
+    consume(channel, names::type_queue(&place.worker.worker_type)).await.map(Some)
 }
 
 async fn consume_id(place: &Place, channel: &Channel) -> lapin::Result<Stream> {

@@ -63,14 +63,15 @@ impl State {
     /// Takes a new job in, if there is a worker for it and room.
     pub(super) fn offer(&mut self, job: Arc<Job>, effects: &mut Effects) -> Offer {
         if self.closed {
+            effects.discard([job]);
             return Offer::Refused(closed());
         }
         let queued = |job| Queued { job, redelivered: false };
         let (free, queue) = match job.route.target() {
-            Address::Any(_) if self.members == 0 => return no_worker(&job),
+            Address::Any(_) if self.members == 0 => return no_worker(job, effects),
             Address::Any(_) => (self.next_turn(), &mut self.shared),
             Address::One(id) => {
-                let Some(&index) = self.by_id.get(id) else { return no_worker(&job) };
+                let Some(&index) = self.by_id.get(id) else { return no_worker(job, effects) };
                 let slot = &mut self.slots[index];
                 (slot.has_room().then_some(index), &mut slot.own)
             }
@@ -141,6 +142,8 @@ impl State {
         self.leave_type(key, effects);
         let Some(slot) = self.slot(key).filter(|slot| !slot.stopped) else { return };
         slot.stopped = true;
+        // Nobody waits in `next` while this is called; woken only so that it is not dropped under the lock.
+        effects.wake(slot.waker.take());
         let unbegun = slot.take_unbegun(|_| true);
         let gone = SendError::NoWorker(Address::One(slot.id.clone()));
         slot.own.refuse_line(&gone, effects);
@@ -324,8 +327,10 @@ impl State {
     }
 }
 
-fn no_worker(job: &Job) -> Offer {
-    Offer::Refused(SendError::NoWorker(job.route.target().clone()))
+fn no_worker(job: Arc<Job>, effects: &mut Effects) -> Offer {
+    let target = job.route.target().clone();
+    effects.discard([job]);
+    Offer::Refused(SendError::NoWorker(target))
 }
 
 pub(super) fn closed() -> SendError {
