@@ -194,11 +194,7 @@ async fn watch_over(shared: &Shared, link: &Link) -> String {
 }
 
 /// Waits for a link newer than `epoch`; `None` once the bus is closed.
-pub(super) async fn next_link(
-    links: &mut watch::Receiver<Option<Link>>,
-    shared: &Shared,
-    epoch: u64,
-) -> Option<Link> {
+pub(super) async fn next_link(links: &mut watch::Receiver<Option<Link>>, shared: &Shared, epoch: u64) -> Option<Link> {
     tokio::select! {
         biased;
         () = shared.closed.cancelled() => None,

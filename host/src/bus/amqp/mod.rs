@@ -51,8 +51,8 @@ use super::{
     Bus, BusError, BusLimits, BusState, Codec, Consumer, ConsumerOptions, Failure, Job, Notification, QueueDepth,
     SendError, Subscription, type_queue,
 };
-use crate::ids::{WorkerId, WorkerType};
 use crate::ids::WorkerRef;
+use crate::ids::{WorkerId, WorkerType};
 use crate::metrics::Metrics;
 
 /// How long closing waits for workers that have just left to take their queues away.
@@ -153,9 +153,10 @@ impl AmqpBus {
 impl Shared {
     /// The connections, or an error while the bus is away.
     async fn link(&self) -> lapin::Result<Link> {
-        self.link.borrow().clone().ok_or_else(|| {
-            lapin::ErrorKind::InvalidConnectionState(lapin::ConnectionState::Reconnecting).into()
-        })
+        self.link
+            .borrow()
+            .clone()
+            .ok_or_else(|| lapin::ErrorKind::InvalidConnectionState(lapin::ConnectionState::Reconnecting).into())
     }
 
     async fn publish(&self, message: Outgoing) -> Result<(), PublishError> {

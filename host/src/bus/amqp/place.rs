@@ -157,12 +157,7 @@ pub(super) async fn keep(
 
 /// Declares both queues and consumes from both, or from the one that was lost on a channel that still works: what was
 /// delivered there can then still be settled.
-async fn settle_in(
-    shared: &Shared,
-    place: &Place,
-    link: &Link,
-    channel: Option<Channel>,
-) -> lapin::Result<Channel> {
+async fn settle_in(shared: &Shared, place: &Place, link: &Link, channel: Option<Channel>) -> lapin::Result<Channel> {
     let lost_type = place.lost_type.swap(false, Ordering::AcqRel);
     let lost_id = place.lost_id.swap(false, Ordering::AcqRel);
     if let Some(channel) = channel.filter(|channel| channel.status().connected()) {
