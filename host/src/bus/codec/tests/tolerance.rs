@@ -131,6 +131,17 @@ fn broken_bodies_are_refused() {
     }
 }
 
+#[test]
+fn a_refusal_stays_short_however_long_the_message() {
+    let long = Value::from("é".repeat(1 << 16));
+    for body in [with("workers_list", json!([long])), with("workers_list_id", long.clone()), with("sender", long)] {
+        for codec in Codec::ALL {
+            let error = decode_job(codec, &bytes(codec, &body)).unwrap_err().to_string();
+            assert!(error.len() < 500, "{} bytes", error.len());
+        }
+    }
+}
+
 fn nested(depth: usize) -> Value {
     (1..depth).fold(json!([]), |inner, _| json!([inner]))
 }
