@@ -159,6 +159,12 @@ pub(super) async fn run(shared: Arc<Shared>, requests: Requests) {
         match result {
             Ok(Ended::Closed) => break,
             Ok(Ended::NewLink) => {}
+            // An exchange was deleted, and with it the bindings of every queue. Connecting again makes them all anew.
+            Err(error) if errors::code(&error) == Some(errors::NOT_FOUND) => {
+                warn!(target: "mshost::bus", "{}; declaring everything again", errors::text(&error));
+                link.close().await;
+                shared.trouble.notify_one();
+            }
             Err(error) => {
                 shared.trouble.notify_one();
                 if link.is_up() {
