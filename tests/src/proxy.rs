@@ -122,12 +122,7 @@ async fn connection(
 }
 
 /// Passes bytes on while `mode` is one of `open`.
-async fn pass(
-    mut from: OwnedReadHalf,
-    mut to: OwnedWriteHalf,
-    mut mode: watch::Receiver<Mode>,
-    open: &'static [Mode],
-) {
+async fn pass(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut mode: watch::Receiver<Mode>, open: &'static [Mode]) {
     let mut buffer = vec![0; 64 * 1024];
     loop {
         let Ok(read @ 1..) = from.read(&mut buffer).await else { return };

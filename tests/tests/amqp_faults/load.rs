@@ -158,9 +158,11 @@ async fn a_broker_that_is_low_on_memory_makes_senders_wait() {
     let kind = kind();
     let seen = under_load(&sender, &taker, &kind, async || {
         broker.set_memory_alarm(true);
-        eventually("a sender that gives up", async || match hasty.bus.send(super::support::job(&kind, u32::MAX)).await {
-            Err(SendError::Unavailable(why)) => why.contains("low on memory"),
-            _ => false,
+        eventually("a sender that gives up", async || {
+            match hasty.bus.send(super::support::job(&kind, u32::MAX)).await {
+                Err(SendError::Unavailable(why)) => why.contains("low on memory"),
+                _ => false,
+            }
         })
         .await;
         broker.set_memory_alarm(false);
@@ -195,13 +197,13 @@ async fn a_queue_that_the_operator_deletes_is_made_again() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_exchange_that_the_operator_deletes_is_made_again() {
     let broker = Broker::start();
-    let (sender, taker) = (connected(&broker.url(), patient()).await, connected(&broker.url(), patient()).await);
+    let host = connected(&broker.url(), patient()).await;
     let kind = kind();
-    let (_, mut consumer) = join(&taker.bus, &kind, 1).await;
+    let (_, mut consumer) = join(&host.bus, &kind, 1).await;
     broker.ctl([
         "eval",
         "rabbit_exchange:delete({resource, <<\"/\">>, exchange, <<\"mshost.jobs\">>}, false, <<\"operator\">>).",
     ]);
-    eventually("a send that is accepted", async || sender.bus.send(super::support::job(&kind, 1)).await.is_ok()).await;
+    eventually("a send that is accepted", async || host.bus.send(super::support::job(&kind, 1)).await.is_ok()).await;
     limited("the job", consumer.next()).await.unwrap().ack().await.unwrap();
 }

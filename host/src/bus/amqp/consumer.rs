@@ -68,7 +68,8 @@ impl AmqpConsumer {
         let Message { redelivered, properties, data, acker, .. } = message;
         match message::decode(self.shared.codec, &properties, &Bytes::from(data)) {
             Ok((job, resent)) => {
-                let settle = AmqpSettle::new(Arc::clone(&self.shared), Arc::clone(&self.place), acker, permit);
+                let by = (acker, self.streams.down.clone());
+                let settle = AmqpSettle::new(Arc::clone(&self.shared), Arc::clone(&self.place), by, permit);
                 Some(Delivery::new(job, redelivered || resent, Box::new(settle)))
             }
             Err(malformed) => {
@@ -81,17 +82,18 @@ impl AmqpConsumer {
     }
 
     /// Hands back what was delivered and is still in lapin's hands.
-    async fn hand_back(&mut self) {
+    async fn hand_back(&mut self) -> lapin::Result<()> {
         for stream in [self.streams.by_type.take(), self.streams.by_id.take()].into_iter().flatten() {
             let mut stream = stream;
             if let Some(channel) = &self.streams.channel {
-                let _ = channel.basic_cancel(stream.tag(), BasicCancelOptions::default()).await;
+                channel.basic_cancel(stream.tag(), BasicCancelOptions::default()).await?;
             }
             // After the broker's answer nothing more comes, and the stream ends.
             while let Some(Ok(message)) = stream.next().await {
-                let _ = message.nack(BasicNackOptions { requeue: true, ..BasicNackOptions::default() }).await;
+                message.nack(BasicNackOptions { requeue: true, ..BasicNackOptions::default() }).await?;
             }
         }
+        Ok(())
     }
 }
 
@@ -140,7 +142,9 @@ impl Consumer for AmqpConsumer {
         self.stopped = true;
         self.place.left.cancel();
         self.take_over();
-        self.hand_back().await;
+        let down = self.streams.down.clone();
+        // Where the link goes down, that hands everything back.
+        let _ = down.or(self.hand_back()).await;
         // Jobs in the worker's hands may still be handed back: then the queues go when the consumer is dropped.
         if self.unsettled.available_permits() == usize::from(self.prefetch) {
             leave::leave(&self.shared, &self.place.worker).await;
@@ -160,7 +164,7 @@ impl Drop for AmqpConsumer {
         self.shared.tasks.spawn_on(
             async move {
                 if let Some(channel) = &streams.channel {
-                    let _ = channel.close(200, "the worker has left".into()).await;
+                    let _ = streams.down.or(channel.close(200, "the worker has left".into())).await;
                 }
                 drop(streams);
                 leave::leave(&shared, &worker).await;

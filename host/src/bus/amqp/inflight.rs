@@ -117,7 +117,8 @@ impl<T> InFlight<T> {
         let (fate, returned) = match result {
             Ok(Confirmation::Ack(returned)) => (Fate::Confirmed, returned),
             Ok(Confirmation::Nack(returned)) => (Fate::Refused, returned),
-            Ok(Confirmation::NotRequested) => (Fate::Confirmed, None),
+            // Only a channel without confirms says so, and there is none.
+            Ok(Confirmation::NotRequested) => (Fate::Refused, None),
             Err(error) => {
                 slot.publishing = Box::pin(std::future::pending());
                 return Err(error);

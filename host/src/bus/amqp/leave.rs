@@ -19,9 +19,12 @@ const LIMIT: Duration = Duration::from_secs(5);
 /// on senders hear at once that nobody is there.
 pub(super) async fn leave(shared: &Arc<Shared>, worker: &WorkerRef) {
     let leaving = async {
-        let link = shared.link().await?;
-        remove_id(shared, &link.consume.create_channel().await?, worker).await?;
-        remove_type(&link.consume, worker).await
+        let link = shared.link()?;
+        let remove = async {
+            remove_id(shared, &link.consume.create_channel().await?, worker).await?;
+            remove_type(&link.consume, worker).await
+        };
+        link.down.or(remove).await
     };
     // The caller's runtime need not have a clock; ours has.
     let timeout = {
