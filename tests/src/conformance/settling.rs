@@ -265,11 +265,10 @@ pub async fn random_failures_lose_nothing(stage: &Stage) {
                 continue;
             }
             3 => {
-                let victim = step as usize % consumers.len();
-                let replacement = stage.join(&kind, 3).await.1;
-                // Only this delivery is in anybody's hands; if it is the victim's, it is handed back with it.
+                // A worker goes, maybe the one that this delivery is from, and another comes.
+                let gone = step as usize % consumers.len();
+                consumers[gone] = stage.join(&kind, 3).await.1;
                 drop(delivery);
-                consumers[victim] = replacement;
             }
             _ => {
                 delivery.ack().await.unwrap();

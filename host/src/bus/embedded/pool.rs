@@ -103,7 +103,7 @@ impl Pool {
         if let Some(taken) = slot.take() {
             return Poll::Ready(Some(taken));
         }
-        // Cloning a waker runs foreign code, but none that could come back here; the old one is dropped after the lock.
+        // The clone counts a reference; dropping the old one could do more, so that happens after the lock.
         let old = match &slot.waker {
             Some(waker) if waker.will_wake(cx.waker()) => None,
             _ => slot.waker.replace(cx.waker().clone()),

@@ -59,14 +59,15 @@ impl State {
     /// Takes a new job in, if there is a worker for it and room.
     pub(super) fn offer(&mut self, job: Arc<Job>, effects: &mut Effects) -> Offer {
         if self.closed {
+            effects.discard([job]);
             return Offer::Refused(closed());
         }
         let queued = |job| Queued { job, redelivered: false };
         let (free, queue) = match job.route.target() {
-            Address::Any(_) if self.by_id.is_empty() => return no_worker(&job),
+            Address::Any(_) if self.by_id.is_empty() => return no_worker(job, effects),
             Address::Any(_) => (self.next_turn(), &mut self.shared),
             Address::One(id) => {
-                let Some(&index) = self.by_id.get(id) else { return no_worker(&job) };
+                let Some(&index) = self.by_id.get(id) else { return no_worker(job, effects) };
                 let slot = &mut self.slots[index];
                 (slot.has_room().then_some(index), &mut slot.own)
             }
@@ -117,6 +118,8 @@ impl State {
     pub(super) fn stop(&mut self, key: SlotKey, effects: &mut Effects) {
         let Some(slot) = self.slot(key).filter(|slot| !slot.stopped) else { return };
         slot.stopped = true;
+        // Nobody waits in `next` while this is called; woken only so that it is not dropped under the lock.
+        effects.wake(slot.waker.take());
         let inbox = std::mem::take(&mut slot.inbox);
         let unbegun: Vec<_> = inbox.into_iter().map(|tag| slot.held.remove(tag).into_queued()).collect();
         let gone = SendError::NoWorker(Address::One(slot.id.clone()));
@@ -304,8 +307,10 @@ impl State {
     }
 }
 
-fn no_worker(job: &Job) -> Offer {
-    Offer::Refused(SendError::NoWorker(job.route.target().clone()))
+fn no_worker(job: Arc<Job>, effects: &mut Effects) -> Offer {
+    let target = job.route.target().clone();
+    effects.discard([job]);
+    Offer::Refused(SendError::NoWorker(target))
 }
 
 pub(super) fn closed() -> SendError {
