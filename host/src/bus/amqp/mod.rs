@@ -152,7 +152,7 @@ impl AmqpBus {
 
 impl Shared {
     /// The connections, or an error while the bus is away.
-    async fn link(&self) -> lapin::Result<Link> {
+    fn link(&self) -> lapin::Result<Link> {
         self.link
             .borrow()
             .clone()
@@ -299,9 +299,12 @@ impl Shared {
 impl AmqpBus {
     /// One queue's depth, where the broker has it.
     async fn depth(&self, name: lapin::types::ShortString, queue: String, workers: &[WorkerId]) -> Option<QueueDepth> {
-        let channel = self.shared.link().await.ok()?.consume.create_channel().await.ok()?;
-        let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-        let state = channel.queue_declare(name, passive, FieldTable::default()).await.ok()?;
+        let link = self.shared.link().ok()?;
+        let declare = async {
+            let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+            link.consume.create_channel().await?.queue_declare(name, passive, FieldTable::default()).await
+        };
+        let state = link.down.or(declare).await.ok()?;
         let known = self.shared.known.lock();
         let unsettled = workers.iter().filter_map(|id| known.get(id)).map(|(free, prefetch)| {
             // Where jobs wait, the broker has given every worker all that it may have.

@@ -148,13 +148,19 @@ pub(super) async fn run(shared: Arc<Shared>, requests: Requests) {
     let mut worker = Worker { requests: requests.receiver, waiting: VecDeque::new(), inflight: InFlight::new() };
     loop {
         let Some(link) = worker.wait_for_link(&shared).await else { break };
-        let result = match open(&shared, &link).await {
+        let result = match link.down.or(open(&shared, &link)).await {
             Ok(channel) => worker.serve(&shared, &link, &channel).await,
             Err(error) => Err(error),
         };
         match result {
             Ok(Ended::Closed) => break,
             Ok(Ended::NewLink) => {}
+            // An exchange was deleted, and with it the bindings of every queue. Connecting again makes them all anew.
+            Err(error) if errors::code(&error) == Some(errors::NOT_FOUND) => {
+                warn!(target: "mshost::bus", "{}; declaring everything again", errors::text(&error));
+                link.close().await;
+                shared.trouble.notify_one();
+            }
             Err(error) => {
                 shared.trouble.notify_one();
                 if link.is_up() {
