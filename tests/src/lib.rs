@@ -10,6 +10,7 @@ pub mod host;
 pub mod http;
 pub mod load;
 pub mod movie;
+pub mod plugins;
 pub mod proxy;
 pub mod table;
 pub mod wait;
