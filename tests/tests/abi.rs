@@ -303,7 +303,7 @@ async fn drain_stop_sockets_measurements_and_spawned_tasks_reach_the_host() {
         let waiting = handle(&instance, &inner, &json!({"do": "await_shutdown"}));
         let (result, ()) = futures::future::join(waiting, async {
             tokio::task::yield_now().await;
-            instance.begin_drain();
+            instance.drain().await;
         })
         .await;
         assert_eq!(result, Ok(()));
