@@ -128,6 +128,7 @@ impl Payload {
             Codec::Json => serde_json::from_slice(&self.bytes).map_err(|e| fail(e.to_string())),
             Codec::MsgPack => rmp_serde::from_slice(&self.bytes).map_err(|e| fail(e.to_string())),
             Codec::Bson => bson::deserialize_from_slice::<Wrapper<T>>(&self.bytes)
+                .or_else(|first| decode_whole_doubles(&self.bytes).map_err(|_| first))
                 .map(|wrapper| wrapper.data)
                 .map_err(|e| fail(e.to_string())),
         }
@@ -146,6 +147,28 @@ impl Payload {
     }
 }
 
+/// JavaScript's BSON writes an integer beyond 32 bits as a Double (a millisecond timestamp, say), which the reader of an
+/// integer refuses. Only what could not be read as it is gets here.
+fn decode_whole_doubles<T: DeserializeOwned>(bytes: &[u8]) -> bson::error::Result<T> {
+    let mut document: bson::Document = bson::deserialize_from_slice(bytes)?;
+    document.iter_mut().for_each(|(_, value)| make_whole(value));
+    bson::deserialize_from_bson(bson::Bson::Document(document))
+}
+
+fn make_whole(value: &mut bson::Bson) {
+    /// Beyond 2^53 a double no longer tells one integer from the next.
+    const LIMIT: f64 = 9_007_199_254_740_992.0;
+    match value {
+        bson::Bson::Double(double) if double.fract() == 0.0 && double.abs() <= LIMIT => {
+            // Whole and within 2^53, so nothing is lost.
+            *value = bson::Bson::Int64(*double as i64);
+        }
+        bson::Bson::Array(values) => values.iter_mut().for_each(make_whole),
+        bson::Bson::Document(document) => document.iter_mut().for_each(|(_, value)| make_whole(value)),
+        _ => {}
+    }
+}
+
 impl fmt::Debug for Payload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Payload({}, {} bytes)", self.codec, self.bytes.len())
@@ -155,4 +178,57 @@ impl fmt::Debug for Payload {
 #[derive(Serialize, serde::Deserialize)]
 struct Wrapper<T> {
     data: T,
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use proptest::prelude::*;
+
+    fn json_value() -> impl Strategy<Value = serde_json::Value> {
+        let leaf = prop_oneof![
+            Just(serde_json::Value::Null),
+            any::<bool>().prop_map(Into::into),
+            any::<i64>().prop_map(Into::into),
+            any::<f64>().prop_filter("JSON has finite numbers only", |n| n.is_finite()).prop_map(Into::into),
+            "[^\\x00]{0,12}".prop_map(Into::into),
+        ];
+        leaf.prop_recursive(4, 32, 6, |inner| {
+            prop_oneof![
+                prop::collection::vec(inner.clone(), 0..6).prop_map(Into::into),
+                prop::collection::btree_map("[a-z]{1,6}", inner, 0..6)
+                    .prop_map(|map| serde_json::Value::Object(map.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_encoded_is_decoded(value in json_value()) {
+            for codec in [Codec::MsgPack, Codec::Bson] {
+                let read: serde_json::Value = Payload::encode(codec, &value).unwrap().decode().unwrap();
+                prop_assert_eq!(&read, &value);
+            }
+        }
+    }
+
+    #[test]
+    fn a_javascript_timestamp_in_bson_is_an_integer() {
+        #[derive(Debug, PartialEq, serde::Deserialize)]
+        struct Order {
+            time: u64,
+            share: f64,
+        }
+        let payload =
+            Payload::encode(Codec::Bson, &serde_json::json!({"time": 1_460_306_476_102.0, "share": 2.0})).unwrap();
+        assert_eq!(payload.decode::<Order>().unwrap(), Order { time: 1_460_306_476_102, share: 2.0 });
+    }
+
+    #[test]
+    fn a_number_that_bson_cannot_hold_is_an_error() {
+        let error = Payload::encode(Codec::Bson, &u64::MAX).unwrap_err().to_string();
+        assert!(error.starts_with("cannot write the data as BSON: "), "{error}");
+    }
 }

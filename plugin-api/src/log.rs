@@ -3,12 +3,14 @@
 use std::cell::RefCell;
 use std::fmt::{self, Write as _};
 use std::panic;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError, RwLock};
 
 use tracing::field::{Field, Visit};
 use tracing::span;
+use tracing::subscriber::Interest;
 use tracing::{Event, Level, Metadata, Subscriber};
-use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
+use tracing_subscriber::Registry;
+use tracing_subscriber::layer::{Context, Layer, Layered, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
 
 use crate::abi::{AbiRecord, HostObject, RStr, Tuple2};
@@ -19,11 +21,70 @@ pub(crate) type HostRef = Arc<HostObject>;
 /// The most fields of one event that reach the host; the rest is left out.
 const MAX_FIELDS: usize = 32;
 
+/// The subscriber proper. `tracing` keeps its global one for ever, and a registry is tens of KiB that each reload of the
+/// plugin would leave behind; so the global one is empty, and what it stands for is dropped by [`uninstall`].
+static FORWARD: RwLock<Option<Layered<Forward, Registry>>> = RwLock::new(None);
+
+/// Drops what [`install`] made. No thread of the plugin may be left.
+pub(crate) fn uninstall() {
+    drop(FORWARD.write().unwrap_or_else(PoisonError::into_inner).take());
+}
+
+fn forward<T>(body: impl FnOnce(&Layered<Forward, Registry>) -> T) -> Option<T> {
+    FORWARD.read().unwrap_or_else(PoisonError::into_inner).as_ref().map(body)
+}
+
+struct Global;
+
+impl Subscriber for Global {
+    fn register_callsite(&self, _: &'static Metadata<'static>) -> Interest {
+        // The host's level may change while the plugin runs, so each event asks.
+        Interest::sometimes()
+    }
+
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        forward(|inner| inner.enabled(metadata)).unwrap_or(false)
+    }
+
+    fn new_span(&self, attributes: &span::Attributes<'_>) -> span::Id {
+        forward(|inner| inner.new_span(attributes)).unwrap_or_else(|| span::Id::from_u64(u64::MAX))
+    }
+
+    fn record(&self, id: &span::Id, values: &span::Record<'_>) {
+        forward(|inner| inner.record(id, values));
+    }
+
+    fn record_follows_from(&self, id: &span::Id, other: &span::Id) {
+        forward(|inner| inner.record_follows_from(id, other));
+    }
+
+    fn event(&self, event: &Event<'_>) {
+        forward(|inner| inner.event(event));
+    }
+
+    fn enter(&self, id: &span::Id) {
+        forward(|inner| inner.enter(id));
+    }
+
+    fn exit(&self, id: &span::Id) {
+        forward(|inner| inner.exit(id));
+    }
+
+    fn clone_span(&self, id: &span::Id) -> span::Id {
+        forward(|inner| inner.clone_span(id)).unwrap_or_else(|| id.clone())
+    }
+
+    fn try_close(&self, id: span::Id) -> bool {
+        forward(|inner| inner.try_close(id)).unwrap_or(false)
+    }
+}
+
 /// Sends this plugin's events and panics to the host. The first call of a library's life counts.
 pub(crate) fn install(host: &HostRef) {
     let subscriber = tracing_subscriber::registry().with(Forward(Arc::clone(host)));
+    *FORWARD.write().unwrap_or_else(PoisonError::into_inner) = Some(subscriber);
     // An error means that the author has set a subscriber of their own in a constructor: theirs stays.
-    let _ = tracing::subscriber::set_global_default(subscriber);
+    let _ = tracing::subscriber::set_global_default(Global);
     panic::set_hook(Box::new(|info| {
         let place = info.location().map(|place| format!("{}:{}:{}", place.file(), place.line(), place.column()));
         let text = info.payload_as_str().unwrap_or("(the panic carries no text)");
@@ -49,11 +110,6 @@ pub(crate) fn take_panic_place() -> Option<String> {
 struct Forward(HostRef);
 
 impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Forward {
-    fn register_callsite(&self, _: &'static Metadata<'static>) -> tracing::subscriber::Interest {
-        // The host's level may change while the plugin runs, so each event asks.
-        tracing::subscriber::Interest::sometimes()
-    }
-
     fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
         level_number(*metadata.level()) <= self.0.max_level()
     }

@@ -64,7 +64,8 @@ async fn cycles_leave_nothing_mapped_and_no_memory_behind() {
     assert!(!maps.contains("fixture_echo"), "{maps}");
     let (late, mean) = (resident_kib(), loading / u32::try_from(CYCLES).unwrap());
     eprint_figures(&format!("per ready job {per_job} ns, load {mean:?}, RSS {early} to {late} KiB"));
-    assert!(late < early + 4_096, "RSS grew from {early} to {late} KiB in {} cycles", CYCLES - 20);
+    // 300 reloads may cost 10 MiB; 180 of them their share.
+    assert!(late < early + 6_144, "RSS grew from {early} to {late} KiB in {} cycles", CYCLES - 20);
 }
 
 #[allow(clippy::print_stderr)] // figures, for whoever runs it with `--nocapture`

@@ -4,6 +4,7 @@ use std::future::Future;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use futures::future::LocalBoxFuture;
 use mshost_plugin_api::abi::{
     AbiBytes, AbiError, AbiFailure, AbiUnit, AsyncInstanceObject, LocalFfiFuture, ROption, RResult, RStr, ScopeObject,
     ServicesObject, TD_Opaque, error_kind,
@@ -175,7 +176,7 @@ impl Instance {
 /// A job in the plugin's hands.
 enum Running {
     Async(LocalFfiFuture<RResult<AbiUnit, AbiError>>),
-    Blocking(std::pin::Pin<Box<dyn Future<Output = Option<Result<AbiUnit, HandlerError>>>>>),
+    Blocking(LocalBoxFuture<'static, Option<Result<AbiUnit, HandlerError>>>),
 }
 
 /// Copies what the plugin answers; its own error is dropped here, on a thread of the generation.

@@ -74,6 +74,13 @@ impl Plugin for Glue {
     }
 
     fn shutdown(&self, limit_ms: u64) -> bool {
-        fenced(|| self.runtime.shutdown(Duration::from_millis(limit_ms))).unwrap_or(false)
+        fenced(|| {
+            let ended = self.runtime.shutdown(Duration::from_millis(limit_ms));
+            if ended {
+                log::uninstall();
+            }
+            ended
+        })
+        .unwrap_or(false)
     }
 }
