@@ -36,4 +36,4 @@ lint: ## Check format, lints, documentation and, where cargo-deny is installed, 
 bench: ## Measure, each figure next to its baseline
 	.ci/install-rabbitmq
 	cargo build --release $(CRATES:%=-p %)
-	cargo bench -p mshost-tests
+	cargo bench -p mshost-tests --bench movies

@@ -52,15 +52,64 @@ fn values(topology: &Topology) -> String {
     let host = mshost::topology::HostConfig { name: "HOST".to_owned(), ..host.clone() };
     writeln!(out, "{host:#?}\n{bus:#?}\n{manager:#?}\n{logs:#?}").unwrap();
     for worker in workers {
-        let mut worker = worker.clone();
-        worker.spans = topology::WorkerSpans::default();
-        writeln!(out, "{worker:#?}").unwrap();
+        writeln!(out, "{worker:#?}\nconfig: {:#}", worker.config).unwrap();
     }
     out
 }
 
+#[test]
+fn a_file_too_large_is_not_read() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("topology.toml"), "#".repeat((1 << 20) + 1)).unwrap();
+    assert_eq!(outcome(folder.path()), "error: cannot read topology.toml: it is larger than 1MiB\n\n1 error\n");
+    fs::write(folder.path().join("topology.toml"), "#".repeat(1 << 20)).unwrap();
+    assert!(load(folder.path()).is_ok());
+}
+
+/// What a log shows of a file that is broken on reload.
+#[test]
+fn each_error_has_a_line_for_logs() {
+    let errors = load(&Path::new(CASES).join("several_places")).unwrap_err();
+    let lines: Vec<String> = errors.lines().map(|line| line.replace(&format!("{CASES}/several_places/"), "")).collect();
+    assert_eq!(
+        lines,
+        [
+            "topology.toml:4:1: error: unknown key `admn` in [host]",
+            "config.toml:1:13: error: `keepalive`: expected a whole number from 0 to 86400000, found a string",
+        ]
+    );
+}
+
+#[test]
+fn a_line_for_logs_stays_one_line() {
+    let text = "\"a\\nb\\u001B[31m\" = 1";
+    let errors = topology::parse(Path::new("t.toml"), text, &|_| None).unwrap_err();
+    assert_eq!(
+        errors.lines().collect::<Vec<_>>(),
+        ["t.toml:1:1: error: unknown key `a\\nb\\u{1b}[31m` in the topology"]
+    );
+    let escapes = errors.render(Style::Plain).contains('\u{1b}');
+    assert!(!escapes, "a file must not be able to write to the terminal");
+}
+
+/// Colours are all that coloured output has more.
+#[test]
+fn colours_change_no_text() {
+    for folder in cases() {
+        let Err(errors) = load(&folder) else { continue };
+        let coloured = errors.render(Style::Coloured);
+        let mut text = String::new();
+        for (index, part) in coloured.split("\u{1b}[").enumerate() {
+            text.push_str(if index == 0 { part } else { part.split_once('m').unwrap().1 });
+        }
+        assert_ne!(coloured, text, "there are colours in {}", folder.display());
+        assert_eq!(text, errors.render(Style::Plain), "{}", folder.display());
+    }
+}
+
 fn cases() -> Vec<PathBuf> {
     let mut cases: Vec<PathBuf> = fs::read_dir(CASES).unwrap().map(|entry| entry.unwrap().path()).collect();
+    cases.retain(|path| path.is_dir());
     cases.sort();
     cases
 }

@@ -145,6 +145,28 @@ fn any_plan() -> impl Strategy<Value = Plan> {
     })
 }
 
+/// What costs a little an error must not cost the square of it a file.
+#[test]
+fn a_file_of_nothing_but_errors_is_answered() {
+    for line in [
+        "x\n",
+        "[a]\n",
+        "[[worker]]\n",
+        "[[worker]]\ntype='W'\nplugin='p'\nlisten={a='1.1.1.1:1'}\n",
+        "a=1\n",
+        "a={a=1,a=1}\n",
+        "a = # a://b:c@d\n",
+        "\"",
+        "[",
+        "${",
+        "a.",
+        "\r",
+    ] {
+        let text = line.repeat((256 << 10) / line.len());
+        assert!(exercise(&text).contains("error"), "{line}");
+    }
+}
+
 #[test]
 fn the_valid_one_is_valid() {
     let topology = parse(VALID).unwrap();
@@ -170,6 +192,29 @@ proptest! {
         // Where the damage cut the URL, or copied a part of it, the word may not be a password any more.
         if text.contains("\"amqp://me:PASSWORD@host") && text.matches("PASSWORD").count() == 1 {
             prop_assert!(!said.contains("PASSWORD"), "{}\n{}", text, said);
+        }
+    }
+
+    #[test]
+    fn no_config_panics_its_check(
+        entries in prop::collection::btree_map(
+            prop::sample::select(vec!["path", "size", "mode", "list", "level", "x", "'a/b~c'"]),
+            prop::sample::select(vec![
+                "1", "-1", "99", "1.5", "true", "''", "'read'", "'reed'", "[]", "{}", "[{}]", "[{ name = 1 }]",
+                "[{ 'a/b' = [1], name = 'x' }, 1]", "1979-05-27", "{ a = { b = 1 } }",
+            ]),
+            0..6,
+        ),
+        schema in prop::sample::select(vec!["schema_fits", "schema_closed", "schema_alternatives"]),
+    ) {
+        let config: String = entries.iter().map(|(key, value)| format!("{key} = {value}\n")).collect();
+        let topology = parse(&format!("{ONE}[worker.config]\n{config}")).unwrap();
+        let schema = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/topology").join(schema).join("schema.json");
+        let schema = serde_json::from_str(&std::fs::read_to_string(schema).unwrap()).unwrap();
+        let found = topology::check_config(&topology, 0, &schema);
+        prop_assert!(found.iter().all(|item| item.primary.is_some()), "{found:?}");
+        if let Some(found) = Diagnostics::new(&topology.source, found) {
+            prop_assert!(!found.render(Style::Plain).is_empty());
         }
     }
 

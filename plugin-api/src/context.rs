@@ -143,7 +143,8 @@ impl Context {
         }
     }
 
-    /// Resolves when the worker is to stop: it gets no more jobs, and should finish what it has begun.
+    /// Resolves when the worker is to stop: for its spawned tasks, which should finish what they have begun. See
+    /// [`Worker::drain`](crate::Worker::drain).
     pub fn shutdown(&self) -> impl Future<Output = ()> + Send + use<> {
         let mut drain = self.instance.drain.subscribe();
         async move {

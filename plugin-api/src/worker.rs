@@ -28,6 +28,14 @@ pub trait Worker: Sized + 'static {
         async move { tracing::warn!(job = %error.id, "job failed: {}", error.error) }
     }
 
+    /// Finishes what the worker itself has begun: it is to be replaced or stopped, and no new job for its type comes. What
+    /// is sent to its id still comes until this returns, so that it can wait for answers. The host waits for at most
+    /// `drain_timeout`.
+    fn drain(&self, ctx: &Context) -> impl Future<Output = ()> {
+        let _ = ctx;
+        async {}
+    }
+
     /// Says the last words: every job has been settled, and none will come.
     fn stop(self, ctx: &Context) -> impl Future<Output = ()> {
         let _ = ctx;

@@ -46,6 +46,7 @@ fn worker(slot: &str, state: WorkerState) -> WorkerStatus {
         generation: Some(GenerationId(1)),
         state,
         since: time(),
+        addresses: Default::default(),
         in_flight: 0,
         done: 7,
         failed: 1,

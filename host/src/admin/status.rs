@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::SystemTime;
 
@@ -119,6 +120,8 @@ pub struct WorkerStatus {
     pub state: WorkerState,
     /// Since when.
     pub since: Timestamp,
+    /// Where its sockets listen, by name.
+    pub addresses: BTreeMap<String, SocketAddr>,
     /// Jobs that it works on.
     pub in_flight: u64,
     /// Jobs done.
@@ -237,6 +240,8 @@ states! {
         Loaded = "loaded",
         /// The latest file cannot be used; an older generation may be serving still.
         Failed = "failed",
+        /// Its workers keep running, but the file is gone: a restart of the host would miss it.
+        FileGone = "file_gone",
         /// Nothing needs it.
         Unused = "unused",
     }

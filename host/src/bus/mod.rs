@@ -102,6 +102,10 @@ pub trait Consumer: Send {
     /// The next job; `None` once the consumer is stopped or the bus closed. Cancel safe. A reconnect goes unnoticed here.
     async fn next(&mut self) -> Option<Delivery>;
 
+    /// Takes no more jobs of its type, only those for its id; hands back those of its type that [`Consumer::next`] has not
+    /// returned yet. A worker that drains may still wait for answers. Idempotent.
+    async fn leave_type(&mut self);
+
     /// Takes no more jobs; hands back those delivered and not yet returned by [`Consumer::next`]. Settling goes on working
     /// for the others until the consumer is dropped.
     async fn stop(&mut self);

@@ -1,6 +1,6 @@
 //! What the manager knows: which workers are on the bus, and which have left it.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::SystemTime;
@@ -135,6 +135,12 @@ impl Registry {
     #[must_use]
     pub fn count_of(&self, kind: &WorkerType) -> usize {
         self.inner.read().types.get(kind).map_or(0, HashSet::len)
+    }
+
+    /// How many there are of each type.
+    #[must_use]
+    pub fn counts(&self) -> BTreeMap<WorkerType, usize> {
+        self.inner.read().types.iter().map(|(kind, ids)| (kind.clone(), ids.len())).collect()
     }
 
     /// How many workers are on the bus.

@@ -1,8 +1,9 @@
 //! Plugin files and what is loaded from them.
 //!
-//! A file in `plugins/` is copied to a private path ([`shadow`]), probed in a child process ([`probe`]), loaded
-//! ([`library`], the host's only unsafe code) and becomes a [`Generation`]: one version of one plugin with host threads
-//! of its own. No other thread ever runs its code; that is what makes unloading safe and real.
+//! A file in `plugins/` is copied to a private path ([`ShadowCopy`]), probed in a child process ([`probe()`]), loaded
+//! (`library`, the host's only unsafe code) and becomes a [`Generation`]: one version of one plugin with host threads
+//! of its own. No other thread ever runs its code; that is what makes unloading safe and real. The host's tasks run on
+//! these threads as local tasks ([`Generation::spawn`]), start [`Instance`]s there and poll their handlers in place.
 
 use std::future::Future;
 use std::os::fd::OwnedFd;
@@ -11,11 +12,30 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use mshost_plugin_api::{Codec, Payload, SendError};
+pub use mshost_plugin_api::{Manifest as PluginInfo, Unload, WorkerKind, WorkerManifest as WorkerInfo};
 
 use crate::ids::{JobId, WorkerRef};
 
-// pub mod generation; library; probe; shadow
+mod blocking;
+mod elf;
+mod error;
+mod generation;
+mod instance;
+mod lane;
+mod library;
+mod log;
+mod probe;
+mod services;
+mod shadow;
+mod threads;
 pub mod watch;
+
+pub use error::{LoadError, LoadFailure};
+pub use generation::{Generation, LoadOptions, Retired};
+pub use instance::{HandlerError, Instance};
+pub use lane::{Lane, LaneError, LaneTask};
+pub use probe::{PROBE_OPTION, probe, probe_main, set_probe_program};
+pub use shadow::ShadowCopy;
 
 /// What a worker may ask of its host. Implemented by the worker runtime; called on any thread of the plugin.
 pub trait HostServices: Send + Sync + 'static {

@@ -17,7 +17,7 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{EnvFilter, Registry, reload};
 
 use line::{Fields, Line, Style, StyleCell};
-pub use settings::{LogFormat, LogLevel, LogSettings, UnknownSetting};
+pub use settings::{LogFormat, LogLevel, LogSettings};
 
 /// The log of this process, to change its settings by.
 #[derive(Clone)]

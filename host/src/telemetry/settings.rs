@@ -1,7 +1,6 @@
 //! What can be set about the log.
 
 use std::fmt;
-use std::str::FromStr;
 
 /// How a line is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -31,22 +30,7 @@ pub enum LogLevel {
     Trace,
 }
 
-/// A text that is none of the values of a setting.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("expected {expected}, found {found:?}")]
-pub struct UnknownSetting {
-    expected: &'static str,
-    found: String,
-}
-
 impl LogLevel {
-    /// The level that the original's switches `SystemManager_log` and `Worker_log` stand for. `false` silences what
-    /// goes well, never warnings and errors.
-    #[must_use]
-    pub fn of_switch(on: bool) -> Self {
-        if on { Self::Info } else { Self::Warn }
-    }
-
     fn name(self) -> &'static str {
         match self {
             Self::Off => "off",
@@ -62,30 +46,6 @@ impl LogLevel {
 impl fmt::Display for LogLevel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
-    }
-}
-
-impl FromStr for LogLevel {
-    type Err = UnknownSetting;
-
-    fn from_str(text: &str) -> Result<Self, UnknownSetting> {
-        let all = [Self::Off, Self::Error, Self::Warn, Self::Info, Self::Debug, Self::Trace];
-        all.into_iter().find(|level| level.name().eq_ignore_ascii_case(text)).ok_or_else(|| UnknownSetting {
-            expected: "\"off\", \"error\", \"warn\", \"info\", \"debug\" or \"trace\"",
-            found: text.to_owned(),
-        })
-    }
-}
-
-impl FromStr for LogFormat {
-    type Err = UnknownSetting;
-
-    fn from_str(text: &str) -> Result<Self, UnknownSetting> {
-        match text {
-            "text" => Ok(Self::Text),
-            "json" => Ok(Self::Json),
-            _ => Err(UnknownSetting { expected: "\"text\" or \"json\"", found: text.to_owned() }),
-        }
     }
 }
 

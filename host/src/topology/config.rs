@@ -15,6 +15,7 @@ use super::json::ConfigSpans;
 use super::source::Source;
 use super::url::BusUrl;
 use crate::ids::{PluginName, WorkerType};
+use crate::telemetry::LogSettings;
 
 /// A valid `topology.toml`.
 #[derive(Debug, Clone)]
@@ -26,7 +27,7 @@ pub struct Topology {
     /// `[manager]`.
     pub manager: ManagerConfig,
     /// `[log]`.
-    pub logs: LogConfig,
+    pub logs: LogSettings,
     /// Every `[[worker]]`, as they stand in the file; no two have the same type and plugin.
     pub workers: Vec<WorkerConfig>,
     /// What is allowed, but hardly meant.
@@ -119,65 +120,6 @@ pub struct ManagerConfig {
     pub max_workers: usize,
 }
 
-/// `[log]`: what is logged, and how.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LogConfig {
-    /// Default text.
-    pub format: LogFormat,
-    /// Of all but the manager and the workers; default info.
-    pub level: Level,
-    /// Of the manager; default `level`. The original's `SystemManager_log = false` is warn.
-    pub manager: Level,
-    /// Of the workers and their plugins; default `level`. The original's `Worker_log = false` is warn.
-    pub worker: Level,
-}
-
-/// How a log line is written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum LogFormat {
-    /// For people.
-    #[default]
-    Text,
-    /// For machines: one JSON object a line.
-    Json,
-}
-
-/// From which severity on lines are logged.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub enum Level {
-    /// Errors alone.
-    Error,
-    /// And warnings.
-    Warn,
-    /// And what an operator wants to know.
-    #[default]
-    Info,
-    /// And what a developer wants to know.
-    Debug,
-    /// Everything.
-    Trace,
-}
-
-impl Level {
-    /// As `tracing` filters write it.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Error => "error",
-            Self::Warn => "warn",
-            Self::Info => "info",
-            Self::Debug => "debug",
-            Self::Trace => "trace",
-        }
-    }
-}
-
-impl fmt::Display for Level {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
 /// How often a job that failed is tried again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RetryPolicy {
@@ -193,8 +135,8 @@ impl Default for RetryPolicy {
     }
 }
 
-/// One `[[worker]]`.
-#[derive(Debug, Clone)]
+/// One `[[worker]]`. `Debug` leaves its config out, which may hold secrets of the environment.
+#[derive(Clone)]
 pub struct WorkerConfig {
     /// The type of the jobs it takes.
     pub worker_type: WorkerType,
@@ -208,6 +150,8 @@ pub struct WorkerConfig {
     pub timeout: Duration,
     /// How often a job is tried.
     pub retry: RetryPolicy,
+    /// How long its `start` may take; default 30 s.
+    pub start_timeout: Duration,
     /// How long its jobs in flight may take to finish when it is stopped; default 10 s.
     pub drain_timeout: Duration,
     /// The sockets that the host listens on for it, by name.
@@ -216,6 +160,21 @@ pub struct WorkerConfig {
     pub config: serde_json::Value,
     /// Where all this stands.
     pub spans: WorkerSpans,
+}
+
+impl fmt::Debug for WorkerConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WorkerConfig")
+            .field("worker_type", &self.worker_type)
+            .field("plugin", &self.plugin)
+            .field("instances", &self.instances)
+            .field("concurrency", &self.concurrency)
+            .field("timeout", &self.timeout)
+            .field("retry", &self.retry)
+            .field("drain_timeout", &self.drain_timeout)
+            .field("listen", &self.listen)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Where a worker stands in its file.
@@ -227,8 +186,8 @@ pub struct WorkerSpans {
     pub worker_type: Range<usize>,
     /// The value of `plugin`.
     pub plugin: Range<usize>,
-    /// The value of `timeout`, where it is set here.
-    pub timeout: Option<Range<usize>>,
+    /// The value of `drain_timeout`, where it is set here.
+    pub drain_timeout: Option<Range<usize>>,
     /// The value of each address of `listen`.
     pub listen: BTreeMap<String, Range<usize>>,
     /// Every key and value of `[worker.config]`.

@@ -186,7 +186,10 @@ impl Diagnostics {
                 }
                 None => String::new(),
             };
-            format!("{place}{}: {}", item.severity, item.message)
+            // A key of the file may have any character, and a line is one line.
+            let escaped = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
+            let message: String = item.message.chars().map(escaped).collect();
+            format!("{place}{}: {message}", item.severity)
         })
     }
 }

@@ -92,6 +92,13 @@ pub enum Reason {
     },
     /// `retry`.
     Retry,
+    /// `start_timeout`.
+    StartTimeout {
+        /// What runs.
+        from: Duration,
+        /// What should.
+        to: Duration,
+    },
     /// `drain_timeout`.
     DrainTimeout {
         /// What runs.
@@ -112,6 +119,7 @@ impl fmt::Display for Reason {
             Self::Concurrency { from, to } => write!(f, "concurrency {from} → {to}"),
             Self::Timeout { from, to } => write!(f, "timeout {} → {}", time(from), time(to)),
             Self::Retry => f.write_str("retry"),
+            Self::StartTimeout { from, to } => write!(f, "start_timeout {} → {}", time(from), time(to)),
             Self::DrainTimeout { from, to } => write!(f, "drain_timeout {} → {}", time(from), time(to)),
             Self::Listen => f.write_str("listen"),
         }
@@ -144,14 +152,25 @@ fn change(slot: &Slot, from: Option<&Planned>, to: &Planned) -> Option<Change> {
 
 /// The destructuring makes a new field of [`WorkerSpec`] an error here until it has its reason.
 fn reasons(from: &WorkerSpec, to: &WorkerSpec, old: GenerationId, new: GenerationId) -> Vec<Reason> {
-    let WorkerSpec { slot: _, plugin: _, worker_type: _, concurrency, timeout, retry, drain_timeout, listen, config } =
-        to;
+    let WorkerSpec {
+        slot: _,
+        plugin: _,
+        worker_type: _,
+        concurrency,
+        timeout,
+        retry,
+        start_timeout,
+        drain_timeout,
+        listen,
+        config,
+    } = to;
     let candidates = [
         (old != new, Reason::NewGeneration { from: old, to: new }),
         (from.config != *config, Reason::Config),
         (from.concurrency != *concurrency, Reason::Concurrency { from: from.concurrency, to: *concurrency }),
         (from.timeout != *timeout, Reason::Timeout { from: from.timeout, to: *timeout }),
         (from.retry != *retry, Reason::Retry),
+        (from.start_timeout != *start_timeout, Reason::StartTimeout { from: from.start_timeout, to: *start_timeout }),
         (from.drain_timeout != *drain_timeout, Reason::DrainTimeout { from: from.drain_timeout, to: *drain_timeout }),
         (from.listen != *listen, Reason::Listen),
     ];

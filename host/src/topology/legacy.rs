@@ -161,3 +161,52 @@ fn offset(text: &str, line: usize, column: usize) -> usize {
     let line_start: usize = text.split_inclusive('\n').take(line.saturating_sub(1)).map(str::len).sum();
     (line_start + column.saturating_sub(1)).min(text.len())
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::topology::Style;
+
+    fn read(text: &str, is_json: bool) -> (Legacy, String) {
+        let (legacy, source, found) = of_source(Source::new("config", text), is_json, &|_| None);
+        (legacy, Diagnostics::new(&source, found).map_or_else(String::new, |found| found.render(Style::Plain)))
+    }
+
+    #[test]
+    fn json_and_toml_say_the_same() {
+        let json = r#"{"broker_url": "amqp://h", "keepalive": 500, "SystemManager_log": false, "Worker_log": true,
+            "data_transfer_protocol": "bson"}"#;
+        let toml = "broker_url = 'amqp://h'\nkeepalive = 500\nSystemManager_log = false\nWorker_log = true\n\
+            data_transfer_protocol = 'bson'";
+        let (legacy, said) = read(json, true);
+        assert_eq!((legacy.clone(), said), read(toml, false));
+        assert_eq!(legacy.keepalive, Some(Some(Duration::from_millis(500))));
+        assert_eq!(legacy.codec, Some(Codec::Bson));
+    }
+
+    #[test]
+    fn a_dollar_in_json_is_itself() {
+        let (legacy, said) = read(r#"{"broker_url": "amqp://u:${X}$$@h"}"#, true);
+        assert_eq!(said, "");
+        assert!(matches!(legacy.url, Some(BusUrl::Amqp(url)) if url.expose() == "amqp://u:${X}$$@h"));
+    }
+
+    proptest! {
+        #[test]
+        fn no_text_panics(text in any::<String>(), is_json: bool) {
+            read(&text, is_json);
+        }
+
+        #[test]
+        fn no_json_panics(
+            key in "broker_url|keepalive|Worker_log|\\PC{0,6}",
+            value in "null|true|-?[0-9]{1,30}|1e[0-9]{1,3}|0\\.5|\"[a-z$@:/{}]{0,12}\"|\\[1,\\{\\}\\]|\\{\"a\":1\\}",
+            space in "[ \t\r\nä]{0,3}",
+        ) {
+            let key = serde_json::Value::from(key);
+            read(&format!("{space}{{{space}{key}{space}:{space}{value}{space}}}{space}"), true);
+        }
+    }
+}

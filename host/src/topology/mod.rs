@@ -28,8 +28,7 @@ mod walk;
 mod workers;
 
 pub use config::{
-    BusConfig, BusLimits, HostConfig, Level, LogConfig, LogFormat, ManagerConfig, RetryPolicy, Topology, Watch,
-    WorkerConfig, WorkerSpans,
+    BusConfig, BusLimits, HostConfig, ManagerConfig, RetryPolicy, Topology, Watch, WorkerConfig, WorkerSpans,
 };
 pub use diagnostics::{Diagnostic, Diagnostics, Label, Severity};
 pub use diff::{Change, Reason, diff};

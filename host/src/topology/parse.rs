@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use toml::de::DeTable;
 
-use super::config::{BusConfig, HostConfig, LogConfig, ManagerConfig, Topology, WorkerConfig};
+use super::config::{BusConfig, HostConfig, ManagerConfig, Topology, WorkerConfig};
 use super::diagnostics::{Diagnostic, Diagnostics, Doubt};
 use super::interpolate::Env;
 use super::source::Source;
 use super::walk::{Context, Fields, Span};
 use super::{files, legacy, sections, syntax, validate, workers};
+use crate::telemetry::LogSettings;
 
 /// Reads a topology and the files that it names. `env` is the environment: `std::env::var(name).ok()` for a host.
 ///
@@ -88,7 +89,7 @@ struct Parts {
     host: HostConfig,
     bus: BusConfig,
     manager: ManagerConfig,
-    logs: LogConfig,
+    logs: LogSettings,
     workers: Vec<WorkerConfig>,
 }
 
@@ -107,12 +108,8 @@ fn walk(cx: &Context<'_>, folder: &Path, document: &DeTable<'_>, others: &mut Ot
     let logs = sections::log(root.take("log", |node| Fields::of(node, "[log]")), &legacy);
     let defaults = workers::defaults(root.take("defaults", |node| Fields::of(node, "[defaults]")));
     let workers = root.take("worker", |node| workers::workers(node, defaults)).unwrap_or_default();
-    let admin_span = host_admin_span(document);
-    validate::check(cx, &host, admin_span, &workers, document.contains_key("worker"));
+    let checked = validate::Checked { host: &host, manager: &manager, workers: &workers, document };
+    validate::check(cx, &checked);
     root.finish(sections::place_of);
     Parts { host, bus, manager, logs, workers }
-}
-
-fn host_admin_span(document: &DeTable<'_>) -> Option<Span> {
-    document.get("host")?.get_ref().get("admin").map(toml::Spanned::span)
 }

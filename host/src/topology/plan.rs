@@ -28,8 +28,9 @@ impl fmt::Display for Slot {
     }
 }
 
-/// All that an instance is made from. Two that are equal need no swap.
-#[derive(Debug, Clone, PartialEq)]
+/// All that an instance is made from. Two that are equal need no swap. `Debug` leaves its config out, which may hold
+/// secrets of the environment.
+#[derive(Clone, PartialEq)]
 pub struct WorkerSpec {
     /// Its place.
     pub slot: Slot,
@@ -43,12 +44,27 @@ pub struct WorkerSpec {
     pub timeout: Duration,
     /// How often a job is tried.
     pub retry: RetryPolicy,
+    /// How long its `start` may take.
+    pub start_timeout: Duration,
     /// How long its jobs in flight may take to finish when it is stopped.
     pub drain_timeout: Duration,
     /// The sockets that the host listens on for it, by name.
     pub listen: BTreeMap<String, SocketAddr>,
     /// Handed to the plugin.
     pub config: serde_json::Value,
+}
+
+impl fmt::Debug for WorkerSpec {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WorkerSpec")
+            .field("slot", &self.slot)
+            .field("concurrency", &self.concurrency)
+            .field("timeout", &self.timeout)
+            .field("retry", &self.retry)
+            .field("drain_timeout", &self.drain_timeout)
+            .field("listen", &self.listen)
+            .finish_non_exhaustive()
+    }
 }
 
 impl WorkerSpec {
@@ -61,6 +77,7 @@ impl WorkerSpec {
             concurrency: worker.concurrency,
             timeout: worker.timeout,
             retry: worker.retry,
+            start_timeout: worker.start_timeout,
             drain_timeout: worker.drain_timeout,
             listen: worker.listen.clone(),
             config: worker.config.clone(),

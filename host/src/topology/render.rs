@@ -40,12 +40,15 @@ fn one(renderer: &Renderer, source: &Source, item: &Diagnostic) -> String {
     let mut group = Group::with_title(level.primary_title(item.message.as_str()));
     if let Some(primary) = &item.primary {
         let related = item.related.iter().map(|label| (AnnotationKind::Context, label));
-        let labels = std::iter::once((AnnotationKind::Primary, primary)).chain(related);
-        let annotations = labels.map(|(kind, label)| {
+        let labels: Vec<_> = std::iter::once((AnnotationKind::Primary, primary)).chain(related).collect();
+        // The renderer looks at every line that it gets: so it gets no more than these labels need.
+        let (lines, start, number) = source.shown_lines(labels.iter().map(|(_, label)| &label.span));
+        let annotations = labels.into_iter().map(|(kind, label)| {
             let text = (!label.text.is_empty()).then_some(label.text.as_str());
-            kind.span(source.clamp(label.span.clone())).label(text)
+            let span = source.clamp(label.span.clone());
+            kind.span(span.start - start..span.end - start).label(text)
         });
-        group = group.element(Snippet::source(source.shown()).path(source.name()).annotations(annotations));
+        group = group.element(Snippet::source(lines).line_start(number).path(source.name()).annotations(annotations));
     }
     for help in &item.help {
         group = group.element(Level::HELP.message(help.as_str()));

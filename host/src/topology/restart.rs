@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 
-use super::config::{BusConfig, HostConfig, LogConfig, ManagerConfig, Topology};
+use super::config::{BusConfig, HostConfig, ManagerConfig, Topology};
 
 impl Topology {
     /// What differs in `newer` and takes effect only when the host is started again, each as a sentence.
@@ -12,7 +12,6 @@ impl Topology {
         host(&self.host, &newer.host, &mut found);
         bus(&self.bus, &newer.bus, &mut found);
         manager(&self.manager, &newer.manager, &mut found);
-        logs(&self.logs, &newer.logs, &mut found);
         found
     }
 }
@@ -44,14 +43,6 @@ fn manager(old: &ManagerConfig, new: &ManagerConfig, found: &mut Vec<String>) {
     compare("[manager] keepalive", &old.keepalive, keepalive, found);
     compare("[manager] expire_after", &old.expire_after, expire_after, found);
     compare("[manager] max_workers", &old.max_workers, max_workers, found);
-}
-
-fn logs(old: &LogConfig, new: &LogConfig, found: &mut Vec<String>) {
-    let LogConfig { format, level, manager, worker } = new;
-    compare("[log] format", &old.format, format, found);
-    compare("[log] level", &old.level, level, found);
-    compare("[log] manager", &old.manager, manager, found);
-    compare("[log] worker", &old.worker, worker, found);
 }
 
 /// `Debug` leaves passwords out, but a URL that differs by its password alone would seem not to differ: so no values.

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use mshost_plugin_api::Codec;
 
-use super::config::{BusConfig, BusLimits, HostConfig, Level, LogConfig, LogFormat, ManagerConfig, Watch};
+use super::config::{BusConfig, BusLimits, HostConfig, ManagerConfig, Watch};
 use super::files;
 use super::legacy::Legacy;
 use super::url::BusUrl;
@@ -15,6 +15,7 @@ use super::values::{
     address, boolean, duration, duration_or_off, integer, one_of, path_in, positive_duration, size, text,
 };
 use super::walk::{Fields, Node};
+use crate::telemetry::{LogFormat, LogLevel, LogSettings};
 
 /// The tables of the file and their keys: what `key is a key of [table]` is said from.
 const PLACES: [(&str, &[&str]); 6] = [
@@ -35,7 +36,7 @@ const PLACES: [(&str, &[&str]); 6] = [
     ("[manager]", &["enabled", "keepalive", "expire_after", "max_workers"]),
     ("[log]", &["format", "level", "manager", "worker"]),
     ("[[worker]]", &["type", "plugin", "instances", "listen", "isolation"]),
-    ("[[worker]] and of [defaults]", &["concurrency", "timeout", "retry", "drain_timeout"]),
+    ("[[worker]] and of [defaults]", &["concurrency", "timeout", "retry", "start_timeout", "drain_timeout"]),
 ];
 
 /// The table that a key is right in.
@@ -229,25 +230,28 @@ pub(super) fn manager(fields: Option<Fields<'_, '_>>, legacy: &Legacy) -> Manage
     config
 }
 
-const LEVELS: &[(&str, Level)] = &[
-    ("error", Level::Error),
-    ("warn", Level::Warn),
-    ("info", Level::Info),
-    ("debug", Level::Debug),
-    ("trace", Level::Trace),
+const LEVELS: &[(&str, LogLevel)] = &[
+    ("off", LogLevel::Off),
+    ("error", LogLevel::Error),
+    ("warn", LogLevel::Warn),
+    ("info", LogLevel::Info),
+    ("debug", LogLevel::Debug),
+    ("trace", LogLevel::Trace),
 ];
 
-pub(super) fn log(fields: Option<Fields<'_, '_>>, legacy: &Legacy) -> LogConfig {
-    let (mut format, mut level, mut manager, mut worker) = (LogFormat::default(), Level::default(), None, None);
+/// The original's `SystemManager_log` and `Worker_log` silence what goes well, never warnings and errors.
+pub(super) fn log(fields: Option<Fields<'_, '_>>, legacy: &Legacy) -> LogSettings {
+    let mut settings = LogSettings::default();
     if let Some(mut log) = fields {
-        set(&mut format, log.take("format", one_of(&[("text", LogFormat::Text), ("json", LogFormat::Json)])));
-        set(&mut level, log.take("level", one_of(LEVELS)));
-        manager = log.take("manager", one_of(LEVELS));
-        worker = log.take("worker", one_of(LEVELS));
+        set(&mut settings.format, log.take("format", one_of(&[("text", LogFormat::Text), ("json", LogFormat::Json)])));
+        set(&mut settings.level, log.take("level", one_of(LEVELS)));
+        settings.manager = log.take("manager", one_of(LEVELS));
+        settings.worker = log.take("worker", one_of(LEVELS));
         log.finish(place_of);
     }
-    let part = |own: Option<Level>, legacy: Option<bool>| {
-        own.unwrap_or(if legacy == Some(false) { level.min(Level::Warn) } else { level })
-    };
-    LogConfig { format, level, manager: part(manager, legacy.manager_log), worker: part(worker, legacy.worker_log) }
+    let quiet = settings.level.min(LogLevel::Warn);
+    let silenced = |switch: Option<bool>| (switch == Some(false)).then_some(quiet);
+    settings.manager = settings.manager.or(silenced(legacy.manager_log));
+    settings.worker = settings.worker.or(silenced(legacy.worker_log));
+    settings
 }

@@ -17,6 +17,9 @@ pub struct Position {
 pub struct Source {
     name: String,
     text: String,
+    /// Where each line starts.
+    lines: Vec<usize>,
+    /// What is not shown, in order of where it starts; may overlap.
     hidden: Vec<Range<usize>>,
 }
 
@@ -26,7 +29,8 @@ impl Source {
     pub fn new(name: impl Into<String>, text: &str) -> Self {
         let text = text.strip_prefix('\u{feff}').unwrap_or(text).to_owned();
         let hidden = passwords(&text);
-        Self { name: name.into(), text, hidden }
+        let lines = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
+        Self { name: name.into(), text, lines, hidden }
     }
 
     /// The path as the user gave it.
@@ -42,7 +46,9 @@ impl Source {
 
     /// Keeps these bytes from being shown.
     pub(super) fn hide(&mut self, span: Range<usize>) {
-        self.hidden.push(self.clamp(span));
+        let span = self.clamp(span);
+        let place = self.hidden.partition_point(|other| other.start < span.start);
+        self.hidden.insert(place, span);
     }
 
     /// Whether a part of `span` is already kept from being shown.
@@ -54,29 +60,55 @@ impl Source {
     /// columns stay true.
     #[must_use]
     pub fn shown(&self) -> String {
-        let masked = |at: usize| self.hidden.iter().any(|span| span.contains(&at));
-        self.text
-            .char_indices()
-            .map(|(at, c)| match (c, c.len_utf8()) {
+        self.shown_part(0..self.text.len())
+    }
+
+    /// The lines that `spans` are in and those between, masked; the offset at which they start, and the first's number.
+    pub(super) fn shown_lines<'s>(&self, spans: impl Iterator<Item = &'s Range<usize>>) -> (String, usize, usize) {
+        let (mut first, mut last) = (usize::MAX, 0);
+        for span in spans {
+            let span = self.clamp(span.clone());
+            first = first.min(self.line_of(span.start));
+            last = last.max(self.line_of(span.end));
+        }
+        let first = first.min(last);
+        let start = self.lines[first];
+        let end = self.lines.get(last + 1).copied().unwrap_or(self.text.len());
+        (self.shown_part(start..end), start, first + 1)
+    }
+
+    fn shown_part(&self, part: Range<usize>) -> String {
+        let overlapping = |hidden: &&Range<usize>| hidden.start < part.end && part.start < hidden.end;
+        let mut hidden = self.hidden.iter().filter(overlapping).peekable();
+        let mut masked_to = 0;
+        let mask = |(at, c): (usize, char)| {
+            while let Some(span) = hidden.next_if(|span| span.start <= part.start + at) {
+                masked_to = masked_to.max(span.end);
+            }
+            match (c, c.len_utf8()) {
                 ('\n' | '\r', _) => c,
-                _ if !masked(at) => c,
+                _ if part.start + at >= masked_to => c,
                 (_, 1) => '*',
                 (_, 2) => '\u{b7}',
                 (_, 3) => '\u{2022}',
                 _ => '\u{1f784}',
-            })
-            .collect()
+            }
+        };
+        self.text[part.clone()].char_indices().map(mask).collect()
+    }
+
+    /// The line that an offset is in, from 0.
+    fn line_of(&self, offset: usize) -> usize {
+        self.lines.partition_point(|start| *start <= offset).saturating_sub(1)
     }
 
     /// Where a byte offset is. One that is out of the text is its end.
     #[must_use]
     pub fn position(&self, offset: usize) -> Position {
-        let before = &self.text[..self.clamp(offset..offset).start];
-        let line_start = before.rfind('\n').map_or(0, |at| at + 1);
-        Position {
-            line: before.bytes().filter(|&b| b == b'\n').count() + 1,
-            column: before[line_start..].chars().count() + 1,
-        }
+        let offset = self.clamp(offset..offset).start;
+        let line = self.line_of(offset);
+        let before = &self.text[self.lines[line]..offset];
+        Position { line: line + 1, column: before.chars().count() + 1 }
     }
 
     /// The nearest span that lies in the text and on its characters' boundaries.
@@ -109,6 +141,7 @@ fn passwords(text: &str) -> Vec<Range<usize>> {
             let rest = &line[slashes..];
             if let (Some(colon), Some(at)) = (rest.find(':'), rest.rfind('@'))
                 && colon + 1 < at
+                && !is_variable(&rest[colon + 1..at])
             {
                 found.push(line_start + slashes + colon + 1..line_start + slashes + at);
             }
@@ -117,6 +150,12 @@ fn passwords(text: &str) -> Vec<Range<usize>> {
         line_start += line.len();
     }
     found
+}
+
+/// `${VAR}` says where the password is, not what it is. With a default it may say both.
+fn is_variable(password: &str) -> bool {
+    let name = password.strip_prefix("${").and_then(|rest| rest.strip_suffix('}'));
+    name.is_some_and(|name| name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_'))
 }
 
 #[cfg(test)]
@@ -142,6 +181,9 @@ mod tests {
             ("a://u:pä€😀@h", "a://u:*\u{b7}\u{2022}\u{1f784}@h"),
             ("url = \"amqp://host:5672\"", "url = \"amqp://host:5672\""),
             ("amqp://me@host", "amqp://me@host"),
+            ("amqp://me:${PW}@host", "amqp://me:${PW}@host"),
+            ("amqp://me:${PW:-pw}@host", "amqp://me:*********@host"),
+            ("amqp://me:${PW}pw}@host", "amqp://me:********@host"),
             ("amqp://me:first@a\namqp://me:second@b", "amqp://me:*****@a\namqp://me:******@b"),
         ] {
             let source = Source::new("t", text);

@@ -1,26 +1,22 @@
 //! What the TOML parser says, in our words and with both places of a duplicate.
 
+use std::collections::BTreeSet;
+
 use toml::de::{DeTable, DeValue};
 
 use super::diagnostics::Diagnostic;
 use super::source::Source;
-use super::walk::Span;
+use super::walk::{MAX_FOUND, Span};
 
 /// A value is quoted up to here.
 const MAX_SHOWN_VALUE: usize = 60;
 
 /// One diagnostic for each line that has syntax errors: a second one there is most often the echo of the first.
 pub(super) fn diagnostics(source: &Source, document: &DeTable<'_>, errors: &[toml::de::Error]) -> Vec<Diagnostic> {
-    let mut found: Vec<(usize, Diagnostic)> = Vec::new();
-    for error in errors {
-        let span = source.clamp(error.span().unwrap_or(0..0));
-        let line = source.position(span.start).line;
-        if found.iter().any(|(other, _)| *other == line) {
-            continue;
-        }
-        found.push((line, diagnostic(source, document, error.message(), span)));
-    }
-    found.into_iter().map(|(_, diagnostic)| diagnostic).collect()
+    let mut seen = BTreeSet::new();
+    let spans = errors.iter().map(|error| (error, source.clamp(error.span().unwrap_or(0..0))));
+    let first_of_line = spans.filter(|(_, span)| seen.insert(source.position(span.start).line));
+    first_of_line.take(MAX_FOUND).map(|(error, span)| diagnostic(source, document, error.message(), span)).collect()
 }
 
 fn diagnostic(source: &Source, document: &DeTable<'_>, message: &str, span: Span) -> Diagnostic {
@@ -98,13 +94,19 @@ fn innermost<'t>(source: &Source, document: &'t DeTable<'t>, place: &Span) -> &'
 
 /// The first of two equal `[headers]`; the document keeps only the second.
 fn first_header(source: &Source, second: &Span) -> Option<Span> {
-    let header = line_of(source, second).trim();
-    let header = header.starts_with('[').then(|| header.split(']').next())??;
-    let start = source.text()[..second.start].lines().find(|line| line.trim_start().starts_with(header))?;
-    let at = start.as_ptr() as usize - source.text().as_ptr() as usize;
-    let at = at + start.len() - start.trim_start().len();
-    let is_other_line = source.position(at).line < source.position(second.start).line;
-    is_other_line.then(|| at..at + header.len() + 1)
+    let text = source.text();
+    let (header, _) = line_of(source, second).trim_start().split_once(']')?;
+    let name = header.strip_prefix('[')?;
+    let mut line_start = 0;
+    for line in text[..second.start].split_inclusive('\n') {
+        let is_same = line.trim_start().split_once(']').is_some_and(|(other, _)| other == header);
+        if is_same {
+            let start = line_start + line.find('[')? + 1;
+            return (start < second.start).then(|| start..start + name.len());
+        }
+        line_start += line.len();
+    }
+    None
 }
 
 fn line_of<'s>(source: &'s Source, span: &Span) -> &'s str {

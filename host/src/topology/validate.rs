@@ -2,18 +2,28 @@
 
 use std::net::SocketAddr;
 
-use super::config::{HostConfig, WorkerConfig};
+use toml::de::DeTable;
+
+use super::config::{HostConfig, ManagerConfig, WorkerConfig};
 use super::diagnostics::{Diagnostic, Doubt};
 use super::walk::{Context, Span};
 
-pub(super) fn check(
-    cx: &Context<'_>,
-    host: &HostConfig,
-    admin_span: Option<Span>,
-    workers: &[WorkerConfig],
-    has_workers_key: bool,
-) {
-    if workers.is_empty() && !has_workers_key {
+/// What is checked, and the document to look up the places of what has no span of its own.
+pub(super) struct Checked<'t> {
+    pub host: &'t HostConfig,
+    pub manager: &'t ManagerConfig,
+    pub workers: &'t [WorkerConfig],
+    pub document: &'t DeTable<'t>,
+}
+
+impl Checked<'_> {
+    fn span(&self, table: &str, key: &str) -> Option<Span> {
+        self.document.get(table)?.get_ref().get(key).map(toml::Spanned::span)
+    }
+}
+
+pub(super) fn check(cx: &Context<'_>, checked: &Checked<'_>) {
+    if checked.workers.is_empty() && !checked.document.contains_key("worker") {
         cx.report(
             Diagnostic::warning("the topology has no workers")
                 .at(0..0, "")
@@ -21,8 +31,10 @@ pub(super) fn check(
                 .doubted(Doubt::Missing),
         );
     }
-    same_worker_twice(cx, workers);
-    same_address_twice(cx, host, admin_span, workers);
+    same_worker_twice(cx, checked.workers);
+    same_address_twice(cx, checked);
+    too_many_instances(cx, checked);
+    drain_longer_than_shutdown(cx, checked);
 }
 
 /// One type may be served by several plugins, which share its jobs: that is how a new implementation is tried next to the
@@ -45,10 +57,11 @@ fn same_worker_twice(cx: &Context<'_>, workers: &[WorkerConfig]) {
     }
 }
 
-fn same_address_twice(cx: &Context<'_>, host: &HostConfig, admin_span: Option<Span>, workers: &[WorkerConfig]) {
+fn same_address_twice(cx: &Context<'_>, checked: &Checked<'_>) {
     let mut seen: Vec<(SocketAddr, Option<Span>, String)> = Vec::new();
-    seen.extend(host.admin.map(|admin| (admin, admin_span, "the admin server".to_owned())));
-    for worker in workers {
+    let admin_span = checked.span("host", "admin");
+    seen.extend(checked.host.admin.map(|admin| (admin, admin_span, "the admin server".to_owned())));
+    for worker in checked.workers {
         for (name, address) in &worker.listen {
             let span = worker.spans.listen.get(name).cloned().unwrap_or_default();
             if let Some((other, place, who)) = seen.iter().find(|(other, _, _)| overlap(*other, *address)) {
@@ -61,6 +74,39 @@ fn same_address_twice(cx: &Context<'_>, host: &HostConfig, admin_span: Option<Sp
             }
             seen.push((*address, Some(span), format!("worker `{}`", worker.worker_type)));
         }
+    }
+}
+
+/// A manager that cannot keep the workers of its own host would tell senders that some are not there.
+fn too_many_instances(cx: &Context<'_>, checked: &Checked<'_>) {
+    let instances: usize = checked.workers.iter().map(|worker| worker.instances as usize).sum();
+    let max = checked.manager.max_workers;
+    if !checked.manager.enabled || instances <= max {
+        return;
+    }
+    let error = Diagnostic::error(format!("{instances} instances are more than the manager's `max_workers` of {max}"));
+    cx.report(match checked.span("manager", "max_workers") {
+        Some(span) => error.at(span, format!("at least {instances} are needed")),
+        None => error.at(0..0, "").help(format!("set `max_workers` in [manager] to {instances} or more")),
+    });
+}
+
+fn drain_longer_than_shutdown(cx: &Context<'_>, checked: &Checked<'_>) {
+    let shutdown = checked.host.shutdown_timeout;
+    for worker in checked.workers.iter().filter(|worker| worker.drain_timeout > shutdown) {
+        let time = humantime::format_duration;
+        let span = worker.spans.drain_timeout.clone().or_else(|| checked.span("defaults", "drain_timeout"));
+        let warning = Diagnostic::warning(format!(
+            "worker `{}` may drain for {}, but a shutdown is forced after {}",
+            worker.worker_type,
+            time(worker.drain_timeout),
+            time(shutdown)
+        ));
+        let warning = warning.at(span.unwrap_or_else(|| worker.spans.header.clone()), "longer than the shutdown");
+        cx.report(match checked.span("host", "shutdown_timeout") {
+            Some(span) => warning.also(span, "the shutdown's limit"),
+            None => warning.help("the shutdown's limit is `shutdown_timeout` in [host]"),
+        });
     }
 }
 

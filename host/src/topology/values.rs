@@ -59,10 +59,10 @@ pub(super) fn positive_duration(node: &Node<'_, '_>) -> Option<Duration> {
 
 /// A duration, or `"off"`; zero is off.
 pub(super) fn duration_or_off(node: &Node<'_, '_>) -> Option<Option<Duration>> {
-    match node.value.get_ref() {
-        DeValue::String(text) if text == "off" => Some(None),
-        _ => duration(node).map(|duration| (!duration.is_zero()).then_some(duration)),
+    if matches!(node.text(), Some(Ok(text)) if text == "off") {
+        return Some(None);
     }
+    duration(node).map(|duration| (!duration.is_zero()).then_some(duration))
 }
 
 /// A size in bytes with its unit, within a range.

@@ -17,6 +17,9 @@ use super::suggest;
 
 pub(super) type Span = Range<usize>;
 
+/// More errors of one kind of a file are not kept: it is no topology at all.
+pub(super) const MAX_FOUND: usize = 200;
+
 /// A key of the file is quoted up to here: nobody needs more of it to find it.
 const MAX_SHOWN_KEY: usize = 40;
 
@@ -34,7 +37,11 @@ impl<'a> Context<'a> {
     }
 
     pub fn report(&self, diagnostic: Diagnostic) {
-        self.found.borrow_mut().push(diagnostic);
+        let mut found = self.found.borrow_mut();
+        // Some values are read twice; what is wrong with them is said once.
+        if found.len() < MAX_FOUND && !found.contains(&diagnostic) {
+            found.push(diagnostic);
+        }
     }
 
     /// Keeps the text of a value out of everything that is shown.
@@ -42,15 +49,8 @@ impl<'a> Context<'a> {
         self.secrets.borrow_mut().push(span);
     }
 
-    /// What was reported, each once: some values are read twice.
     pub fn into_found(self) -> (Vec<Diagnostic>, Vec<Span>) {
-        let mut found: Vec<Diagnostic> = Vec::new();
-        for item in self.found.into_inner() {
-            if !found.contains(&item) {
-                found.push(item);
-            }
-        }
-        (found, self.secrets.into_inner())
+        (self.found.into_inner(), self.secrets.into_inner())
     }
 }
 

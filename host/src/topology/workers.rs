@@ -17,6 +17,10 @@ use crate::ids::{PluginName, WorkerType};
 /// More instances of one worker are surely a mistake; each costs a task and a queue.
 const MAX_INSTANCES: u32 = 1_000;
 const MAX_ATTEMPTS: u32 = 1_000;
+/// More `[[worker]]` entries than anybody writes by hand.
+const MAX_WORKERS: usize = 1_000;
+/// More sockets than one worker has names for.
+const MAX_LISTEN: usize = 64;
 /// The longest plugin name: with `lib` and `.so` it must fit a file name.
 const MAX_PLUGIN_NAME: usize = 200;
 
@@ -26,6 +30,7 @@ pub(super) struct Defaults {
     concurrency: u16,
     timeout: Duration,
     retry: RetryPolicy,
+    start_timeout: Duration,
     drain_timeout: Duration,
 }
 
@@ -35,6 +40,7 @@ impl Default for Defaults {
             concurrency: 64,
             timeout: Duration::from_secs(30),
             retry: RetryPolicy::default(),
+            start_timeout: Duration::from_secs(30),
             drain_timeout: Duration::from_secs(10),
         }
     }
@@ -47,6 +53,7 @@ impl Defaults {
             concurrency: fields.take("concurrency", integer(1..=u16::MAX)).unwrap_or(self.concurrency),
             timeout: fields.take("timeout", positive_duration).unwrap_or(self.timeout),
             retry: fields.take("retry", |node| retry(node, self.retry)).unwrap_or(self.retry),
+            start_timeout: fields.take("start_timeout", duration).unwrap_or(self.start_timeout),
             drain_timeout: fields.take("drain_timeout", duration).unwrap_or(self.drain_timeout),
         }
     }
@@ -79,6 +86,9 @@ pub(super) fn workers(node: &Node<'_, '_>, defaults: Defaults) -> Option<Vec<Wor
         }
         _ => return node.expected_help(WHAT, "each worker starts with a line `[[worker]]`"),
     };
+    if array.len() > MAX_WORKERS {
+        return node.refuse(format!("there are more than {MAX_WORKERS} workers"), "too many", None);
+    }
     let each = array.iter().map(|value| Node { cx: node.cx, key: "worker", value });
     Some(each.filter_map(|node| worker(&node, defaults)).collect())
 }
@@ -90,7 +100,7 @@ fn worker(node: &Node<'_, '_>, defaults: Defaults) -> Option<WorkerConfig> {
     let plugin =
         fields.require("plugin", "the plugin's name, such as `plugin = \"db\"` for `plugins/libdb.so`", plugin_name);
     let instances = fields.take("instances", integer(1..=MAX_INSTANCES)).unwrap_or(1);
-    let timeout_span = fields.node("timeout").map(|node| node.span());
+    let drain_timeout_span = fields.node("drain_timeout").map(|node| node.span());
     let common = defaults.read(&mut fields);
     let (listen, listen_spans) = fields.take("listen", listen).unwrap_or_default();
     fields.take("isolation", isolation);
@@ -103,7 +113,7 @@ fn worker(node: &Node<'_, '_>, defaults: Defaults) -> Option<WorkerConfig> {
         header: node.span(),
         worker_type: worker_type.span(),
         plugin: plugin.span(),
-        timeout: timeout_span,
+        drain_timeout: drain_timeout_span,
         listen: listen_spans,
         config: config_spans,
     };
@@ -114,6 +124,7 @@ fn worker(node: &Node<'_, '_>, defaults: Defaults) -> Option<WorkerConfig> {
         concurrency: common.concurrency,
         timeout: common.timeout,
         retry: common.retry,
+        start_timeout: common.start_timeout,
         drain_timeout: common.drain_timeout,
         listen,
         config,
@@ -160,6 +171,9 @@ fn listen(node: &Node<'_, '_>) -> Option<Listen> {
             "write `listen = { http = \"127.0.0.1:8080\" }` with the name that the plugin asks for",
         );
     };
+    if table.len() > MAX_LISTEN {
+        return node.refuse(format!("there are more than {MAX_LISTEN} addresses"), "too many", None);
+    }
     let (mut addresses, mut spans) = Listen::default();
     for (name, value) in table {
         let name = name.get_ref();

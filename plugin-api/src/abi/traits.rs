@@ -79,8 +79,9 @@ pub trait AsyncInstance: 'static {
     fn handle(&self, scope: ScopeObject) -> LocalFfiFuture<RResult<AbiUnit, AbiError>>;
     /// Hears of a job that failed.
     fn on_error(&self, failure: AbiFailure<'_>) -> LocalFfiFuture<AbiUnit>;
-    /// Resolves [`crate::Context::shutdown`].
-    fn begin_drain(&self);
+    /// Resolves [`crate::Context::shutdown`]; its future ends when the worker has finished what it has begun. Jobs may
+    /// still be handled while it is polled.
+    fn drain(&self) -> LocalFfiFuture<AbiUnit>;
     /// Says the last words. To be called once, when no other future of the instance is left.
     #[sabi(last_prefix_field)]
     fn stop(&self) -> LocalFfiFuture<AbiUnit>;

@@ -78,8 +78,15 @@ impl<W: Worker> AsyncInstance for Instance<W> {
         })
     }
 
-    fn begin_drain(&self) {
+    fn drain(&self) -> LocalFfiFuture<AbiUnit> {
         self.ctx.begin_drain();
+        let worker = self.worker.borrow().clone();
+        let ctx = self.ctx.clone();
+        fence_quiet(&self.ctx, async move {
+            if let Some(worker) = worker {
+                worker.drain(&ctx).await;
+            }
+        })
     }
 
     fn stop(&self) -> LocalFfiFuture<AbiUnit> {

@@ -1,5 +1,6 @@
 //! `[worker.config]` of the database worker.
 
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
@@ -13,9 +14,9 @@ pub struct DbConfig {
     pub path: PathBuf,
     /// The most movies in one answer; the next page is asked for with `after`.
     #[serde(default = "default_list_limit")]
-    pub list_limit: u32,
+    pub list_limit: NonZeroU32,
 }
 
-fn default_list_limit() -> u32 {
-    1_000
+fn default_list_limit() -> NonZeroU32 {
+    NonZeroU32::MIN.saturating_add(999)
 }

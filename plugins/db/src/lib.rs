@@ -8,3 +8,4 @@ pub mod message;
 pub mod movie;
 pub mod schema;
 pub mod store;
+mod worker;

@@ -67,3 +67,34 @@ pub enum Content {
     /// Several.
     Many(Vec<Movie>),
 }
+
+#[cfg(test)]
+mod tests {
+    use mshost_plugin_api::{Codec, Payload};
+    use serde_json::{Map, json};
+
+    use super::*;
+
+    #[test]
+    fn a_query_is_read_and_an_answer_written_in_every_codec() {
+        for codec in Codec::ALL {
+            let sent = json!({"method": "POST", "params": {"body": {"title": "Alien"}}, "resId": "r", "time": 1_460_306_476_102.0});
+            let query: Query = Payload::encode(codec, &sent).unwrap().decode().unwrap();
+            assert_eq!(query.params.body, Some(json!({"title": "Alien"})), "{codec}");
+
+            let details = Map::from_iter([("year".to_owned(), json!(1979))]);
+            let movie = Movie { id: 4, title: "Alien".into(), details };
+            let answer = Answer {
+                content: Some(Content::One(movie)),
+                error: None,
+                status: None,
+                res_id: query.res_id,
+                time: query.time,
+                via: None,
+            };
+            let received: Value = Payload::encode(codec, &answer).unwrap().decode().unwrap();
+            let content = json!({"id": 4, "title": "Alien", "year": 1979});
+            assert_eq!(received, json!({"content": content, "resId": "r", "time": 1_460_306_476_102.0}), "{codec}");
+        }
+    }
+}

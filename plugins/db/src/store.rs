@@ -8,6 +8,9 @@ use rusqlite::{Connection, OptionalExtension, Row, params, types::Type};
 use crate::movie::{Movie, NewMovie};
 use crate::schema::{self, OpenError};
 
+/// The most text in one list: an answer must fit into one message of the bus.
+pub const MAX_LIST_BYTES: usize = 1 << 20;
+
 /// Idle readers that are kept.
 const MAX_IDLE_READERS: usize = 8;
 
@@ -31,16 +34,25 @@ impl Store {
         Ok(Self { path: path.to_owned(), writer: Mutex::new(writer), readers: Mutex::default() })
     }
 
-    /// At most `limit` movies whose id is above `after`, by id.
+    /// At most `limit` movies whose id is above `after`, by id; fewer where they would be larger than [`MAX_LIST_BYTES`],
+    /// but never none.
     ///
     /// # Errors
     /// SQLite's own.
     pub fn list(&self, after: i64, limit: u32) -> rusqlite::Result<Vec<Movie>> {
         self.read(|connection| {
-            connection
-                .prepare_cached("SELECT id, title, details FROM movies WHERE id > ?1 ORDER BY id LIMIT ?2")?
-                .query_map(params![after, limit], movie)?
-                .collect()
+            let mut statement = connection
+                .prepare_cached("SELECT id, title, details FROM movies WHERE id > ?1 ORDER BY id LIMIT ?2")?;
+            let mut rows = statement.query(params![after, limit])?;
+            let (mut movies, mut bytes) = (Vec::new(), 0);
+            while let Some(row) = rows.next()? {
+                bytes += row.get_ref(1)?.as_bytes()?.len() + row.get_ref(2)?.as_bytes()?.len();
+                if bytes > MAX_LIST_BYTES && !movies.is_empty() {
+                    break;
+                }
+                movies.push(movie(row)?);
+            }
+            Ok(movies)
         })
     }
 

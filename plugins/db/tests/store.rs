@@ -7,7 +7,7 @@ use std::path::Path;
 
 use db::movie::{Movie, NewMovie};
 use db::schema::OpenError;
-use db::store::Store;
+use db::store::{MAX_LIST_BYTES, Store};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -66,6 +66,20 @@ fn pages_are_bounded_and_complete() {
         seen.extend(page);
     }
     assert_eq!(seen, all(&store));
+}
+
+#[test]
+fn a_page_fits_into_a_message() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(&file(&folder)).unwrap();
+    for n in 0..3 {
+        let large = json!({"title": n.to_string(), "plot": "x".repeat(MAX_LIST_BYTES / 2)});
+        store.insert(&NewMovie::from_value(large).unwrap(), &n.to_string()).unwrap();
+    }
+    assert_eq!(all(&store).len(), SEEDS + 1);
+    let huge = json!({"title": "huge", "plot": "x".repeat(MAX_LIST_BYTES)});
+    let huge = store.insert(&NewMovie::from_value(huge).unwrap(), "huge").unwrap();
+    assert_eq!(store.list(huge.id - 1, 10).unwrap(), [huge], "a page is never empty while there is more");
 }
 
 /// Threads of two stores on one new file: the race to make the tables, then the race to write.

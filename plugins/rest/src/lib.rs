@@ -10,4 +10,5 @@ pub mod reply;
 pub mod route;
 pub mod server;
 pub mod service;
-mod units;
+pub mod units;
+mod worker;

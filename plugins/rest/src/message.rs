@@ -58,3 +58,47 @@ pub struct FailedJob {
     #[serde(rename = "resId")]
     pub res_id: String,
 }
+
+#[cfg(test)]
+mod tests {
+    use mshost_plugin_api::{Codec, Payload};
+    use serde_json::json;
+
+    use super::*;
+
+    /// Encoded by whoever, decoded as `T`.
+    fn received<T: serde::de::DeserializeOwned>(codec: Codec, sent: &impl Serialize) -> T {
+        Payload::encode(codec, sent).unwrap().decode().unwrap()
+    }
+
+    #[test]
+    fn a_question_is_what_the_protocol_says_in_every_codec() {
+        let params = Params { body: Some(json!({"title": "Alien"})), ..Params::default() };
+        let question = Question { method: "POST", params, res_id: "r".into(), time: 1_460_306_476_102 };
+        for codec in Codec::ALL {
+            assert_eq!(
+                received::<Value>(codec, &question),
+                json!({"method": "POST", "params": {"body": {"title": "Alien"}}, "resId": "r", "time": 1_460_306_476_102_u64}),
+                "{codec}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_originals_answer_is_enough() {
+        for codec in Codec::ALL {
+            let answer: Answer =
+                received(codec, &json!({"content": [1, 2.5], "resId": "r", "time": 1_460_306_476_102.0}));
+            assert_eq!(answer, Answer { content: json!([1, 2.5]), res_id: "r".into(), ..Answer::default() }, "{codec}");
+        }
+    }
+
+    #[test]
+    fn a_failed_job_of_any_stage_says_whose_it_was() {
+        for codec in Codec::ALL {
+            let question = json!({"method": "GET", "params": {}, "resId": "r", "time": 1, "via": "pilot 1"});
+            assert_eq!(received::<FailedJob>(codec, &question).res_id, "r");
+            assert_eq!(received::<FailedJob>(codec, &json!({"content": [], "resId": "r"})).res_id, "r");
+        }
+    }
+}

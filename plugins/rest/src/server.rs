@@ -48,7 +48,7 @@ pub async fn serve<A: Ask>(
     let listener = TcpListener::from_std(listener)?;
     let (phase, phases) = watch::channel(Phase::Serving);
     let mut connections = JoinSet::new();
-    let places = Arc::new(Semaphore::new(config.max_connections));
+    let places = Arc::new(Semaphore::new(config.max_connections.get() as usize));
     let mut shutdown = pin!(shutdown);
     loop {
         let accepted = tokio::select! {
@@ -57,7 +57,7 @@ pub async fn serve<A: Ask>(
             accepted = accept(&listener, &places) => accepted,
         };
         let Some((stream, place)) = accepted else { continue };
-        let connection = serve_connection(stream, Arc::clone(&service), config.read_timeout, phases.clone());
+        let connection = serve_connection(stream, Arc::clone(&service), config.read_timeout.0, phases.clone());
         connections.spawn(async move {
             connection.await;
             drop(place);
@@ -67,7 +67,7 @@ pub async fn serve<A: Ask>(
     drop(listener);
     phase.send_replace(Phase::Lingering);
     let ended = async { while connections.join_next().await.is_some() {} };
-    if timeout(config.linger, ended).await.is_err() {
+    if timeout(config.linger.0, ended).await.is_err() {
         phase.send_replace(Phase::Closing);
         while connections.join_next().await.is_some() {}
     }

@@ -80,11 +80,11 @@ impl<A: Ask> Service<A> {
             self.bus.ask(question).await?;
             ticket.outcome().await
         };
-        match timeout(self.config.request_timeout, answer).await {
+        match timeout(self.config.request_timeout.0, answer).await {
             Ok(Ok(answer)) => Ok(reply::from_answer(answer, method == "POST")),
             Ok(Err(reason)) => Err(Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, reason)),
             Err(_) => {
-                let limit = self.config.request_timeout;
+                let limit = self.config.request_timeout.0;
                 Err(Refusal::new(StatusCode::GATEWAY_TIMEOUT, format!("no answer within {limit:?}")))
             }
         }
@@ -113,19 +113,19 @@ impl<A: Ask> Service<A> {
         B: Body<Data = Bytes>,
         B::Error: std::error::Error + Send + Sync + 'static,
     {
-        let limit = self.config.body_limit;
+        let limit = self.config.body_limit.0;
         let too_large =
             || Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, format!("the body may have at most {limit} bytes"));
         // A length that is announced needs no reading to be refused.
         if body.size_hint().lower() > limit as u64 {
             return Err(too_large());
         }
-        match timeout(self.config.read_timeout, Limited::new(body, limit).collect()).await {
+        match timeout(self.config.read_timeout.0, Limited::new(body, limit).collect()).await {
             Ok(Ok(body)) => Ok(body.to_bytes()),
             Ok(Err(error)) if error.is::<LengthLimitError>() => Err(too_large()),
             Ok(Err(error)) => Err(Refusal::new(StatusCode::BAD_REQUEST, format!("cannot read the body: {error}"))),
             Err(_) => {
-                let limit = self.config.read_timeout;
+                let limit = self.config.read_timeout.0;
                 Err(Refusal::new(StatusCode::REQUEST_TIMEOUT, format!("the body did not come within {limit:?}")))
             }
         }

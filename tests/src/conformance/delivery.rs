@@ -157,7 +157,7 @@ pub async fn many_senders_and_workers_lose_and_double_nothing(stage: &Stage) {
     const SENDERS: u32 = 8;
     const EACH: u32 = 100;
     let kind = stage.kind();
-    let (report, mut done) = mpsc::unbounded_channel();
+    let (report, mut done) = mpsc::channel(64);
     let mut workers = Vec::new();
     for bus in [&stage.bus, &stage.other, &stage.bus, &stage.other] {
         let (_, mut consumer) = stage.join_at(&**bus, &kind, 5).await;
@@ -167,7 +167,7 @@ pub async fn many_senders_and_workers_lose_and_double_nothing(stage: &Stage) {
                 assert!(!delivery.redelivered && delivery.job.attempt == 1);
                 let number = number(&delivery.job);
                 delivery.ack().await.unwrap();
-                report.send(number).unwrap();
+                report.send(number).await.unwrap();
             }
         }));
     }

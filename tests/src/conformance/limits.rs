@@ -56,6 +56,15 @@ pub async fn a_type_is_refused_once_its_last_worker_has_left(stage: &Stage) {
     refused_in_the_end(stage, &kind).await;
 }
 
+pub async fn a_type_is_refused_once_its_last_worker_has_left_it(stage: &Stage) {
+    let kind = stage.kind();
+    let (worker, mut consumer) = stage.join(&kind, 1).await;
+    consumer.leave_type().await;
+    refused_in_the_end(stage, &kind).await;
+    stage.send(stage.job(&[&*worker.id], &1)).await;
+    assert_eq!(next_number(&mut consumer).await, 1);
+}
+
 pub async fn an_id_is_refused_once_it_has_left(stage: &Stage) {
     let kind = stage.kind();
     let (worker, mut first) = stage.join(&kind, 1).await;

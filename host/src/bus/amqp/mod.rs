@@ -1,1 +1,339 @@
-//! (under construction)
+//! The bus over RabbitMQ.
+//!
+//! [`names`] says what is declared on the broker. [`connection`] keeps two connections up, [`publisher`] sends through
+//! one (with [`inflight`] for what is not confirmed yet), and each worker has a [`place`] on the other, which
+//! [`consumer`] takes jobs from, [`settle`] settles on and [`leave`] tidies up. [`notices`] are the notifications.
+//! After a reconnect everything is declared and consumed again, then senders go on with what was not confirmed.
+
+mod connection;
+mod consumer;
+mod delays;
+mod endpoint;
+mod errors;
+mod inflight;
+mod leave;
+mod malformed;
+mod members;
+mod message;
+mod names;
+mod notices;
+mod place;
+mod publisher;
+mod settle;
+mod stranded;
+
+use std::collections::HashMap;
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use lapin::options::QueueDeclareOptions;
+use lapin::types::FieldTable;
+use mshost_plugin_api::EncodeError;
+use parking_lot::Mutex;
+use tokio::runtime::Handle;
+use tokio::sync::{Notify, Semaphore, watch};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use self::connection::Link;
+use self::consumer::AmqpConsumer;
+use self::delays::Delays;
+use self::endpoint::Endpoint;
+use self::malformed::MalformedLog;
+use self::members::Members;
+use self::notices::AmqpSubscription;
+use self::publisher::{Outgoing, PublishError, Publisher};
+use super::codec::encode_notification;
+use super::{
+    Bus, BusError, BusLimits, BusState, Codec, Consumer, ConsumerOptions, Failure, Job, Notification, QueueDepth,
+    SendError, Subscription, type_queue,
+};
+use crate::ids::{WorkerId, WorkerType};
+use crate::ids::WorkerRef;
+use crate::metrics::Metrics;
+
+/// How long closing waits for workers that have just left to take their queues away.
+const CLOSE_WAIT: Duration = Duration::from_secs(3);
+
+/// What [`AmqpBus::connect`] needs to know.
+pub struct AmqpOptions {
+    /// `amqp://USER:PASSWORD@HOST:PORT/VHOST?heartbeat=SECONDS`, or `amqps://…`.
+    pub url: String,
+    /// The codec of the whole bus.
+    pub codec: Codec,
+    /// The limits of `[bus]`.
+    pub limits: BusLimits,
+    /// The name of this host, which the broker's tools show for its connections.
+    pub host: String,
+    /// Where reconnects and malformed messages are counted.
+    pub metrics: Arc<Metrics>,
+}
+
+/// A bus over RabbitMQ. Dropping it closes it.
+pub struct AmqpBus {
+    shared: Arc<Shared>,
+}
+
+/// What all parts of the engine share.
+struct Shared {
+    codec: Codec,
+    limits: BusLimits,
+    endpoint: Endpoint,
+    host: String,
+    metrics: Arc<Metrics>,
+    malformed: MalformedLog,
+    /// Where the engine's tasks run; callers may be on any other.
+    runtime: Handle,
+    publisher: Publisher,
+    /// The connections, for whoever has a place on them.
+    link: watch::Sender<Option<Link>>,
+    /// The same, once all have their places: for publishing.
+    ready: watch::Sender<Option<Link>>,
+    /// The broker wants publishers to wait.
+    blocked: watch::Sender<bool>,
+    state: watch::Sender<BusState>,
+    members: Arc<Members>,
+    /// Somebody has noticed that something is wrong with a connection.
+    trouble: Notify,
+    delays: Delays,
+    /// The workers of this host: how many more jobs each may be given, and how many at most.
+    known: Mutex<HashMap<WorkerId, (Arc<Semaphore>, u16)>>,
+    /// Whether the broker takes one prefetch limit for both queues of a worker. RabbitMQ 4.3 does not.
+    shared_prefetch: AtomicBool,
+    /// Workers that are leaving.
+    tasks: TaskTracker,
+    closed: CancellationToken,
+}
+
+impl AmqpBus {
+    /// Starts to connect, and goes on trying: [`Bus::state`] says how it stands. The engine's tasks run on the tokio
+    /// runtime that this is called in.
+    ///
+    /// # Errors
+    /// [`BusError::Refused`] where the URL is none.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub fn connect(options: AmqpOptions) -> Result<Self, BusError> {
+        let AmqpOptions { url, codec, limits, host, metrics } = options;
+        let endpoint = Endpoint::parse(&url)?;
+        let runtime = Handle::current();
+        let (publisher, requests) = Publisher::new(limits.in_flight, limits.send_timeout, runtime.clone());
+        let shared = Arc::new(Shared {
+            codec,
+            limits,
+            endpoint,
+            host,
+            malformed: MalformedLog::new(Arc::clone(&metrics)),
+            metrics,
+            runtime: runtime.clone(),
+            publisher,
+            link: watch::Sender::new(None),
+            ready: watch::Sender::new(None),
+            blocked: watch::Sender::new(false),
+            state: watch::Sender::new(BusState::Away { error: "connecting for the first time".into() }),
+            members: Arc::default(),
+            trouble: Notify::new(),
+            delays: Delays::default(),
+            known: Mutex::default(),
+            shared_prefetch: AtomicBool::new(true),
+            tasks: TaskTracker::new(),
+            closed: CancellationToken::new(),
+        });
+        runtime.spawn(connection::supervise(Arc::clone(&shared)));
+        runtime.spawn(publisher::run(Arc::clone(&shared), requests));
+        runtime.spawn(stranded::run(Arc::clone(&shared)));
+        Ok(Self { shared })
+    }
+}
+
+impl Shared {
+    /// The connections, or an error while the bus is away.
+    async fn link(&self) -> lapin::Result<Link> {
+        self.link.borrow().clone().ok_or_else(|| {
+            lapin::ErrorKind::InvalidConnectionState(lapin::ConnectionState::Reconnecting).into()
+        })
+    }
+
+    async fn publish(&self, message: Outgoing) -> Result<(), PublishError> {
+        self.publisher.publish(message, self).await
+    }
+
+    async fn publish_notification(&self, notification: &Notification) -> Result<(), BusError> {
+        // There are codecs that have no way to write some notifications; then nothing is sent.
+        let Some(message) = encode_notification(self.codec, notification)? else { return Ok(()) };
+        let message = Outgoing {
+            exchange: message.exchange.into(),
+            key: message.routing_key.into(),
+            mandatory: false,
+            // None at all, as in the original.
+            properties: lapin::BasicProperties::default(),
+            body: message.body,
+        };
+        self.publish(message).await.map_err(settle::unavailable)
+    }
+
+    /// Tells those who wait for an accepted job's outcome that nobody is there to do it.
+    async fn report_no_worker(&self, job: Job) -> Result<(), BusError> {
+        let error = SendError::NoWorker(job.route.target().clone()).to_string();
+        tracing::debug!(target: "mshost::bus", job = %job.id, "{error}");
+        let failure = Failure {
+            target: job.sender,
+            error,
+            id: job.id,
+            correlation: job.correlation,
+            reporter: None,
+            payload: Some(job.payload),
+        };
+        if job.origin != failure.target {
+            let to_origin = Failure { target: job.origin, ..failure.clone() };
+            self.publish_notification(&Notification::Error(to_origin)).await?;
+        }
+        self.publish_notification(&Notification::Error(failure)).await
+    }
+
+    fn check(&self, job: &Job) -> Result<(), SendError> {
+        let (size, limit) = (job.payload.bytes().len(), self.limits.message_bytes);
+        if size > limit {
+            return Err(SendError::TooLarge { size, limit });
+        }
+        if job.payload.codec() != self.codec {
+            let reason = format!("it is written in {}", job.payload.codec());
+            return Err(SendError::Encode(EncodeError { codec: self.codec, reason }));
+        }
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Bus for AmqpBus {
+    fn codec(&self) -> Codec {
+        self.shared.codec
+    }
+
+    async fn send(&self, job: Job) -> Result<(), SendError> {
+        self.shared.check(&job)?;
+        let message = message::encode(&job, names::JOBS.into())?;
+        match self.shared.publish(message).await {
+            Ok(()) => Ok(()),
+            Err(PublishError::Returned) => Err(SendError::NoWorker(job.route.target().clone())),
+            Err(PublishError::TimedOut(why)) => Err(SendError::Unavailable(why)),
+            Err(PublishError::Closed) => Err(SendError::Unavailable("the bus is closed".into())),
+        }
+    }
+
+    async fn join(&self, worker: &WorkerRef, options: ConsumerOptions) -> Result<Box<dyn Consumer>, BusError> {
+        let consumer = AmqpConsumer::join(Arc::clone(&self.shared), worker, options).await?;
+        Ok(Box::new(consumer))
+    }
+
+    async fn publish(&self, notification: Notification) -> Result<(), BusError> {
+        self.shared.publish_notification(&notification).await
+    }
+
+    async fn subscribe(&self) -> Result<Box<dyn Subscription>, BusError> {
+        let subscription = AmqpSubscription::subscribe(Arc::clone(&self.shared)).await?;
+        Ok(Box::new(subscription))
+    }
+
+    fn state(&self) -> watch::Receiver<BusState> {
+        self.shared.state.subscribe()
+    }
+
+    /// The queues of the workers of this host. `ready` and `consumers` are the broker's numbers for all hosts,
+    /// `unsettled` is of this host: AMQP does not tell the others'. Empty while the bus is away.
+    async fn depths(&self) -> Vec<QueueDepth> {
+        let mut by_type: HashMap<WorkerType, Vec<WorkerId>> = HashMap::new();
+        for id in self.shared.known.lock().keys() {
+            by_type.entry(id.worker_type()).or_default().push(id.clone());
+        }
+        let mut depths = Vec::new();
+        for (kind, workers) in by_type {
+            depths.extend(self.depth(names::type_queue(&kind), type_queue(&kind), &workers).await);
+            for id in workers {
+                depths.extend(self.depth(names::id_queue(&id), id.to_string(), &[]).await);
+            }
+        }
+        depths.sort_by(|a, b| a.queue.cmp(&b.queue));
+        depths
+    }
+
+    async fn close(&self) {
+        if self.shared.closed.is_cancelled() {
+            return;
+        }
+        // Workers that have left take their queues with them; that still needs the connection.
+        self.shared.tasks.close();
+        let timeout = {
+            let _entered = self.shared.runtime.enter();
+            tokio::time::sleep(CLOSE_WAIT)
+        };
+        tokio::select! {
+            () = self.shared.tasks.wait() => {}
+            () = timeout => {}
+        }
+        self.shared.shut().await;
+    }
+}
+
+impl Shared {
+    /// Stops everything.
+    async fn shut(&self) {
+        self.closed.cancel();
+        self.state.send_replace(BusState::Closed);
+        self.metrics.bus_connected.set(0);
+        // The publisher ends once what is under way is confirmed, or will not be.
+        self.publisher.ended().await;
+        let link = self.link.send_replace(None);
+        self.ready.send_replace(None);
+        if let Some(link) = link {
+            link.close().await;
+        }
+    }
+}
+
+impl AmqpBus {
+    /// One queue's depth, where the broker has it.
+    async fn depth(&self, name: lapin::types::ShortString, queue: String, workers: &[WorkerId]) -> Option<QueueDepth> {
+        let channel = self.shared.link().await.ok()?.consume.create_channel().await.ok()?;
+        let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+        let state = channel.queue_declare(name, passive, FieldTable::default()).await.ok()?;
+        let known = self.shared.known.lock();
+        let unsettled = workers.iter().filter_map(|id| known.get(id)).map(|(free, prefetch)| {
+            // Where jobs wait, the broker has given every worker all that it may have.
+            let free = if state.message_count() > 0 { 0 } else { free.available_permits() as u64 };
+            u64::from(*prefetch).saturating_sub(free)
+        });
+        Some(QueueDepth {
+            queue,
+            ready: state.message_count().into(),
+            unsettled: unsettled.sum(),
+            consumers: state.consumer_count().into(),
+        })
+    }
+}
+
+impl Drop for AmqpBus {
+    fn drop(&mut self) {
+        if !self.shared.closed.is_cancelled() {
+            let shared = Arc::clone(&self.shared);
+            self.shared.runtime.spawn(async move { shared.shut().await });
+        }
+    }
+}
+
+impl fmt::Debug for AmqpBus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "AmqpBus({})", self.shared.endpoint)
+    }
+}
+
+impl fmt::Debug for AmqpOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // The URL holds a password.
+        f.debug_struct("AmqpOptions").field("host", &self.host).field("codec", &self.codec).finish_non_exhaustive()
+    }
+}

@@ -1,7 +1,7 @@
 //! What the wire has: jobs and notifications as the three codecs write them.
 //!
 //! [`encode_job`]/[`decode_job`] and [`encode_notification`]/[`decode_notification`] are the whole of it. A payload is
-//! spliced in and sliced out, never decoded. Everything that is read or written goes through [`shape`] first, one
+//! spliced in and sliced out, never decoded. Everything that is read or written goes through `shape` first, one
 //! bounded walk per codec: one malformed message disconnects the original's workers for good, so none may leave here.
 
 mod bson;

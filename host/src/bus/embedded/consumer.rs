@@ -59,6 +59,10 @@ impl Consumer for EmbeddedConsumer {
         Some(Delivery::new(Job::clone(&job), redelivered, Box::new(ticket)))
     }
 
+    async fn leave_type(&mut self) {
+        self.place.pool.leave_type(self.place.key);
+    }
+
     async fn stop(&mut self) {
         self.place.pool.stop(self.place.key);
     }

@@ -20,7 +20,8 @@ pub(super) struct Effects {
     wakers: Vec<Waker>,
     answers: Vec<(Answer, Result<(), SendError>)>,
     orphans: Vec<Arc<Job>>,
-    garbage: Vec<Arc<Job>>,
+    /// Only to be dropped.
+    garbage: (Vec<Arc<Job>>, Vec<Answer>),
 }
 
 impl Effects {
@@ -42,7 +43,12 @@ impl Effects {
 
     /// A job that is done with.
     pub(super) fn discard(&mut self, jobs: impl IntoIterator<Item = Arc<Job>>) {
-        self.garbage.extend(jobs);
+        self.garbage.0.extend(jobs);
+    }
+
+    /// The answer of a sender that has given up.
+    pub(super) fn forget(&mut self, answer: Answer) {
+        self.garbage.1.push(answer);
     }
 
     pub(super) fn carry_out(self, notifier: &Notifier) {

@@ -1,8 +1,8 @@
 //! The bus in process: no broker, no serialisation of the envelope, payloads shared as they are.
 //!
-//! All that concerns one worker type, its queue and the queues of its workers' ids, is one [`pool::Pool`] behind one
+//! All that concerns one worker type, its queue and the queues of its workers' ids, is one `Pool` behind one
 //! short lock, never held across an await or while foreign code (a waker, a drop of somebody's bytes) runs: a change
-//! collects its [`effects`] under the lock and carries them out after it. Jobs are pushed to consumers, as a broker does
+//! collects its `Effects` under the lock and carries them out after it. Jobs are pushed to consumers, as a broker does
 //! it: round robin among those with room in their prefetch, so that no waiter is woken for nothing.
 
 mod consumer;

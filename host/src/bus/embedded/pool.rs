@@ -103,7 +103,7 @@ impl Pool {
         if let Some(taken) = slot.take() {
             return Poll::Ready(Some(taken));
         }
-        // Cloning a waker runs foreign code, but none that could come back here; the old one is dropped after the lock.
+        // The clone counts a reference; dropping the old one could do more, so that happens after the lock.
         let old = match &slot.waker {
             Some(waker) if waker.will_wake(cx.waker()) => None,
             _ => slot.waker.replace(cx.waker().clone()),
@@ -111,6 +111,10 @@ impl Pool {
         drop(state);
         drop(old);
         Poll::Pending
+    }
+
+    pub(super) fn leave_type(&self, key: SlotKey) {
+        self.change(|state, effects| state.leave_type(key, effects));
     }
 
     pub(super) fn stop(&self, key: SlotKey) {
@@ -208,7 +212,7 @@ impl Pool {
             return Vec::new();
         }
         let own = state.slots.iter().map(|(_, slot)| depth(slot.id.to_string(), &slot.own, usize::from(!slot.stopped)));
-        std::iter::once(depth(type_queue(&self.kind), &state.shared, state.by_id.len())).chain(own).collect()
+        std::iter::once(depth(type_queue(&self.kind), &state.shared, state.members)).chain(own).collect()
     }
 
     /// Why a sender has waited in vain.

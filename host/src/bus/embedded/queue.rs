@@ -118,7 +118,7 @@ impl Queue {
     /// Accepts the job of the first in the line.
     fn admit(&mut self, effects: &mut Effects) -> Option<Queued> {
         let Waiter { job, answer, .. } = self.line.pop_front()?;
-        self.skip_those_who_gave_up();
+        self.skip_those_who_gave_up(effects);
         effects.answer(answer, Ok(()));
         // The first in the line always has its job.
         job.map(|job| Queued { job, redelivered: false })
@@ -136,13 +136,13 @@ impl Queue {
     pub(super) fn give_up(&mut self, serial: u64, effects: &mut Effects) -> bool {
         let Ok(at) = self.line.binary_search_by_key(&serial, |waiter| waiter.serial) else { return false };
         effects.discard(self.line[at].job.take());
-        self.skip_those_who_gave_up();
+        self.skip_those_who_gave_up(effects);
         true
     }
 
-    fn skip_those_who_gave_up(&mut self) {
-        while self.line.front().is_some_and(|waiter| waiter.job.is_none()) {
-            self.line.pop_front();
+    fn skip_those_who_gave_up(&mut self, effects: &mut Effects) {
+        while let Some(waiter) = self.line.pop_front_if(|waiter| waiter.job.is_none()) {
+            effects.forget(waiter.answer);
         }
     }
 

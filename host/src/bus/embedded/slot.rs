@@ -32,7 +32,9 @@ pub(super) struct Slot {
     pub(super) own_turn: bool,
     /// Whether it stands in the pool's round robin.
     pub(super) in_turn: bool,
-    /// It takes no more jobs.
+    /// It takes no more jobs of its type, only those for its id.
+    pub(super) left_type: bool,
+    /// It takes no more jobs at all.
     pub(super) stopped: bool,
     /// Who waits in `next`.
     pub(super) waker: Option<Waker>,
@@ -58,6 +60,7 @@ impl Slot {
             prefetch,
             own_turn: false,
             in_turn: false,
+            left_type: false,
             stopped: false,
             waker: None,
         }
@@ -65,6 +68,11 @@ impl Slot {
 
     pub(super) fn has_room(&self) -> bool {
         !self.stopped && self.held.len() < self.prefetch
+    }
+
+    /// Whether it could take a job of its type now.
+    pub(super) fn has_room_for_type(&self) -> bool {
+        self.has_room() && !self.left_type
     }
 
     /// Delivers a job; the caller wakes.
@@ -79,6 +87,14 @@ impl Slot {
         let held = &mut self.held[tag];
         held.returned = true;
         Some((tag, Arc::clone(&held.queued.job), held.queued.redelivered))
+    }
+
+    /// Gives up those of the delivered jobs that `next` has not returned and that `which` picks, in order of delivery.
+    pub(super) fn take_unbegun(&mut self, which: impl Fn(&Job) -> bool) -> Vec<Queued> {
+        let (taken, kept) = self.inbox.drain(..).partition(|tag| which(&self.held[*tag].queued.job));
+        self.inbox = kept;
+        let taken: VecDeque<usize> = taken;
+        taken.into_iter().map(|tag| self.held.remove(tag).into_queued()).collect()
     }
 
     /// Gives up all held jobs, in order of delivery, those that were returned flagged.

@@ -1,7 +1,8 @@
 //! What a pool's lock guards, and every way in which a job moves.
 //!
 //! Two invariants hold whenever the lock is free. *No idle room*: while the type's queue has a job, no slot has room in
-//! its prefetch; while an id's queue has one, its slot has none. *Every slot with room is in the round robin.* Each
+//! its prefetch, those that have left the type aside; while an id's queue has one, its slot has none. *Every slot with
+//! room for the type is in the round robin.* Each
 //! function below restores them before it returns, so a job never waits beside a worker that could take it, and only the
 //! one consumer that was given a job is woken. A consumer that goes away after that hands the job back as part of
 //! leaving, so no wake-up can be lost with it.
@@ -27,6 +28,8 @@ pub(super) struct State {
     pub(super) slots: Slab<Slot>,
     /// Those of `slots` that take jobs.
     pub(super) by_id: HashMap<WorkerId, usize>,
+    /// How many of them take jobs of the type.
+    pub(super) members: usize,
     /// Slots that may have room, next first; each at most once.
     turns: VecDeque<usize>,
     serials: u64,
@@ -49,6 +52,7 @@ impl State {
             shared: Queue::new(limit),
             slots: Slab::new(),
             by_id: HashMap::new(),
+            members: 0,
             turns: VecDeque::new(),
             serials: 0,
             kind,
@@ -59,14 +63,15 @@ impl State {
     /// Takes a new job in, if there is a worker for it and room.
     pub(super) fn offer(&mut self, job: Arc<Job>, effects: &mut Effects) -> Offer {
         if self.closed {
+            effects.discard([job]);
             return Offer::Refused(closed());
         }
         let queued = |job| Queued { job, redelivered: false };
         let (free, queue) = match job.route.target() {
-            Address::Any(_) if self.by_id.is_empty() => return no_worker(&job),
+            Address::Any(_) if self.members == 0 => return no_worker(job, effects),
             Address::Any(_) => (self.next_turn(), &mut self.shared),
             Address::One(id) => {
-                let Some(&index) = self.by_id.get(id) else { return no_worker(&job) };
+                let Some(&index) = self.by_id.get(id) else { return no_worker(job, effects) };
                 let slot = &mut self.slots[index];
                 (slot.has_room().then_some(index), &mut slot.own)
             }
@@ -109,29 +114,46 @@ impl State {
         let serial = self.serials;
         let index = self.slots.insert(Slot::new(serial, id.clone(), prefetch, self.limit));
         self.by_id.insert(id.clone(), index);
+        self.members += 1;
         self.fill(index, effects);
         Some(SlotKey { index, serial })
     }
 
-    /// A slot takes no more jobs. What waits for its id is nobody's from now on; what it has not begun goes back.
-    pub(super) fn stop(&mut self, key: SlotKey, effects: &mut Effects) {
-        let Some(slot) = self.slot(key).filter(|slot| !slot.stopped) else { return };
-        slot.stopped = true;
-        let inbox = std::mem::take(&mut slot.inbox);
-        let unbegun: Vec<_> = inbox.into_iter().map(|tag| slot.held.remove(tag).into_queued()).collect();
-        let gone = SendError::NoWorker(Address::One(slot.id.clone()));
-        slot.own.refuse_line(&gone, effects);
-        slot.own.drain().for_each(|job| effects.orphan(job));
-        let id = slot.id.clone();
-        self.by_id.remove(&id);
+    /// A slot takes no more jobs of its type; those that it has not begun go back.
+    pub(super) fn leave_type(&mut self, key: SlotKey, effects: &mut Effects) {
+        let Some(slot) = self.slot(key).filter(|slot| !slot.left_type) else { return };
+        slot.left_type = true;
+        let unbegun = slot.take_unbegun(|job| !by_id(job));
+        self.members -= 1;
         self.turns.retain(|index| *index != key.index);
         for queued in &unbegun {
             self.no_longer_held(key.index, &queued.job);
         }
         self.put_back(unbegun, effects);
-        if self.by_id.is_empty() {
+        if self.members == 0 {
             self.shared.refuse_line(&SendError::NoWorker(Address::Any(self.kind.clone())), effects);
         }
+        // The room that this made is for what waits for its id.
+        self.fill(key.index, effects);
+    }
+
+    /// A slot takes no more jobs. What waits for its id is nobody's from now on; what it has not begun goes back.
+    pub(super) fn stop(&mut self, key: SlotKey, effects: &mut Effects) {
+        self.leave_type(key, effects);
+        let Some(slot) = self.slot(key).filter(|slot| !slot.stopped) else { return };
+        slot.stopped = true;
+        // Nobody waits in `next` while this is called; woken only so that it is not dropped under the lock.
+        effects.wake(slot.waker.take());
+        let unbegun = slot.take_unbegun(|_| true);
+        let gone = SendError::NoWorker(Address::One(slot.id.clone()));
+        slot.own.refuse_line(&gone, effects);
+        slot.own.drain().for_each(|job| effects.orphan(job));
+        let id = slot.id.clone();
+        self.by_id.remove(&id);
+        for queued in &unbegun {
+            self.no_longer_held(key.index, &queued.job);
+        }
+        self.put_back(unbegun, effects);
     }
 
     /// A consumer is gone; all that it held goes back.
@@ -224,7 +246,7 @@ impl State {
     pub(super) fn fill(&mut self, index: usize, effects: &mut Effects) {
         while self.slots[index].has_room() {
             let slot = &mut self.slots[index];
-            let from_own = !slot.own.is_empty() && (slot.own_turn || self.shared.is_empty());
+            let from_own = slot.left_type || !slot.own.is_empty() && (slot.own_turn || self.shared.is_empty());
             let queue = if from_own { &mut slot.own } else { &mut self.shared };
             let Some(queued) = queue.pop(effects) else { break };
             slot.own_turn = !from_own;
@@ -239,9 +261,10 @@ impl State {
         self.shared.refuse_line(&closed(), effects);
         effects.discard(self.shared.drain());
         self.by_id.clear();
+        self.members = 0;
         self.turns.clear();
         for (_, slot) in &mut self.slots {
-            slot.stopped = true;
+            (slot.left_type, slot.stopped) = (true, true);
             slot.own.refuse_line(&closed(), effects);
             effects.discard(slot.own.drain());
             effects.discard(slot.surrender().into_iter().map(|queued| queued.job));
@@ -277,7 +300,7 @@ impl State {
     /// Puts a slot that has room at the end of the round robin, unless it stands there.
     fn take_turn(&mut self, index: usize) {
         let slot = &mut self.slots[index];
-        if slot.has_room() && !slot.in_turn {
+        if slot.has_room_for_type() && !slot.in_turn {
             slot.in_turn = true;
             self.turns.push_back(index);
         }
@@ -289,7 +312,7 @@ impl State {
             let index = self.turns.pop_front()?;
             let slot = &mut self.slots[index];
             slot.in_turn = false;
-            if slot.has_room() {
+            if slot.has_room_for_type() {
                 return Some(index);
             }
         }
@@ -304,8 +327,10 @@ impl State {
     }
 }
 
-fn no_worker(job: &Job) -> Offer {
-    Offer::Refused(SendError::NoWorker(job.route.target().clone()))
+fn no_worker(job: Arc<Job>, effects: &mut Effects) -> Offer {
+    let target = job.route.target().clone();
+    effects.discard([job]);
+    Offer::Refused(SendError::NoWorker(target))
 }
 
 pub(super) fn closed() -> SendError {

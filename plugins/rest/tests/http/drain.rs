@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use rest::config::RestConfig;
 use rest::message::Answer;
+use rest::units::Time;
 use serde_json::json;
 use tokio::net::TcpStream;
 
@@ -37,7 +38,7 @@ async fn a_request_in_flight_is_answered_after_the_shutdown() {
 
 #[tokio::test]
 async fn an_idle_connection_may_ask_once_more() {
-    let config = RestConfig { linger: Duration::from_secs(3_600), ..RestConfig::default() };
+    let config = RestConfig { linger: Time(Duration::from_secs(3_600)), ..RestConfig::default() };
     let mut server = Server::start(config, |_| content(json!([])));
     let mut client = Client::connect(server.address).await;
     assert_eq!(within(client.get("/movies/")).await.header("connection"), None);
@@ -51,7 +52,7 @@ async fn an_idle_connection_may_ask_once_more() {
 
 #[tokio::test]
 async fn an_idle_connection_that_stays_idle_is_closed() {
-    let config = RestConfig { linger: Duration::from_millis(20), ..RestConfig::default() };
+    let config = RestConfig { linger: Time(Duration::from_millis(20)), ..RestConfig::default() };
     let mut server = Server::start(config, |_| content(json!([])));
     let mut client = Client::connect(server.address).await;
     assert_eq!(within(client.get("/movies/")).await.status, 200);

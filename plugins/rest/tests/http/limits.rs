@@ -1,8 +1,10 @@
 //! Nothing is unbounded: time, size, connections, waiting requests.
 
+use std::num::NonZeroU32;
 use std::time::Duration;
 
 use rest::config::RestConfig;
+use rest::units::{Size, Time};
 use serde_json::json;
 
 use crate::client::Client;
@@ -12,7 +14,7 @@ const SHORT: Duration = Duration::from_millis(50);
 
 #[tokio::test]
 async fn a_body_beyond_the_limit_is_refused_announced_or_not() {
-    let config = RestConfig { body_limit: 64, ..RestConfig::default() };
+    let config = RestConfig { body_limit: Size(64), ..RestConfig::default() };
     let server = Server::start(config, |_| content(json!({"id": 4})));
     let title = |chars: usize| format!(r#"{{"title":"{}"}}"#, "x".repeat(chars - 12));
     assert_eq!(server.post("/movies/", &title(64)).await.status, 201);
@@ -27,7 +29,7 @@ async fn a_body_beyond_the_limit_is_refused_announced_or_not() {
 
 #[tokio::test]
 async fn silence_on_the_bus_ends() {
-    let config = RestConfig { request_timeout: SHORT, ..RestConfig::default() };
+    let config = RestConfig { request_timeout: Time(SHORT), ..RestConfig::default() };
     let server = Server::start(config, |_| Reaction::Silence);
     let response = server.get("/movies/").await;
     assert_eq!((response.status, response.error()), (504, "no answer within 50ms"));
@@ -36,7 +38,7 @@ async fn silence_on_the_bus_ends() {
 
 #[tokio::test]
 async fn beyond_max_pending_clients_are_told_to_come_back() {
-    let config = RestConfig { max_pending: 1, ..RestConfig::default() };
+    let config = RestConfig { max_pending: NonZeroU32::MIN, ..RestConfig::default() };
     let server = Server::start(config, |_| Reaction::Silence);
     let mut waiting = Client::connect(server.address).await;
     waiting.write("GET /movies/ HTTP/1.1\r\nHost: test\r\n\r\n").await;
@@ -51,7 +53,7 @@ async fn beyond_max_pending_clients_are_told_to_come_back() {
 
 #[tokio::test]
 async fn a_client_that_dawdles_is_cut_off() {
-    let config = RestConfig { read_timeout: SHORT, ..RestConfig::default() };
+    let config = RestConfig { read_timeout: Time(SHORT), ..RestConfig::default() };
     let server = Server::start(config, |_| Reaction::Silence);
     let mut head = Client::connect(server.address).await;
     head.write("GET /movies/ HTTP/1.1\r\nHo").await;
@@ -69,7 +71,7 @@ async fn a_client_that_dawdles_is_cut_off() {
 
 #[tokio::test]
 async fn beyond_max_connections_new_ones_wait_their_turn() {
-    let config = RestConfig { max_connections: 1, ..RestConfig::default() };
+    let config = RestConfig { max_connections: NonZeroU32::MIN, ..RestConfig::default() };
     let server = Server::start(config, |_| content(json!([])));
     let mut first = Client::connect(server.address).await;
     assert_eq!(within(first.get("/movies/")).await.status, 200);

@@ -72,7 +72,7 @@ async fn a_pipeline_that_fails_is_answered_at_once_and_says_why() {
     let server = Server::start(RestConfig::default(), |_| Reaction::Report("no worker available for WB:*"));
     let response = server.get("/movies/").await;
     assert_eq!((response.status, response.error()), (500, "no worker available for WB:*"));
-    assert!(started.elapsed() < RestConfig::default().request_timeout / 2, "it waited for a timeout");
+    assert!(started.elapsed() < RestConfig::default().request_timeout.0 / 2, "it waited for a timeout");
     assert!(server.pending.is_empty());
 }
 

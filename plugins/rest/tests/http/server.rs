@@ -69,7 +69,7 @@ impl Server {
     pub fn start(config: RestConfig, reaction: impl Fn(&Question) -> Reaction + Send + Sync + 'static) -> Self {
         let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap();
-        let pending = Pending::new(config.max_pending);
+        let pending = Pending::new(config.max_pending.get() as usize);
         let questions = Arc::default();
         let bus = FakeBus { pending: pending.clone(), questions: Arc::clone(&questions), reaction: Box::new(reaction) };
         let service = Arc::new(Service::new(bus, pending.clone(), config.clone()));

@@ -1,0 +1,244 @@
+//! Connects, watches over both connections, and connects again.
+
+use std::hash::{BuildHasher, RandomState};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use futures::StreamExt;
+use lapin::options::BasicQosOptions;
+use lapin::{Connection, ErrorKind, Event as ConnectionEvent};
+use tokio::sync::watch;
+use tracing::{info, warn};
+
+use super::Shared;
+use super::errors::{self, ACCESS_REFUSED, NOT_IMPLEMENTED};
+use super::names;
+use crate::bus::BusState;
+
+/// The first and the longest wait between two attempts to connect.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
+/// A connection that has lasted this long makes the next wait short again.
+const STABLE: Duration = Duration::from_secs(10);
+/// How long connecting may take, once the broker's port has answered or has not.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
+/// How often the connections are looked at, where nobody has noticed earlier that one is gone: lapin says nothing.
+const CHECK: Duration = Duration::from_millis(200);
+/// How long senders are held back after a reconnect for the workers of this host to be back in their places.
+const REJOIN: Duration = Duration::from_secs(5);
+
+/// The two connections: a broker that pushes back on publishers must not keep workers from settling.
+#[derive(Debug, Clone)]
+pub(super) struct Link {
+    /// Counts the links of this bus, from 1.
+    pub(super) epoch: u64,
+    pub(super) publish: Arc<Connection>,
+    pub(super) consume: Arc<Connection>,
+}
+
+impl Link {
+    /// Whether both connections are up, as far as is known.
+    pub(super) fn is_up(&self) -> bool {
+        self.publish.status().connected() && self.consume.status().connected()
+    }
+
+    /// Says goodbye to the broker.
+    pub(super) async fn close(&self) {
+        for connection in [&self.consume, &self.publish] {
+            let _ = connection.close(200, "closed".into()).await;
+        }
+    }
+}
+
+/// Keeps a link up until the bus is closed.
+pub(super) async fn supervise(shared: Arc<Shared>) {
+    let mut backoff = Backoff::default();
+    let mut epoch = 0;
+    loop {
+        let started = Instant::now();
+        let connected = tokio::select! {
+            () = shared.closed.cancelled() => return,
+            connected = establish(&shared, epoch + 1) => connected,
+        };
+        let error = match connected {
+            Ok(link) => {
+                epoch = link.epoch;
+                let error = serve(&shared, &link).await;
+                let Some(error) = error else { return };
+                error
+            }
+            Err(error) => error,
+        };
+        if started.elapsed() > STABLE {
+            backoff = Backoff::default();
+        }
+        let wait = backoff.next();
+        warn!(target: "mshost::bus", "not connected to {}: {error}; trying again in {wait:.1?}", shared.endpoint);
+        shared.metrics.bus_connected.set(0);
+        shared.state.send_replace(BusState::Away { error });
+        tokio::select! {
+            () = shared.closed.cancelled() => return,
+            () = tokio::time::sleep(wait) => {}
+        }
+    }
+}
+
+/// Connects twice and declares what everybody needs.
+async fn establish(shared: &Shared, epoch: u64) -> Result<Link, String> {
+    let connect = async {
+        let connection = |role| shared.endpoint.connect(format!("mshost {} ({role})", shared.host));
+        let publish = Arc::new(connection("publish").await?);
+        let consume = Arc::new(connection("consume").await?);
+        Ok(Link { epoch, publish, consume })
+    };
+    let link: Link = match tokio::time::timeout(CONNECT_TIMEOUT, connect).await {
+        Err(_) => return Err(format!("it did not answer within {CONNECT_TIMEOUT:?}")),
+        Ok(Err(error)) => return Err(refusal(shared, &error)),
+        Ok(Ok(link)) => link,
+    };
+    let declare = async {
+        let channel = link.publish.create_channel().await?;
+        names::declare_exchanges(&channel).await?;
+        probe_prefetch(shared, &link).await
+    };
+    match tokio::time::timeout(CONNECT_TIMEOUT, declare).await {
+        Err(_) => Err(format!("it did not declare the exchanges within {CONNECT_TIMEOUT:?}")),
+        Ok(Err(error)) => Err(errors::explain("declare the exchanges", &error).to_string()),
+        Ok(Ok(())) => Ok(link),
+    }
+}
+
+/// Finds out whether the broker takes a prefetch limit for a whole channel. One that does not closes the connection.
+async fn probe_prefetch(shared: &Shared, link: &Link) -> lapin::Result<()> {
+    if !shared.shared_prefetch.load(Ordering::Relaxed) {
+        return Ok(());
+    }
+    let channel = link.consume.create_channel().await?;
+    let probed = channel.basic_qos(1, BasicQosOptions { global: true }).await;
+    if let Err(error) = &probed
+        && errors::code(error) == Some(NOT_IMPLEMENTED)
+    {
+        shared.shared_prefetch.store(false, Ordering::Relaxed);
+    }
+    probed
+}
+
+/// Why a connection was refused, in words that say what to do.
+fn refusal(shared: &Shared, error: &lapin::Error) -> String {
+    match error.kind() {
+        ErrorKind::ProtocolError(_) if errors::code(error) == Some(ACCESS_REFUSED) => format!(
+            "it refuses the login of user {:?}; check user and password in the URL of the bus \
+             (RabbitMQ's `guest` may only log in from its own machine)",
+            shared.endpoint.user()
+        ),
+        _ => errors::text(error),
+    }
+}
+
+/// Announces a link to everybody and returns why it was lost; `None` once the bus is closed.
+async fn serve(shared: &Arc<Shared>, link: &Link) -> Option<String> {
+    let mut lost = std::pin::pin!(watch_over(shared, link));
+    shared.link.send_replace(Some(link.clone()));
+    let error = tokio::select! {
+        () = shared.closed.cancelled() => None,
+        error = &mut lost => Some(error),
+        _ = tokio::time::timeout(REJOIN, shared.members.all_at(link.epoch)) => {
+            shared.ready.send_replace(Some(link.clone()));
+            shared.metrics.bus_connected.set(1);
+            if link.epoch > 1 {
+                shared.metrics.bus_reconnects.inc();
+            }
+            shared.state.send_replace(BusState::Connected);
+            info!(target: "mshost::bus", "connected to {}", shared.endpoint);
+            tokio::select! {
+                () = shared.closed.cancelled() => None,
+                error = lost => Some(error),
+            }
+        }
+    };
+    // On closing, the last settlements and confirms still need the link.
+    error.as_ref()?;
+    shared.ready.send_replace(None);
+    shared.link.send_replace(None);
+    error
+}
+
+/// Returns when one of the connections is gone. Meanwhile tells publishers when the broker wants them to wait.
+async fn watch_over(shared: &Shared, link: &Link) -> String {
+    let mut events = link.publish.events_listener();
+    let mut last_error = None;
+    shared.blocked.send_replace(false);
+    loop {
+        tokio::select! {
+            event = events.next() => match event {
+                Some(ConnectionEvent::ConnectionBlocked(reason)) => {
+                    warn!(target: "mshost::bus", "{} takes no messages for now ({reason}); senders wait", shared.endpoint);
+                    shared.blocked.send_replace(true);
+                }
+                Some(ConnectionEvent::ConnectionUnblocked) => {
+                    info!(target: "mshost::bus", "{} takes messages again", shared.endpoint);
+                    shared.blocked.send_replace(false);
+                }
+                Some(ConnectionEvent::Error(error)) => last_error = Some(errors::text(&error)),
+                Some(_) => {}
+                None => tokio::time::sleep(CHECK).await,
+            },
+            () = shared.trouble.notified() => {}
+            () = tokio::time::sleep(CHECK) => {}
+        }
+        if !link.is_up() {
+            shared.blocked.send_replace(false);
+            return last_error.unwrap_or_else(|| "the connection was lost".into());
+        }
+    }
+}
+
+/// Waits for a link newer than `epoch`; `None` once the bus is closed.
+pub(super) async fn next_link(
+    links: &mut watch::Receiver<Option<Link>>,
+    shared: &Shared,
+    epoch: u64,
+) -> Option<Link> {
+    tokio::select! {
+        biased;
+        () = shared.closed.cancelled() => None,
+        link = links.wait_for(|link| link.as_ref().is_some_and(|link| link.epoch > epoch)) => link.ok()?.clone(),
+    }
+}
+
+/// Doubles from wait to wait; each is shortened by up to half at random, so that hosts do not come back all at once.
+#[derive(Debug)]
+pub(super) struct Backoff(Duration);
+
+impl Default for Backoff {
+    fn default() -> Self {
+        Self(BACKOFF.0)
+    }
+}
+
+impl Backoff {
+    pub(super) fn next(&mut self) -> Duration {
+        let full = self.0;
+        self.0 = (full * 2).min(BACKOFF.1);
+        // The standard library seeds every `RandomState` anew.
+        let random = RandomState::new().hash_one(full) % 1_000;
+        full - full.mul_f64(random as f64 / 2_000.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_grow_to_their_limit_and_are_never_shorter_than_half() {
+        let mut backoff = Backoff::default();
+        let mut full = BACKOFF.0;
+        for _ in 0..20 {
+            let wait = backoff.next();
+            assert!(wait <= full && wait >= full / 2, "{wait:?} of {full:?}");
+            full = (full * 2).min(BACKOFF.1);
+        }
+        assert_eq!(full, BACKOFF.1);
+    }
+}

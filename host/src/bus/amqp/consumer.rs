@@ -1,0 +1,209 @@
+//! [`Consumer`](crate::bus::Consumer) over a worker's place on the broker.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures::StreamExt;
+use lapin::message::Delivery as Message;
+use lapin::options::{BasicCancelOptions, BasicNackOptions, BasicRejectOptions};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+
+use super::place::{self, Place, Streams};
+use super::settle::AmqpSettle;
+use super::{Shared, leave, message};
+use crate::bus::{BusError, Consumer, ConsumerOptions, Delivery};
+use crate::ids::WorkerRef;
+
+pub(super) struct AmqpConsumer {
+    shared: Arc<Shared>,
+    place: Arc<Place>,
+    streams: Streams,
+    /// One permit for each job that may be in the worker's hands.
+    unsettled: Arc<Semaphore>,
+    prefetch: u16,
+    stopped: bool,
+}
+
+impl AmqpConsumer {
+    /// Joins, as soon as the bus can be used.
+    pub(super) async fn join(
+        shared: Arc<Shared>,
+        worker: &WorkerRef,
+        options: ConsumerOptions,
+    ) -> Result<Self, BusError> {
+        let prefetch = options.prefetch.max(1);
+        let place = Place::new(worker.clone(), prefetch);
+        let (joined, outcome) = oneshot::channel();
+        let unsettled = Arc::new(Semaphore::new(prefetch.into()));
+        // Made first, so that a join that is given up leaves no place behind.
+        let consumer = Self {
+            shared: Arc::clone(&shared),
+            place: Arc::clone(&place),
+            streams: Streams::default(),
+            unsettled: Arc::clone(&unsettled),
+            prefetch,
+            stopped: false,
+        };
+        let member = shared.members.enter();
+        shared.known.lock().insert(worker.id.clone(), (unsettled, prefetch));
+        shared.runtime.spawn(place::keep(Arc::clone(&shared), place, member, joined));
+        outcome.await.unwrap_or(Err(BusError::Closed)).map(|()| consumer)
+    }
+
+    fn take_over(&mut self) {
+        if let Some(fresh) = self.place.take_fresh() {
+            if fresh.channel.is_some() {
+                self.streams = fresh;
+            } else {
+                self.streams.by_type = fresh.by_type.or(self.streams.by_type.take());
+                self.streams.by_id = fresh.by_id.or(self.streams.by_id.take());
+            }
+        }
+    }
+
+    /// A job, unless the message is none.
+    fn accept(&self, message: Message, permit: OwnedSemaphorePermit) -> Option<Delivery> {
+        let Message { redelivered, properties, data, acker, .. } = message;
+        match message::decode(self.shared.codec, &properties, &Bytes::from(data)) {
+            Ok((job, resent)) => {
+                let settle = AmqpSettle::new(Arc::clone(&self.shared), Arc::clone(&self.place), acker, permit);
+                Some(Delivery::new(job, redelivered || resent, Box::new(settle)))
+            }
+            Err(malformed) => {
+                self.shared.malformed.report("job", malformed.kind, &malformed.reason);
+                // Rejected, not acked: a dead-letter policy of the operator keeps it.
+                self.shared.runtime.spawn(async move { acker.reject(BasicRejectOptions { requeue: false }).await });
+                None
+            }
+        }
+    }
+
+    /// Takes no more from a stream, and hands back what was delivered by it and is still in lapin's hands.
+    async fn hand_back(&self, stream: Option<lapin::Consumer>) {
+        let Some(mut stream) = stream else { return };
+        if let Some(channel) = &self.streams.channel {
+            let _ = channel.basic_cancel(stream.tag(), BasicCancelOptions::default()).await;
+        }
+        // After the broker's answer nothing more comes, and the stream ends.
+        while let Some(Ok(message)) = stream.next().await {
+            let _ = message.nack(BasicNackOptions { requeue: true, ..BasicNackOptions::default() }).await;
+        }
+    }
+
+    fn has_jobs_in_hand(&self) -> bool {
+        self.unsettled.available_permits() < usize::from(self.prefetch)
+    }
+}
+
+#[async_trait]
+impl Consumer for AmqpConsumer {
+    async fn next(&mut self) -> Option<Delivery> {
+        loop {
+            if self.stopped || self.shared.closed.is_cancelled() {
+                return None;
+            }
+            self.take_over();
+            if self.place.left_type.load(Ordering::Acquire) {
+                // Fresh streams that were under way when the worker left its type.
+                let by_type = self.streams.by_type.take();
+                self.hand_back(by_type).await;
+            }
+            let renewed = self.place.renewed.notified();
+            let permit = tokio::select! {
+                biased;
+                () = self.shared.closed.cancelled() => return None,
+                permit = Arc::clone(&self.unsettled).acquire_owned() => permit.ok()?,
+            };
+            let (message, by_type) = tokio::select! {
+                biased;
+                () = self.shared.closed.cancelled() => return None,
+                () = renewed => continue,
+                // In no order: neither queue starves the other.
+                message = either(&mut self.streams) => message,
+            };
+            match message {
+                Some(Ok(message)) => {
+                    if let Some(delivery) = self.accept(message, permit) {
+                        return Some(delivery);
+                    }
+                }
+                ended => {
+                    if let Some(Err(error)) = ended {
+                        tracing::debug!(target: "mshost::bus", "{}: {}", self.place.worker.id, super::errors::text(&error));
+                    }
+                    if by_type { &mut self.streams.by_type } else { &mut self.streams.by_id }.take();
+                    self.place.report_lost(by_type);
+                }
+            }
+        }
+    }
+
+    async fn leave_type(&mut self) {
+        if self.stopped || self.place.left_type.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        self.take_over();
+        let by_type = self.streams.by_type.take();
+        self.hand_back(by_type).await;
+        // Jobs in the worker's hands may still be handed back, and need the queue until the consumer is dropped.
+        if !self.has_jobs_in_hand() {
+            leave::leave_type(&self.shared, &self.place.worker).await;
+        }
+    }
+
+    async fn stop(&mut self) {
+        if self.stopped {
+            return;
+        }
+        self.stopped = true;
+        self.place.left.cancel();
+        self.take_over();
+        let streams = [self.streams.by_type.take(), self.streams.by_id.take()];
+        for stream in streams {
+            self.hand_back(stream).await;
+        }
+        // As in `leave_type`.
+        if !self.has_jobs_in_hand() {
+            leave::leave(&self.shared, &self.place.worker).await;
+        }
+    }
+}
+
+impl Drop for AmqpConsumer {
+    fn drop(&mut self) {
+        self.place.left.cancel();
+        self.place.gone.store(true, Ordering::Release);
+        self.shared.known.lock().remove(&self.place.worker.id);
+        self.take_over();
+        let streams = std::mem::take(&mut self.streams);
+        let (shared, worker) = (Arc::clone(&self.shared), self.place.worker.clone());
+        // Closing the channel is what hands back the unsettled jobs, before the broker answers.
+        self.shared.tasks.spawn_on(
+            async move {
+                if let Some(channel) = &streams.channel {
+                    let _ = channel.close(200, "the worker has left".into()).await;
+                }
+                drop(streams);
+                leave::leave(&shared, &worker).await;
+            },
+            &self.shared.runtime,
+        );
+    }
+}
+
+/// The next message of either stream, and whether it is of the type's.
+async fn either(streams: &mut Streams) -> (Option<lapin::Result<Message>>, bool) {
+    tokio::select! {
+        message = next_of(&mut streams.by_id) => (message, false),
+        message = next_of(&mut streams.by_type) => (message, true),
+    }
+}
+
+async fn next_of(stream: &mut Option<lapin::Consumer>) -> Option<lapin::Result<Message>> {
+    match stream {
+        Some(stream) => stream.next().await,
+        None => std::future::pending().await,
+    }
+}

@@ -1,0 +1,190 @@
+//! Published and not yet confirmed: what a publisher waits for.
+//!
+//! A broker returns an unroutable message and then confirms it. lapin hands a returned message to whichever confirm it
+//! resolves next, and resolves the confirms of one `multiple` frame in no order; so the one that gets it need not be
+//! the one it belongs to. [`InFlight`] puts that right. lapin's thread resolves one after the other, so:
+//!
+//! - whatever was resolved before a confirm that we see is ready too, and [`InFlight::poll_settled`] takes all that is;
+//! - each returned message is handed out once, at the latest with its own confirm or one resolved after it. Hence, as
+//!   soon as every returned message seen belongs to a confirm seen, no confirm seen is owed another.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Wake, Waker};
+
+use futures::task::AtomicWaker;
+use lapin::Confirmation;
+use parking_lot::Mutex;
+
+/// What became of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// The broker has it.
+    Confirmed,
+    /// It has no queue for it.
+    Returned,
+    /// It would not take it.
+    Refused,
+}
+
+/// A publish under way.
+pub(super) type Publishing = Pin<Box<dyn Future<Output = lapin::Result<Confirmation>> + Send>>;
+
+struct Slot<T> {
+    item: T,
+    /// What a returned message is recognised by.
+    id: Option<String>,
+    publishing: Publishing,
+    waker: Waker,
+    returned: bool,
+}
+
+/// Messages in the order in which they were published.
+pub(super) struct InFlight<T> {
+    /// The slot of number `first + i` is at `i`; `None` once it is confirmed.
+    slots: VecDeque<Option<Slot<T>>>,
+    first: u64,
+    ready: Arc<Ready>,
+    /// Confirmed, and perhaps owed a returned message.
+    undecided: Vec<(T, Option<String>, Fate)>,
+    /// Returned messages seen whose confirm has not been seen.
+    owed: usize,
+}
+
+impl<T> InFlight<T> {
+    pub(super) fn new() -> Self {
+        Self { slots: VecDeque::new(), first: 0, ready: Arc::default(), undecided: Vec::new(), owed: 0 }
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.slots.is_empty() && self.undecided.is_empty()
+    }
+
+    /// Starts a publish: it is polled once here, which is what puts it on its way in the order of the calls.
+    pub(super) fn push(&mut self, item: T, id: Option<String>, publishing: Publishing) {
+        let number = self.first + self.slots.len() as u64;
+        let waker = Waker::from(Arc::new(SlotWaker { number, ready: Arc::clone(&self.ready) }));
+        self.slots.push_back(Some(Slot { item, id, publishing, waker, returned: false }));
+        // The result, if there is one already, is taken in turn with the others.
+        if let Some(slot) = self.slots.back_mut().and_then(Option::as_mut)
+            && let Poll::Ready(result) = slot.publishing.as_mut().poll(&mut Context::from_waker(&slot.waker))
+        {
+            slot.publishing = Box::pin(std::future::ready(result));
+            slot.waker.wake_by_ref();
+        }
+    }
+
+    /// Whatever is settled now, at least one; the error of the channel where it broke.
+    pub(super) fn poll_settled(
+        &mut self,
+        cx: &mut Context<'_>,
+        settled: &mut Vec<(T, Fate)>,
+    ) -> Poll<lapin::Result<()>> {
+        self.ready.waker.register(cx.waker());
+        loop {
+            let numbers = std::mem::take(&mut *self.ready.numbers.lock());
+            if numbers.is_empty() {
+                break;
+            }
+            for number in numbers {
+                if let Err(error) = self.poll_slot(number, settled) {
+                    return Poll::Ready(Err(error));
+                }
+            }
+        }
+        while matches!(self.slots.front(), Some(None)) {
+            self.slots.pop_front();
+            self.first += 1;
+        }
+        if self.owed == 0 {
+            settled.extend(self.undecided.drain(..).map(|(item, _, fate)| (item, fate)));
+        }
+        if settled.is_empty() { Poll::Pending } else { Poll::Ready(Ok(())) }
+    }
+
+    fn poll_slot(&mut self, number: u64, settled: &mut Vec<(T, Fate)>) -> lapin::Result<()> {
+        let Some(index) = number.checked_sub(self.first).and_then(|index| usize::try_from(index).ok()) else {
+            return Ok(());
+        };
+        let Some(place) = self.slots.get_mut(index) else { return Ok(()) };
+        let Some(slot) = place else { return Ok(()) };
+        let Poll::Ready(result) = slot.publishing.as_mut().poll(&mut Context::from_waker(&slot.waker)) else {
+            return Ok(());
+        };
+        // On an error the slot stays: its message has to be published again.
+        let (fate, returned) = match result {
+            Ok(Confirmation::Ack(returned)) => (Fate::Confirmed, returned),
+            Ok(Confirmation::Nack(returned)) => (Fate::Refused, returned),
+            Ok(Confirmation::NotRequested) => (Fate::Confirmed, None),
+            Err(error) => {
+                slot.publishing = Box::pin(std::future::pending());
+                return Err(error);
+            }
+        };
+        if let Some(slot) = place.take() {
+            if slot.returned {
+                self.owed -= 1;
+                settled.push((slot.item, Fate::Returned));
+            } else {
+                self.undecided.push((slot.item, slot.id, fate));
+            }
+        }
+        if let Some(message) = returned {
+            self.attribute(message.delivery.properties.message_id().as_ref().map(|id| id.as_str()), settled);
+        }
+        Ok(())
+    }
+
+    /// Finds whom a returned message belongs to. The same id twice is the same job twice: either will do.
+    fn attribute(&mut self, id: Option<&str>, settled: &mut Vec<(T, Fate)>) {
+        if let Some(index) = self.undecided.iter().position(|(_, mine, _)| mine.as_deref() == id) {
+            let (item, _, _) = self.undecided.remove(index);
+            settled.push((item, Fate::Returned));
+        } else if let Some(slot) =
+            self.slots.iter_mut().flatten().find(|slot| !slot.returned && slot.id.as_deref() == id)
+        {
+            slot.returned = true;
+            self.owed += 1;
+        }
+    }
+
+    /// Looks at every message that is under way.
+    pub(super) fn items_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.slots.iter_mut().flatten().map(|slot| &mut slot.item)
+    }
+
+    /// Gives up: what is known to have been returned, and all else in the order of publishing.
+    pub(super) fn abandon(self) -> (Vec<T>, Vec<T>) {
+        let (mut returned, mut unknown) = (Vec::new(), Vec::new());
+        unknown.extend(self.undecided.into_iter().map(|(item, _, _)| item));
+        for slot in self.slots.into_iter().flatten() {
+            if slot.returned { &mut returned } else { &mut unknown }.push(slot.item);
+        }
+        (returned, unknown)
+    }
+}
+
+/// The numbers of the slots that are worth a poll.
+#[derive(Default)]
+struct Ready {
+    numbers: Mutex<Vec<u64>>,
+    waker: AtomicWaker,
+}
+
+struct SlotWaker {
+    number: u64,
+    ready: Arc<Ready>,
+}
+
+impl Wake for SlotWaker {
+    fn wake(self: Arc<Self>) {
+        self.wake_by_ref();
+    }
+
+    fn wake_by_ref(self: &Arc<Self>) {
+        self.ready.numbers.lock().push(self.number);
+        self.ready.waker.wake();
+    }
+}

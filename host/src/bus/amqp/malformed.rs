@@ -1,0 +1,37 @@
+//! Messages that are not what protocol.md says: counted each, logged once per kind and minute.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use parking_lot::Mutex;
+use tracing::warn;
+
+use crate::metrics::Metrics;
+
+/// How long a kind stays silent after it was logged.
+const QUIET: Duration = Duration::from_secs(60);
+
+/// Counts and logs malformed messages. Kinds are few and fixed, so the map is small.
+pub(super) struct MalformedLog {
+    metrics: Arc<Metrics>,
+    logged: Mutex<HashMap<(&'static str, &'static str), Instant>>,
+}
+
+impl MalformedLog {
+    pub(super) fn new(metrics: Arc<Metrics>) -> Self {
+        Self { metrics, logged: Mutex::default() }
+    }
+
+    /// A message of this `source` (`job`, `notification`) was dropped.
+    pub(super) fn report(&self, source: &'static str, kind: &'static str, reason: &str) {
+        self.metrics.malformed.with_label_values(&[source, kind]).inc();
+        let now = Instant::now();
+        let mut logged = self.logged.lock();
+        if logged.get(&(source, kind)).is_none_or(|last| now.duration_since(*last) >= QUIET) {
+            logged.insert((source, kind), now);
+            drop(logged);
+            warn!(target: "mshost::bus", "dropped a malformed {source}: {reason} (more of this kind are only counted for a minute)");
+        }
+    }
+}

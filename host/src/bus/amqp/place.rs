@@ -1,0 +1,223 @@
+//! A worker's place on the broker: its channel and its two consumers, made again whenever they are gone.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use lapin::options::{BasicConsumeOptions, BasicQosOptions};
+use lapin::types::{FieldTable, ShortString};
+use lapin::{Channel, Consumer as Stream};
+use parking_lot::Mutex;
+use tokio::sync::{Notify, oneshot};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use super::Shared;
+use super::connection::{Backoff, Link, next_link};
+use super::errors::{self, NOT_FOUND};
+use super::members::Member;
+use super::names;
+use crate::bus::BusError;
+use crate::ids::WorkerRef;
+
+/// How often a join meets a queue that the last worker of its type has just taken away, before it gives up.
+const JOIN_RACES: u32 = 10;
+
+/// Consumes from the type's queue, and from the worker's own.
+#[derive(Default)]
+pub(super) struct Streams {
+    pub(super) channel: Option<Channel>,
+    pub(super) by_type: Option<Stream>,
+    pub(super) by_id: Option<Stream>,
+}
+
+/// What the worker's consumer and the task that keeps its place share.
+pub(super) struct Place {
+    pub(super) worker: WorkerRef,
+    prefetch: u16,
+    /// Streams that the consumer has not taken over yet.
+    fresh: Mutex<Option<Streams>>,
+    /// There are fresh streams.
+    pub(super) renewed: Notify,
+    lost: Notify,
+    lost_type: AtomicBool,
+    lost_id: AtomicBool,
+    /// The worker takes what is for its id, and nothing else any more.
+    pub(super) left_type: AtomicBool,
+    pub(super) left: CancellationToken,
+    /// The consumer was dropped: what it held has been handed back.
+    pub(super) gone: AtomicBool,
+}
+
+impl Place {
+    pub(super) fn new(worker: WorkerRef, prefetch: u16) -> Arc<Self> {
+        Arc::new(Self {
+            worker,
+            prefetch,
+            fresh: Mutex::new(None),
+            renewed: Notify::new(),
+            lost: Notify::new(),
+            lost_type: AtomicBool::new(false),
+            lost_id: AtomicBool::new(false),
+            left_type: AtomicBool::new(false),
+            left: CancellationToken::new(),
+            gone: AtomicBool::new(false),
+        })
+    }
+
+    /// The streams that were made since this was last called.
+    pub(super) fn take_fresh(&self) -> Option<Streams> {
+        self.fresh.lock().take()
+    }
+
+    /// A stream has ended.
+    pub(super) fn report_lost(&self, by_type: bool) {
+        if by_type { &self.lost_type } else { &self.lost_id }.store(true, Ordering::Release);
+        self.lost.notify_one();
+    }
+
+    fn offer(&self, streams: Streams) {
+        let mut fresh = self.fresh.lock();
+        match &mut *fresh {
+            // A part of what has not been taken over yet.
+            Some(old) if streams.channel.is_none() => {
+                old.by_type = streams.by_type.or(old.by_type.take());
+                old.by_id = streams.by_id.or(old.by_id.take());
+            }
+            fresh => *fresh = Some(streams),
+        }
+        drop(fresh);
+        self.renewed.notify_one();
+    }
+}
+
+/// Keeps a worker's place until it leaves. Tells `joined` about the first time; where the broker refuses, that is all.
+pub(super) async fn keep(
+    shared: Arc<Shared>,
+    place: Arc<Place>,
+    member: Member,
+    joined: oneshot::Sender<Result<(), BusError>>,
+) {
+    let mut joined = Some(joined);
+    let mut links = shared.link.subscribe();
+    let mut epoch = 0;
+    loop {
+        let link = tokio::select! {
+            () = place.left.cancelled() => return,
+            link = next_link(&mut links, &shared, epoch) => link,
+        };
+        let Some(link) = link else { return };
+        epoch = link.epoch;
+        let mut backoff = Backoff::default();
+        let mut channel = None;
+        while link.is_up() {
+            let settled = tokio::select! {
+                () = place.left.cancelled() => return,
+                () = shared.closed.cancelled() => return,
+                settled = settle_in(&shared, &place, &link, channel.take()) => settled,
+            };
+            match settled {
+                Ok(opened) => {
+                    channel = Some(opened);
+                    backoff = Backoff::default();
+                    member.placed(epoch);
+                    if let Some(joined) = joined.take() {
+                        let _ = joined.send(Ok(()));
+                    }
+                    tokio::select! {
+                        () = place.left.cancelled() => return,
+                        () = shared.closed.cancelled() => return,
+                        _ = links.wait_for(|now| now.as_ref().is_none_or(|now| now.epoch != epoch)) => break,
+                        () = place.lost.notified() => {}
+                    }
+                    shared.trouble.notify_one();
+                    if link.is_up() {
+                        info!(target: "mshost::bus", "{} no longer gets jobs from the broker; joining again", place.worker.id);
+                    }
+                }
+                Err(error) => {
+                    let error = errors::explain(&format!("join as {}", place.worker.id), &error);
+                    if let (BusError::Refused { .. }, Some(joined)) = (&error, joined.take_if(|_| link.is_up())) {
+                        let _ = joined.send(Err(error));
+                        return;
+                    }
+                    if link.is_up() {
+                        warn!(target: "mshost::bus", "{error}");
+                    }
+                    tokio::select! {
+                        () = place.left.cancelled() => return,
+                        () = shared.closed.cancelled() => return,
+                        () = tokio::time::sleep(backoff.next()) => {}
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Declares both queues and consumes from both, or from the one that was lost on a channel that still works: what was
+/// delivered there can then still be settled.
+async fn settle_in(
+    shared: &Shared,
+    place: &Place,
+    link: &Link,
+    channel: Option<Channel>,
+) -> lapin::Result<Channel> {
+    let lost_type = place.lost_type.swap(false, Ordering::AcqRel);
+    let lost_id = place.lost_id.swap(false, Ordering::AcqRel);
+    if let Some(channel) = channel.filter(|channel| channel.status().connected()) {
+        let mut streams = Streams::default();
+        if lost_type {
+            streams.by_type = consume_type(place, &channel).await?;
+        }
+        if lost_id {
+            streams.by_id = Some(consume_id(place, &channel).await?);
+        }
+        place.offer(streams);
+        return Ok(channel);
+    }
+    let mut races = 0;
+    loop {
+        match open(shared, place, link).await {
+            Ok(streams) => {
+                let channel = streams.channel.clone();
+                place.offer(streams);
+                return channel.ok_or_else(|| lapin::ErrorKind::InvalidChannel(0).into());
+            }
+            // Between our declaring and consuming, the last worker of the type took the queue away.
+            Err(error) if errors::code(&error) == Some(NOT_FOUND) && races < JOIN_RACES => {
+                races += 1;
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+async fn open(shared: &Shared, place: &Place, link: &Link) -> lapin::Result<Streams> {
+    let channel = link.consume.create_channel().await?;
+    // A limit for both consumers together, where the broker knows that. Else each has its own, `AmqpConsumer` keeps to
+    // the sum, and some more jobs wait with this worker that another could have taken.
+    let global = shared.shared_prefetch.load(Ordering::Relaxed);
+    channel.basic_qos(place.prefetch, BasicQosOptions { global }).await?;
+    let by_type = consume_type(place, &channel).await?;
+    let by_id = Some(consume_id(place, &channel).await?);
+    Ok(Streams { channel: Some(channel), by_type, by_id })
+}
+
+async fn consume_type(place: &Place, channel: &Channel) -> lapin::Result<Option<Stream>> {
+    if place.left_type.load(Ordering::Acquire) {
+        return Ok(None);
+    }
+    names::declare_type(channel, &place.worker.worker_type).await?;
+    consume(channel, names::type_queue(&place.worker.worker_type)).await.map(Some)
+}
+
+async fn consume_id(place: &Place, channel: &Channel) -> lapin::Result<Stream> {
+    names::declare_id(channel, &place.worker.id).await?;
+    consume(channel, names::id_queue(&place.worker.id)).await
+}
+
+async fn consume(channel: &Channel, queue: ShortString) -> lapin::Result<Stream> {
+    channel.basic_consume(queue, "".into(), BasicConsumeOptions::default(), FieldTable::default()).await
+}

@@ -1,0 +1,361 @@
+//! Publishing: one task, one channel, a bounded window of messages that are not yet confirmed.
+//!
+//! A message leaves the window when its fate is known. What was published on a channel that broke is published again on
+//! the next, marked as resent. Senders wait for a place in the window; that is all the buffer there is.
+
+use std::collections::VecDeque;
+use std::future::poll_fn;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
+use lapin::types::{AMQPValue, FieldTable, ShortString};
+use lapin::{BasicProperties, Channel};
+use tokio::runtime::Handle;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+
+use super::Shared;
+use super::connection::Link;
+use super::inflight::{Fate, InFlight};
+use super::{errors, names};
+use crate::bus::BusState;
+
+/// How often deadlines are looked at.
+const TICK: Duration = Duration::from_millis(50);
+/// How long a message that the broker would not take waits before it is offered again.
+const REFUSED_WAIT: Duration = Duration::from_millis(100);
+/// How many messages are taken over from senders at once.
+const BATCH: usize = 64;
+/// Wait before a channel is opened again that broke on a connection that did not.
+const REOPEN_WAIT: Duration = Duration::from_millis(100);
+/// How long closing waits for the confirms of what is under way.
+const CLOSE_WAIT: Duration = Duration::from_secs(2);
+
+/// A message on its way out.
+#[derive(Debug, Clone)]
+pub(super) struct Outgoing {
+    pub(super) exchange: ShortString,
+    pub(super) key: ShortString,
+    /// Whether it is an error that no queue is there for it.
+    pub(super) mandatory: bool,
+    pub(super) properties: BasicProperties,
+    pub(super) body: Bytes,
+}
+
+/// Why it is not known that a message has arrived.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum PublishError {
+    /// No queue is there for it.
+    Returned,
+    /// Not in time.
+    TimedOut(String),
+    /// The bus is closed.
+    Closed,
+}
+
+type Reply = oneshot::Sender<Result<(), PublishError>>;
+
+struct Request {
+    message: Arc<Outgoing>,
+    deadline: Instant,
+    /// `None` once answered: the message may still be under way, and holds its place in the window until it is not.
+    reply: Option<Reply>,
+    resent: bool,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Request {
+    fn answer(&mut self, result: Result<(), PublishError>) {
+        if let Some(reply) = self.reply.take() {
+            // The sender may have stopped waiting.
+            let _ = reply.send(result);
+        }
+    }
+
+    /// Whether nobody waits for it any more.
+    fn is_abandoned(&self) -> bool {
+        self.reply.as_ref().is_none_or(oneshot::Sender::is_closed)
+    }
+}
+
+/// The senders' side.
+#[derive(Debug)]
+pub(super) struct Publisher {
+    requests: mpsc::UnboundedSender<Request>,
+    window: Arc<Semaphore>,
+    timeout: Duration,
+    runtime: Handle,
+    /// Cancelled when [`run`] has ended.
+    ended: CancellationToken,
+}
+
+impl Publisher {
+    /// The senders' side, and what [`run`] takes.
+    pub(super) fn new(window: usize, timeout: Duration, runtime: Handle) -> (Self, Requests) {
+        let (requests, receiver) = mpsc::unbounded_channel();
+        let window = Arc::new(Semaphore::new(window.clamp(1, Semaphore::MAX_PERMITS)));
+        let ended = CancellationToken::new();
+        (Self { requests, window, timeout, runtime, ended: ended.clone() }, Requests { receiver, ended })
+    }
+
+    /// Publishes and waits for the confirm.
+    pub(super) async fn publish(&self, message: Outgoing, shared: &Shared) -> Result<(), PublishError> {
+        let deadline = Instant::now() + self.timeout;
+        let place = match Arc::clone(&self.window).try_acquire_owned() {
+            Ok(place) => place,
+            Err(_) => self.wait_for_place(deadline, shared).await?,
+        };
+        let (reply, answer) = oneshot::channel();
+        let request =
+            Request { message: Arc::new(message), deadline, reply: Some(reply), resent: false, _place: place };
+        if self.requests.send(request).is_err() {
+            return Err(PublishError::Closed);
+        }
+        answer.await.unwrap_or(Err(PublishError::Closed))
+    }
+
+    /// Returns once nothing more is published.
+    pub(super) async fn ended(&self) {
+        self.ended.cancelled().await;
+    }
+
+    async fn wait_for_place(
+        &self,
+        deadline: Instant,
+        shared: &Shared,
+    ) -> Result<OwnedSemaphorePermit, PublishError> {
+        // The caller's runtime need not have a clock; ours has.
+        let timeout = {
+            let _entered = self.runtime.enter();
+            tokio::time::sleep_until(deadline.into())
+        };
+        tokio::select! {
+            place = Arc::clone(&self.window).acquire_owned() => place.map_err(|_| PublishError::Closed),
+            () = timeout => Err(PublishError::TimedOut(why(shared))),
+            () = shared.closed.cancelled() => Err(PublishError::Closed),
+        }
+    }
+}
+
+/// The requests of all senders.
+pub(super) struct Requests {
+    receiver: mpsc::UnboundedReceiver<Request>,
+    ended: CancellationToken,
+}
+
+/// Publishes until the bus is closed.
+pub(super) async fn run(shared: Arc<Shared>, requests: Requests) {
+    let _ended = requests.ended.drop_guard();
+    let mut worker = Worker { requests: requests.receiver, waiting: VecDeque::new(), inflight: InFlight::new() };
+    loop {
+        let Some(link) = worker.wait_for_link(&shared).await else { break };
+        let result = match open(&shared, &link).await {
+            Ok(channel) => worker.serve(&shared, &link, &channel).await,
+            Err(error) => Err(error),
+        };
+        match result {
+            Ok(Ended::Closed) => break,
+            Ok(Ended::NewLink) => {}
+            Err(error) => {
+                shared.trouble.notify_one();
+                if link.is_up() {
+                    warn!(target: "mshost::bus", "the channel for publishing broke: {}; opening another", errors::text(&error));
+                    tokio::time::sleep(REOPEN_WAIT).await;
+                }
+            }
+        }
+        worker.take_back();
+    }
+    worker.refuse_all();
+}
+
+async fn open(shared: &Shared, link: &Link) -> lapin::Result<Channel> {
+    let channel = link.publish.create_channel().await?;
+    names::declare_exchanges(&channel).await?;
+    shared.delays.declare_all(&channel).await?;
+    channel.confirm_select(ConfirmSelectOptions::default()).await?;
+    Ok(channel)
+}
+
+/// Why [`Worker::serve`] ended, where nothing broke.
+enum Ended {
+    Closed,
+    NewLink,
+}
+
+struct Worker {
+    requests: mpsc::UnboundedReceiver<Request>,
+    /// Not published, or to be published again. At most as many as the window has places.
+    waiting: VecDeque<Request>,
+    inflight: InFlight<Request>,
+}
+
+impl Worker {
+    /// Waits until the bus can be used, and meanwhile for the deadlines of those who wait for that.
+    async fn wait_for_link(&mut self, shared: &Shared) -> Option<Link> {
+        let mut ready = shared.ready.subscribe();
+        let mut tick = tokio::time::interval(TICK);
+        loop {
+            tokio::select! {
+                biased;
+                () = shared.closed.cancelled() => return None,
+                link = ready.wait_for(Option::is_some) => return link.ok()?.clone(),
+                request = self.requests.recv() => self.waiting.push_back(request?),
+                _ = tick.tick() => self.expire(shared),
+            }
+        }
+    }
+
+    async fn serve(&mut self, shared: &Shared, link: &Link, channel: &Channel) -> lapin::Result<Ended> {
+        let mut ready = shared.ready.subscribe();
+        let mut blocked = shared.blocked.subscribe();
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut offer_again = Instant::now();
+        let mut batch = Vec::with_capacity(BATCH);
+        let mut settled = Vec::new();
+        loop {
+            let may_publish = !*blocked.borrow_and_update() && Instant::now() >= offer_again;
+            if may_publish {
+                while let Some(request) = self.waiting.pop_front() {
+                    self.start(channel, request);
+                }
+            }
+            let idle = self.inflight.is_empty() && self.waiting.is_empty();
+            tokio::select! {
+                biased;
+                () = shared.closed.cancelled() => {
+                    let _ = tokio::time::timeout(CLOSE_WAIT, self.finish()).await;
+                    return Ok(Ended::Closed);
+                }
+                result = poll_fn(|cx| self.inflight.poll_settled(cx, &mut settled)) => {
+                    let refused = self.answer(&mut settled);
+                    if refused {
+                        offer_again = Instant::now() + REFUSED_WAIT;
+                    }
+                    result?;
+                }
+                taken = self.requests.recv_many(&mut batch, BATCH) => {
+                    if taken == 0 {
+                        return Ok(Ended::Closed);
+                    }
+                    self.waiting.extend(batch.drain(..));
+                }
+                changed = ready.changed() => {
+                    let same = ready.borrow().as_ref().is_some_and(|new| new.epoch == link.epoch);
+                    if changed.is_err() || !same {
+                        return Ok(Ended::NewLink);
+                    }
+                }
+                _ = blocked.changed() => {}
+                _ = tick.tick(), if !idle => self.expire(shared),
+            }
+        }
+    }
+
+    fn start(&mut self, channel: &Channel, request: Request) {
+        if request.is_abandoned() {
+            return;
+        }
+        let message = Arc::clone(&request.message);
+        let id = message.properties.message_id().as_ref().map(ToString::to_string);
+        let properties =
+            if request.resent { mark_resent(&message.properties) } else { message.properties.clone() };
+        let channel = channel.clone();
+        let publishing = Box::pin(async move {
+            let options = BasicPublishOptions { mandatory: message.mandatory, ..BasicPublishOptions::default() };
+            let (exchange, key) = (message.exchange.clone(), message.key.clone());
+            channel.basic_publish(exchange, key, options, &message.body, properties).await?.await
+        });
+        self.inflight.push(request, id, publishing);
+    }
+
+    /// Tells senders; keeps what the broker refused for another try and says whether there is any.
+    fn answer(&mut self, settled: &mut Vec<(Request, Fate)>) -> bool {
+        let mut refused = false;
+        for (mut request, fate) in settled.drain(..) {
+            match fate {
+                Fate::Confirmed => request.answer(Ok(())),
+                Fate::Returned => request.answer(Err(PublishError::Returned)),
+                Fate::Refused => {
+                    refused = true;
+                    self.waiting.push_back(request);
+                }
+            }
+        }
+        refused
+    }
+
+    /// Tells those whose time is over. What is under way keeps its place: the broker may still take it.
+    fn expire(&mut self, shared: &Shared) {
+        let now = Instant::now();
+        let late = |request: &Request| request.deadline <= now && request.reply.is_some();
+        for request in self.inflight.items_mut().filter(|request| late(request)) {
+            request.answer(Err(PublishError::TimedOut(why(shared))));
+        }
+        for request in self.waiting.iter_mut().filter(|request| late(request)) {
+            request.answer(Err(PublishError::TimedOut(why(shared))));
+        }
+        self.waiting.retain(|request| !request.is_abandoned());
+    }
+
+    /// After a channel broke: what is not known to have arrived goes before what has never been sent.
+    fn take_back(&mut self) {
+        let (returned, unknown) = std::mem::replace(&mut self.inflight, InFlight::new()).abandon();
+        for mut request in returned {
+            request.answer(Err(PublishError::Returned));
+        }
+        for mut request in unknown.into_iter().rev() {
+            request.resent = true;
+            self.waiting.push_front(request);
+        }
+    }
+
+    /// Waits for everything that is under way.
+    async fn finish(&mut self) -> lapin::Result<()> {
+        let mut settled = Vec::new();
+        while !self.inflight.is_empty() {
+            let result = poll_fn(|cx| self.inflight.poll_settled(cx, &mut settled)).await;
+            self.answer(&mut settled);
+            result?;
+        }
+        Ok(())
+    }
+
+    fn refuse_all(&mut self) {
+        self.take_back();
+        self.requests.close();
+        while let Ok(request) = self.requests.try_recv() {
+            self.waiting.push_back(request);
+        }
+        for mut request in self.waiting.drain(..) {
+            request.answer(Err(PublishError::Closed));
+        }
+    }
+}
+
+/// Why a sender had to wait so long.
+fn why(shared: &Shared) -> String {
+    let broker = &shared.endpoint;
+    match &*shared.state.borrow() {
+        BusState::Away { error } => format!("{broker} cannot be reached: {error}"),
+        _ if *shared.blocked.borrow() => format!("{broker} is low on memory or disk and takes no messages"),
+        _ => format!("{broker} has not confirmed the message within `bus.send_timeout`"),
+    }
+}
+
+/// Whoever receives it may have received it before.
+fn mark_resent(properties: &BasicProperties) -> BasicProperties {
+    match properties.headers() {
+        // A notification: it carries no properties.
+        None => properties.clone(),
+        Some(headers) => {
+            let mut headers: FieldTable = headers.clone();
+            headers.insert(names::RESENT.into(), AMQPValue::Boolean(true));
+            properties.clone().with_headers(headers)
+        }
+    }
+}

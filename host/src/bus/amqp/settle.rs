@@ -1,0 +1,113 @@
+//! What becomes of a delivered job: acked, retried later, or handed back.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use lapin::Acker;
+use lapin::options::{BasicAckOptions, BasicNackOptions};
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::place::Place;
+use super::publisher::PublishError;
+use super::{Shared, errors, message, names};
+use crate::bus::{BusError, Job, Settle};
+
+/// Settles one delivery on the channel that it came by; no other could.
+pub(super) struct AmqpSettle {
+    shared: Arc<Shared>,
+    place: Arc<Place>,
+    /// Taken once settling has begun.
+    acker: Option<Acker>,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl AmqpSettle {
+    pub(super) fn new(shared: Arc<Shared>, place: Arc<Place>, acker: Acker, permit: OwnedSemaphorePermit) -> Self {
+        Self { shared, place, acker: Some(acker), _permit: permit }
+    }
+
+    /// Whether the job is still this worker's. Where it is not, another may have it already.
+    fn check(&self) -> Result<(), BusError> {
+        let usable = self.acker.as_ref().is_some_and(Acker::usable) && !self.place.gone.load(Ordering::Acquire);
+        if usable { Ok(()) } else { Err(handed_back("settle")) }
+    }
+}
+
+#[async_trait]
+impl Settle for AmqpSettle {
+    async fn ack(mut self: Box<Self>) -> Result<(), BusError> {
+        self.check()?;
+        let acker = self.acker.take().ok_or(BusError::Closed)?;
+        done("ack", acker.ack(BasicAckOptions::default()).await)
+    }
+
+    async fn retry(self: Box<Self>, job: Job, after: Duration) -> Result<(), BusError> {
+        self.check()?;
+        if after.is_zero() {
+            let message = message::encode(&job, names::JOBS.into())?;
+            match self.shared.publish(message).await {
+                // Its queue is gone, though it came by it: nobody is there to try again.
+                Err(PublishError::Returned) => self.shared.report_no_worker(job).await?,
+                published => published.map_err(unavailable)?,
+            }
+            return self.ack().await;
+        }
+        let delay = names::round_delay(after);
+        let message = message::encode(&job, names::retry(delay))?;
+        self.shared.delays.declare(&self.shared, delay).await?;
+        if self.shared.publish(message.clone()).await == Err(PublishError::Returned) {
+            // The operator deleted the queue; once more.
+            self.shared.delays.forget(delay);
+            self.shared.delays.declare(&self.shared, delay).await?;
+            self.shared.publish(message).await.map_err(unavailable)?;
+        }
+        self.ack().await
+    }
+
+    async fn requeue(mut self: Box<Self>) -> Result<(), BusError> {
+        self.check()?;
+        let acker = self.acker.take().ok_or(BusError::Closed)?;
+        done("requeue", acker.nack(BasicNackOptions { requeue: true, ..BasicNackOptions::default() }).await)
+    }
+}
+
+impl Drop for AmqpSettle {
+    fn drop(&mut self) {
+        if let Some(acker) = self.acker.take() {
+            self.shared.runtime.spawn(async move {
+                acker.nack(BasicNackOptions { requeue: true, ..BasicNackOptions::default() }).await
+            });
+        }
+    }
+}
+
+impl fmt::Debug for AmqpSettle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("AmqpSettle").finish_non_exhaustive()
+    }
+}
+
+/// lapin says `Ok(false)` where the channel is gone, and with it the delivery: the broker has handed it to another.
+fn done(what: &str, settled: lapin::Result<bool>) -> Result<(), BusError> {
+    match settled {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(handed_back(what)),
+        Err(error) => Err(BusError::Unavailable(format!("cannot {what} a job: {}", errors::text(&error)))),
+    }
+}
+
+fn handed_back(what: &str) -> BusError {
+    BusError::Unavailable(format!("cannot {what} a job: what it came by is gone; it will be delivered again"))
+}
+
+/// A publish that failed, to someone who did not name the recipient.
+pub(super) fn unavailable(error: PublishError) -> BusError {
+    match error {
+        PublishError::Closed => BusError::Closed,
+        PublishError::TimedOut(why) => BusError::Unavailable(why),
+        PublishError::Returned => BusError::Unavailable("the broker has no queue for the message".into()),
+    }
+}

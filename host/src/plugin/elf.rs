@@ -1,0 +1,147 @@
+//! A cheap look at a file before anything is loaded from it: most bad files are told apart here, in plain words.
+//!
+//! Not a fence: a file that passes may still crash the loader, which is what the probe's child process is for.
+
+use std::fs::File;
+use std::io::{self, Read, Seek, SeekFrom};
+
+use super::error::LoadFailure;
+
+const HEADER_BYTES: usize = 64;
+const PROGRAM_HEADER_BYTES: u64 = 56;
+const ET_DYN: u16 = 3;
+const PT_LOAD: u32 = 1;
+const PT_INTERP: u32 = 3;
+
+#[cfg(target_arch = "x86_64")]
+const MACHINE: u16 = 62;
+#[cfg(target_arch = "aarch64")]
+const MACHINE: u16 = 183;
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+compile_error!("mshost runs on x86-64 and AArch64 Linux");
+
+/// Checks that `file` is a whole shared library for this machine.
+pub(super) fn check(file: &mut File) -> Result<(), LoadFailure> {
+    let read = |error: io::Error| LoadFailure::io("read it", &error);
+    let size = file.metadata().map_err(read)?.len();
+    let mut start = Vec::with_capacity(HEADER_BYTES);
+    file.seek(SeekFrom::Start(0)).map_err(read)?;
+    file.take(HEADER_BYTES as u64).read_to_end(&mut start).map_err(read)?;
+    let header = Bytes(&start);
+    if !start.starts_with(b"\x7fELF") {
+        return Err(LoadFailure::NotALibrary(describe(&start)));
+    }
+    let truncated = |expected| LoadFailure::Truncated { expected, found: size };
+    if start.len() < HEADER_BYTES {
+        return Err(truncated(HEADER_BYTES as u64));
+    }
+    check_machine(&header)?;
+    let tables = [
+        (header.u64(32), u64::from(header.u16(54)), u64::from(header.u16(56))),
+        (header.u64(40), u64::from(header.u16(58)), u64::from(header.u16(60))),
+    ];
+    for (offset, entry, count) in tables {
+        let end = offset.saturating_add(entry.saturating_mul(count));
+        if end > size {
+            return Err(truncated(end));
+        }
+    }
+    let (offset, entry, count) = tables[0];
+    if entry != PROGRAM_HEADER_BYTES {
+        return Err(LoadFailure::NotALibrary("an ELF file with a damaged header".to_owned()));
+    }
+    let mut segments = Vec::new();
+    file.seek(SeekFrom::Start(offset)).map_err(read)?;
+    file.take(entry * count).read_to_end(&mut segments).map_err(read)?;
+    check_segments(&segments, size)
+}
+
+fn check_machine(header: &Bytes<'_>) -> Result<(), LoadFailure> {
+    let class = match header.u8(4) {
+        1 => "32-bit ",
+        2 => "",
+        _ => return Err(LoadFailure::NotALibrary("an ELF file with a damaged header".to_owned())),
+    };
+    let order = if header.u8(5) == 1 { "" } else { "big-endian " };
+    let machine = header.u16(18);
+    if machine != MACHINE || !class.is_empty() || !order.is_empty() {
+        return Err(LoadFailure::WrongArchitecture {
+            expected: machine_name(MACHINE),
+            found: format!("{class}{order}{}", machine_name(machine)),
+        });
+    }
+    match header.u16(16) {
+        ET_DYN => Ok(()),
+        1 => Err(LoadFailure::NotALibrary("an object file (`.o`)".to_owned())),
+        2 => Err(LoadFailure::NotALibrary("a program".to_owned())),
+        4 => Err(LoadFailure::NotALibrary("a core dump".to_owned())),
+        other => Err(LoadFailure::NotALibrary(format!("an ELF file of type {other}"))),
+    }
+}
+
+fn check_segments(segments: &[u8], size: u64) -> Result<(), LoadFailure> {
+    for segment in segments.chunks_exact(PROGRAM_HEADER_BYTES as usize).map(Bytes) {
+        match segment.u32(0) {
+            // A library has none; a position-independent program has.
+            PT_INTERP => return Err(LoadFailure::NotALibrary("a program".to_owned())),
+            PT_LOAD => {
+                let end = segment.u64(8).saturating_add(segment.u64(32));
+                if end > size {
+                    return Err(LoadFailure::Truncated { expected: end, found: size });
+                }
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+fn describe(start: &[u8]) -> String {
+    match start {
+        [] => "an empty file".to_owned(),
+        [b'#', b'!', ..] => "a script".to_owned(),
+        [b'M', b'Z', ..] => "a Windows program or library".to_owned(),
+        [0xfe, 0xed, 0xfa, 0xce | 0xcf, ..] | [0xce | 0xcf, 0xfa, 0xed, 0xfe, ..] => "a macOS library".to_owned(),
+        [b'!', b'<', b'a', b'r', b'c', b'h', b'>', ..] => "a static library (`.a`)".to_owned(),
+        text if text.iter().all(|byte| byte.is_ascii_graphic() || byte.is_ascii_whitespace()) => {
+            "a text file".to_owned()
+        }
+        _ => "data of another kind".to_owned(),
+    }
+}
+
+fn machine_name(machine: u16) -> String {
+    match machine {
+        3 => "x86".to_owned(),
+        40 => "ARM".to_owned(),
+        62 => "x86-64".to_owned(),
+        183 => "AArch64".to_owned(),
+        243 => "RISC-V".to_owned(),
+        other => format!("ELF machine {other}"),
+    }
+}
+
+/// Little-endian numbers at offsets; 0 where there is nothing.
+struct Bytes<'a>(&'a [u8]);
+
+impl Bytes<'_> {
+    fn array<const N: usize>(&self, at: usize) -> [u8; N] {
+        self.0.get(at..at + N).and_then(|bytes| bytes.try_into().ok()).unwrap_or([0; N])
+    }
+
+    fn u8(&self, at: usize) -> u8 {
+        u8::from_le_bytes(self.array(at))
+    }
+
+    fn u16(&self, at: usize) -> u16 {
+        u16::from_le_bytes(self.array(at))
+    }
+
+    fn u32(&self, at: usize) -> u32 {
+        u32::from_le_bytes(self.array(at))
+    }
+
+    fn u64(&self, at: usize) -> u64 {
+        u64::from_le_bytes(self.array(at))
+    }
+}

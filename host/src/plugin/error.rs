@@ -1,0 +1,156 @@
+//! Why a file cannot be used as a plugin, in one line for the user.
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+/// Why a plugin file was not loaded. What ran before goes on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{}: {reason}", file.display())]
+pub struct LoadError {
+    /// The file, as the user knows it.
+    pub file: PathBuf,
+    /// What is wrong with it, and what to do.
+    pub reason: LoadFailure,
+}
+
+/// What is wrong with a plugin file.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+pub enum LoadFailure {
+    /// The file system says no.
+    #[error("cannot {action}: {error}")]
+    Io {
+        /// What was tried.
+        action: String,
+        /// The system's words.
+        error: String,
+    },
+    /// Something else than a shared library.
+    #[error("expected a shared library, found {0}")]
+    NotALibrary(String),
+    /// A library of which a part is missing.
+    #[error(
+        "the file is cut off: its ELF header speaks of {expected} bytes, {found} are there; if it is still being copied, it will be tried again when it is complete"
+    )]
+    Truncated {
+        /// Bytes that the header needs.
+        expected: u64,
+        /// Bytes in the file.
+        found: u64,
+    },
+    /// A library for other machines.
+    #[error("it is built for {found}, and this host needs {expected}")]
+    WrongArchitecture {
+        /// This host's.
+        expected: String,
+        /// The file's.
+        found: String,
+    },
+    /// The system's loader refuses it.
+    #[error("the dynamic loader refuses it: {0}")]
+    Open(String),
+    /// A library without our symbol.
+    #[error(
+        "it is a library but not an mshost plugin: it has no `export_plugin! {{ … }}` (symbol `{}`)",
+        mshost_plugin_api::abi::HEADER_SYMBOL
+    )]
+    NotAPlugin,
+    /// A plugin of another ABI.
+    #[error(
+        "it was built with mshost-plugin-api {theirs}, whose ABI is not that of this host's {ours} ({difference}); build the plugin again with mshost-plugin-api {ours}"
+    )]
+    Abi {
+        /// The host's version.
+        ours: String,
+        /// The plugin's version.
+        theirs: String,
+        /// The first difference.
+        difference: String,
+    },
+    /// A plugin of another abi_stable.
+    #[error(
+        "its ABI header is not one that this host can read ({0}); build the plugin again with this host's mshost-plugin-api"
+    )]
+    Header(String),
+    /// It describes itself in a way that cannot be read.
+    #[error("it does not describe itself ({0}); build the plugin again with this host's mshost-plugin-api")]
+    Manifest(String),
+    /// Its panics cannot be caught.
+    #[error(
+        "it was built with `panic = \"abort\"`, so that a panic in it would end the host; build it with `panic = \"unwind\"`"
+    )]
+    PanicAbort,
+    /// The child that tried it was killed by a signal.
+    #[error("it crashed with {} while it was loaded in a child process (a constructor of the library?)", signal_name(*.signal))]
+    Crashed {
+        /// The signal's number.
+        signal: i32,
+    },
+    /// The child that tried it did not answer in time.
+    #[error(
+        "it was not loaded within {limit:?} in a child process (does a constructor of the library wait for something?)"
+    )]
+    TimedOut {
+        /// The limit.
+        limit: Duration,
+    },
+    /// The child that tried it ended without an answer.
+    #[error("the child process that tried it ended without an answer ({0})")]
+    Probe(String),
+    /// It could not be initialised.
+    #[error("it cannot be initialised: {0}")]
+    Init(String),
+}
+
+impl LoadFailure {
+    pub(crate) fn of(self, file: &Path) -> LoadError {
+        LoadError { file: file.to_owned(), reason: self }
+    }
+
+    pub(crate) fn io(action: &str, error: &std::io::Error) -> Self {
+        Self::Io { action: action.to_owned(), error: error.to_string() }
+    }
+}
+
+impl LoadError {
+    /// A label for metrics: one of a few words.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self.reason {
+            LoadFailure::Io { .. } => "io",
+            LoadFailure::NotALibrary(_) => "not_a_library",
+            LoadFailure::Truncated { .. } => "truncated",
+            LoadFailure::WrongArchitecture { .. } => "wrong_architecture",
+            LoadFailure::Open(_) => "open",
+            LoadFailure::NotAPlugin => "not_a_plugin",
+            LoadFailure::Abi { .. } | LoadFailure::Header(_) | LoadFailure::Manifest(_) => "abi",
+            LoadFailure::PanicAbort => "panic_abort",
+            LoadFailure::Crashed { .. } => "crashed",
+            LoadFailure::TimedOut { .. } => "timed_out",
+            LoadFailure::Probe(_) => "probe",
+            LoadFailure::Init(_) => "init",
+        }
+    }
+
+    /// Whether the file may simply not be complete yet.
+    #[must_use]
+    pub fn may_be_incomplete(&self) -> bool {
+        matches!(self.reason, LoadFailure::Truncated { .. })
+    }
+}
+
+fn signal_name(signal: i32) -> String {
+    let name = match signal {
+        libc::SIGABRT => "SIGABRT",
+        libc::SIGBUS => "SIGBUS",
+        libc::SIGFPE => "SIGFPE",
+        libc::SIGILL => "SIGILL",
+        libc::SIGKILL => "SIGKILL",
+        libc::SIGSEGV => "SIGSEGV",
+        libc::SIGSYS => "SIGSYS",
+        libc::SIGTRAP => "SIGTRAP",
+        other => return format!("signal {other}"),
+    };
+    name.to_owned()
+}

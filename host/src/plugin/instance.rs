@@ -1,0 +1,199 @@
+//! A started worker, as the host's tasks on a lane use it.
+
+use std::future::Future;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use mshost_plugin_api::abi::{
+    AbiBytes, AbiError, AbiFailure, AbiUnit, AsyncInstanceObject, LocalFfiFuture, ROption, RResult, RStr, ScopeObject,
+    ServicesObject, TD_Opaque, error_kind,
+};
+use mshost_plugin_api::{Payload, Retry, WorkerKind, WorkerType};
+
+use super::blocking::BlockingPool;
+use super::generation::Loaded;
+use super::lane::Lane;
+use super::services::{InstanceServices, JobScope, SharedServices};
+use super::{HostServices, JobHeader};
+use crate::bus::Failure;
+
+/// Why a call into a plugin failed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct HandlerError {
+    /// For a person.
+    pub message: String,
+    /// Whether another attempt can help.
+    pub retry: Retry,
+    /// The plugin's code panicked; its state may be broken.
+    pub panicked: bool,
+}
+
+/// A started worker. Lives on its lane; its futures do too, and may outlive it.
+pub struct Instance {
+    kind: Rc<Kind>,
+    services: Arc<InstanceServices>,
+}
+
+// Field order is drop order: the plugin's object goes before the library's owner.
+enum Kind {
+    Async(AsyncInstanceObject, #[allow(dead_code, reason = "keeps the library open")] Arc<Loaded>),
+    Blocking(BlockingPool, #[allow(dead_code, reason = "keeps the library open")] Arc<Loaded>),
+}
+
+impl Lane {
+    /// Starts a worker of the plugin. A blocking one gets up to `concurrency` threads of its own.
+    ///
+    /// # Errors
+    /// What its `start` said, or that there is no such worker.
+    pub async fn start(
+        &self,
+        worker_type: &WorkerType,
+        config: &serde_json::Value,
+        concurrency: u16,
+        services: Arc<dyn HostServices>,
+    ) -> Result<Instance, HandlerError> {
+        let loaded = Arc::clone(&self.0.loaded);
+        let worker = loaded.manifest().workers.iter().find(|worker| worker.worker_type == **worker_type);
+        let kind = worker.map(|worker| worker.kind).ok_or_else(|| HandlerError {
+            message: format!("plugin {} has no worker {worker_type}", loaded.manifest().name),
+            retry: Retry::Never,
+            panicked: false,
+        })?;
+        let services = InstanceServices::new(services, self.0.link.clone());
+        let lent = ServicesObject::from_value(SharedServices(Arc::clone(&services)), TD_Opaque);
+        let config = config.to_string();
+        let kind = match kind {
+            WorkerKind::Async => {
+                let starting = loaded.plugin().start(RStr::from(&**worker_type), RStr::from(config.as_str()), lent);
+                let instance = result(starting.await)?;
+                Kind::Async(instance, Arc::clone(&loaded))
+            }
+            WorkerKind::Blocking => {
+                let instance = self.start_blocking(worker_type.clone(), config, lent).await?;
+                Kind::Blocking(BlockingPool::new(instance, self, usize::from(concurrency)), Arc::clone(&loaded))
+            }
+        };
+        Ok(Instance { kind: Rc::new(kind), services })
+    }
+
+    async fn start_blocking(
+        &self,
+        worker_type: WorkerType,
+        config: String,
+        services: ServicesObject,
+    ) -> Result<mshost_plugin_api::abi::BlockingInstanceObject, HandlerError> {
+        let (done, started) = tokio::sync::oneshot::channel();
+        let loaded = Arc::clone(&self.0.loaded);
+        let body = move || {
+            let plugin = loaded.plugin();
+            let instance =
+                result(plugin.start_blocking(RStr::from(&*worker_type), RStr::from(config.as_str()), services));
+            // Where nobody waits any more the instance is dropped here, on a thread of the generation.
+            let _ = done.send(instance);
+        };
+        let failed = |message| HandlerError { message, retry: Retry::Later, panicked: false };
+        self.0
+            .threads
+            .spawn(format!("{}-s", self.0.name), body)
+            .map_err(|error| failed(format!("no thread to start it on: {error}")))?;
+        started.await.unwrap_or_else(|_| Err(failed("its thread ended without a result".to_owned())))
+    }
+}
+
+impl Instance {
+    /// Does one job. Dropping the future cancels it: an async handler is dropped where it is, a blocking one is abandoned
+    /// with its thread.
+    pub fn handle(
+        &self,
+        header: Arc<JobHeader>,
+        payload: Payload,
+    ) -> impl Future<Output = Result<(), HandlerError>> + 'static + use<> {
+        let kind = Rc::clone(&self.kind);
+        let scope = JobScope::new(Arc::clone(&self.services), header, payload);
+        let running = match &*kind {
+            Kind::Async(instance, _) => Running::Async(instance.handle(ScopeObject::from_value(scope, TD_Opaque))),
+            Kind::Blocking(pool, _) => Running::Blocking(Box::pin(
+                pool.call(move |instance| result(instance.handle(ScopeObject::from_value(scope, TD_Opaque)))),
+            )),
+        };
+        // `running` is dropped before `kind`: what was bound last goes first.
+        async move {
+            let _kind = kind;
+            let mut running = running;
+            match &mut running {
+                Running::Async(future) => result(future.await).map(|_| ()),
+                Running::Blocking(future) => future.await.unwrap_or_else(|| Err(no_thread())).map(|_| ()),
+            }
+        }
+    }
+
+    /// Tells the worker of a job that failed.
+    pub fn on_error(&self, failure: Failure) -> impl Future<Output = ()> + 'static + use<> {
+        let kind = Rc::clone(&self.kind);
+        async move {
+            match &*kind {
+                Kind::Async(instance, _) => {
+                    let future = with_failure(&failure, |failure| instance.on_error(failure));
+                    let _: AbiUnit = future.await;
+                }
+                Kind::Blocking(pool, _) => {
+                    let call = pool.call(move |instance| with_failure(&failure, |failure| instance.on_error(failure)));
+                    let _: Option<()> = call.await;
+                }
+            }
+        }
+    }
+
+    /// Tells the worker that it gets no more jobs: resolves its `ctx.shutdown()`.
+    pub fn begin_drain(&self) {
+        match &*self.kind {
+            Kind::Async(instance, _) => instance.begin_drain(),
+            Kind::Blocking(pool, _) => pool.instance().begin_drain(),
+        }
+    }
+
+    /// Lets the worker say its last words, and drops it. No handler should be left.
+    pub async fn stop(self) {
+        match &*self.kind {
+            Kind::Async(instance, _) => {
+                let _: AbiUnit = instance.stop().await;
+            }
+            Kind::Blocking(pool, _) => {
+                let _: Option<()> = pool.call(|instance| instance.stop()).await;
+            }
+        }
+    }
+}
+
+/// A job in the plugin's hands.
+enum Running {
+    Async(LocalFfiFuture<RResult<AbiUnit, AbiError>>),
+    Blocking(std::pin::Pin<Box<dyn Future<Output = Option<Result<AbiUnit, HandlerError>>>>>),
+}
+
+/// Copies what the plugin answers; its own error is dropped here, on a thread of the generation.
+fn result<T>(answer: RResult<T, AbiError>) -> Result<T, HandlerError> {
+    answer.into_result().map_err(|error| HandlerError {
+        message: error.message.as_str().to_owned(),
+        retry: if error.kind == error_kind::NEVER { Retry::Never } else { Retry::Later },
+        panicked: error.kind == error_kind::PANICKED,
+    })
+}
+
+fn no_thread() -> HandlerError {
+    HandlerError { message: "no thread for a blocking handler".to_owned(), retry: Retry::Later, panicked: false }
+}
+
+fn with_failure<T>(failure: &Failure, call: impl FnOnce(AbiFailure<'_>) -> T) -> T {
+    call(AbiFailure {
+        error: failure.error.as_str().into(),
+        id: (&*failure.id).into(),
+        correlation: (&*failure.correlation).into(),
+        reporter: failure.reporter.as_ref().map(|reporter| RStr::from(&*reporter.id)).into(),
+        payload: match &failure.payload {
+            Some(payload) => ROption::RSome(AbiBytes::new(payload.bytes().clone())),
+            None => ROption::RNone,
+        },
+    })
+}

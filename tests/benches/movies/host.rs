@@ -1,0 +1,142 @@
+//! A host of the movie example, in a folder of its own.
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+use crate::{Outcome, PATH};
+
+/// How long a host may take until it serves.
+const START: Duration = Duration::from_secs(30);
+
+const PLUGINS: [&str; 3] = ["rest", "pilot", "db"];
+
+/// A running host. Dropping it ends it.
+pub struct Host {
+    child: Child,
+    folder: TempDir,
+    pub http: SocketAddr,
+    admin: SocketAddr,
+}
+
+impl Host {
+    /// Starts the release build with a bus of this URL, and waits until it serves.
+    pub async fn start(bus: &str) -> Outcome<Self> {
+        let folder = tempfile::tempdir()?;
+        let (http, admin) = (free_address()?, free_address()?);
+        std::fs::create_dir(folder.path().join("plugins"))?;
+        for plugin in PLUGINS {
+            let file = library(plugin);
+            std::fs::copy(release().join(&file), folder.path().join("plugins").join(&file))?;
+        }
+        std::fs::write(folder.path().join("topology.toml"), topology(bus, http, admin))?;
+        let log = std::fs::File::create(folder.path().join("log"))?;
+        let child = Command::new(release().join("mshost"))
+            .args(["--topology", "topology.toml"])
+            .current_dir(folder.path())
+            .env_remove("BROKER_URL")
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()
+            .map_err(|error| {
+                format!("cannot run {}: {error}; `make bench` builds it", release().join("mshost").display())
+            })?;
+        let mut host = Self { child, folder, http, admin };
+        host.wait_until_it_serves().await?;
+        Ok(host)
+    }
+
+    async fn wait_until_it_serves(&mut self) -> Outcome {
+        let deadline = Instant::now() + START;
+        while self.get(PATH).await.is_err() {
+            if self.child.try_wait()?.is_some() || Instant::now() > deadline {
+                let log = std::fs::read_to_string(self.folder.path().join("log"))?;
+                return Err(format!("the host does not serve:\n{log}").into());
+            }
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Ok(())
+    }
+
+    /// The body of a 200.
+    pub async fn get(&self, path: &str) -> Outcome<String> {
+        get(self.http, path).await
+    }
+
+    /// `/metrics`.
+    pub async fn metrics(&self) -> Outcome<String> {
+        get(self.admin, "/metrics").await
+    }
+
+    /// Where its plugins are.
+    pub fn plugins(&self) -> PathBuf {
+        self.folder.path().join("plugins")
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// The file name of a plugin.
+pub fn library(plugin: &str) -> String {
+    format!("lib{plugin}.so")
+}
+
+/// Where cargo puts release builds: next to this benchmark's own folder, `target/release/deps`.
+pub fn release() -> PathBuf {
+    let own = std::env::current_exe().unwrap_or_default();
+    let target = own.ancestors().nth(3).unwrap_or(Path::new("target"));
+    target.join("release")
+}
+
+async fn get(address: SocketAddr, path: &str) -> Outcome<String> {
+    let mut stream = TcpStream::connect(address).await?;
+    stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").as_bytes()).await?;
+    let mut response = String::new();
+    stream.read_to_string(&mut response).await?;
+    match response.split_once("\r\n\r\n") {
+        Some((head, body)) if head.starts_with("HTTP/1.1 200") => Ok(body.to_owned()),
+        _ => Err(response.into()),
+    }
+}
+
+/// Free now; the kernel does not give it to another soon.
+fn free_address() -> Outcome<SocketAddr> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
+}
+
+fn topology(bus: &str, http: SocketAddr, admin: SocketAddr) -> String {
+    format!(
+        r#"
+        [host]
+        admin = "{admin}"
+        [bus]
+        url = "{bus}"
+        [[worker]]
+        type = "WA"
+        plugin = "rest"
+        concurrency = 256
+        listen = {{ http = "{http}" }}
+        [[worker]]
+        type = "WD"
+        plugin = "pilot"
+        concurrency = 64
+        [[worker]]
+        type = "WB"
+        plugin = "db"
+        concurrency = 4
+        [worker.config]
+        path = "movies.db"
+        "#
+    )
+}

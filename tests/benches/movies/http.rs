@@ -1,0 +1,36 @@
+//! The movie loop on the embedded bus, against a bare hyper server that returns the same bytes.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use mshost_tests::baseline::http;
+use mshost_tests::load::Load;
+use mshost_tests::table::Table;
+
+use crate::host::Host;
+use crate::{Outcome, PATH, load_rows, summary};
+
+pub async fn figures(table: &mut Table, each: Duration) -> Outcome {
+    let host = Host::start("embedded").await?;
+    let bare = bare_server(host.get(PATH).await?.into())?;
+    for connections in [1, 64] {
+        let ours = Load::new(host.http, PATH, connections).run_for(each).await;
+        let baseline = Load::new(bare, PATH, connections).run_for(each).await;
+        let what = format!("movie loop, embedded bus, {connections} connections");
+        load_rows(table, &what, summary(&ours), summary(&baseline));
+    }
+    Ok(())
+}
+
+/// On a runtime of its own, as the host is; it ends with the process.
+fn bare_server(body: Bytes) -> Outcome<SocketAddr> {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    listener.set_nonblocking(true)?;
+    let address = listener.local_addr()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    std::thread::spawn(move || {
+        runtime.block_on(async { http::serve(tokio::net::TcpListener::from_std(listener)?, body).await })
+    });
+    Ok(address)
+}
