@@ -14,8 +14,8 @@ help: ## Show this list
 build: ## Build the host and the plugins in release, and put the plugins into plugins/
 	cargo build --release $(CRATES:%=-p %)
 	@for plugin in $(PLUGINS); do \
-		cp $(TARGET)/release/lib$$plugin.so plugins/.lib$$plugin.so.tmp && \
-		mv plugins/.lib$$plugin.so.tmp plugins/lib$$plugin.so || exit 1; \
+		built=$(TARGET)/release/lib$$plugin.so; placed=plugins/lib$$plugin.so; \
+		cmp -s $$built $$placed || { cp $$built $$placed.tmp && mv $$placed.tmp $$placed; } || exit 1; \
 	done
 
 run: build ## Build all, then serve the movie example on http://127.0.0.1:8080/movies/

@@ -1,14 +1,7 @@
-//! The mshost binary.
+//! The mshost binary: see [`mshost::cli`].
 
-use std::path::Path;
-use std::process::exit;
+use std::process::ExitCode;
 
-fn main() {
-    let arguments: Vec<_> = std::env::args_os().collect();
-    // A child that tries a plugin file is nothing else: no command line, no log, no runtime.
-    if let [_, option, file] = &arguments[..]
-        && option == mshost::plugin::PROBE_OPTION
-    {
-        exit(mshost::plugin::probe_main(Path::new(file)));
-    }
+fn main() -> ExitCode {
+    mshost::cli::main()
 }

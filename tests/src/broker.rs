@@ -11,8 +11,8 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::{Mutex, OnceLock};
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 /// Where Debian puts the scripts that take their whole configuration from the environment. The ones in `/usr/sbin`
@@ -156,11 +156,14 @@ impl Broker {
 
     /// Raises or clears the memory alarm: the broker reads nothing more from connections that publish.
     pub fn set_memory_alarm(&self, on: bool) {
-        self.ctl(["eval", if on {
-            "rabbit_alarm:set_alarm({{resource_limit, memory, node()}, []})."
-        } else {
-            "rabbit_alarm:clear_alarm({resource_limit, memory, node()})."
-        }]);
+        self.ctl([
+            "eval",
+            if on {
+                "rabbit_alarm:set_alarm({{resource_limit, memory, node()}, []})."
+            } else {
+                "rabbit_alarm:clear_alarm({resource_limit, memory, node()})."
+            },
+        ]);
     }
 
     /// Writes the configuration, starts epmd and the janitor.

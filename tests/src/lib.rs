@@ -4,7 +4,13 @@
 pub mod baseline;
 pub mod broker;
 pub mod conformance;
+pub mod fixtures;
 pub mod hop;
+pub mod host;
+pub mod http;
 pub mod load;
+pub mod movie;
+pub mod plugins;
 pub mod proxy;
 pub mod table;
+pub mod wait;

@@ -18,7 +18,7 @@ enum Mode {
     /// Keeps connections open and passes nothing on, as a network does that drops packets.
     Stall,
     /// Passes on what the server says, and nothing of what the client says.
-    Deaf,
+    OneWay,
     /// Closes connections, and every new one.
     Refuse,
 }
@@ -87,8 +87,8 @@ impl Proxy {
     }
 
     /// Passes on nothing of what clients say, until [`Proxy::heal`].
-    pub fn half_close(&self) {
-        self.mode.send_replace(Mode::Deaf);
+    pub fn one_way(&self) {
+        self.mode.send_replace(Mode::OneWay);
     }
 
     /// Passes everything on again, also what was held back.
@@ -115,19 +115,14 @@ async fn connection(
     let (server_read, server_write) = server.into_split();
     tokio::select! {
         () = pass(client_read, server_write, mode.clone(), &[Mode::Forward]) => {}
-        () = pass(server_read, client_write, mode, &[Mode::Forward, Mode::Deaf]) => {}
+        () = pass(server_read, client_write, mode, &[Mode::Forward, Mode::OneWay]) => {}
         // Also when the proxy is gone.
         _ = cuts.changed() => {}
     }
 }
 
 /// Passes bytes on while `mode` is one of `open`.
-async fn pass(
-    mut from: OwnedReadHalf,
-    mut to: OwnedWriteHalf,
-    mut mode: watch::Receiver<Mode>,
-    open: &'static [Mode],
-) {
+async fn pass(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut mode: watch::Receiver<Mode>, open: &'static [Mode]) {
     let mut buffer = vec![0; 64 * 1024];
     loop {
         let Ok(read @ 1..) = from.read(&mut buffer).await else { return };

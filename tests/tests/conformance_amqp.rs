@@ -1,4 +1,5 @@
 //! The bus over RabbitMQ does what every bus must do.
+#![allow(clippy::unwrap_used)]
 
 use std::sync::Arc;
 

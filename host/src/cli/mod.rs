@@ -1,1 +1,74 @@
-//! (under construction)
+//! The commands. What a person typed becomes one call into the library, and its result an exit code: 0 for success, 1 for
+//! a failure, 2 for a command line that cannot be understood.
+
+mod check;
+mod inspect;
+mod print;
+mod run;
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::plugin::{PROBE_OPTION, probe_main};
+
+const EXAMPLES: &str = "\
+Examples:
+  mshost                                 run ./topology.toml
+  mshost --topology deploy/movies.toml   run another one
+  mshost check topology.toml             find what is wrong with it and its plugins, run nothing
+  mshost inspect plugins/libdb.so        see what a plugin file says of itself
+
+BROKER_URL in the environment moves the bus to RabbitMQ. SIGHUP reloads; SIGTERM and SIGINT drain and exit.";
+
+/// A declarative plugin host for message-bus workers
+#[derive(Debug, Parser)]
+#[command(name = "mshost", version, after_help = EXAMPLES, args_conflicts_with_subcommands = true)]
+struct Cli {
+    /// What to run
+    #[arg(long, value_name = "FILE", env = "MSHOST_TOPOLOGY", default_value = "topology.toml")]
+    topology: PathBuf,
+
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Find everything that is wrong with a topology and its plugins, without running anything
+    Check {
+        /// The topology
+        #[arg(value_name = "FILE", default_value = "topology.toml")]
+        topology: PathBuf,
+    },
+    /// Show what a plugin file says of itself: versions, workers, configuration
+    Inspect {
+        /// The plugin
+        #[arg(value_name = "FILE.so")]
+        plugin: PathBuf,
+    },
+}
+
+/// Runs what the command line says.
+#[must_use]
+pub fn main() -> ExitCode {
+    let arguments: Vec<_> = std::env::args_os().collect();
+    // A child that tries a plugin file is nothing else: no command line, no log, no runtime.
+    if let [_, option, file] = &arguments[..]
+        && option == PROBE_OPTION
+    {
+        return ExitCode::from(u8::try_from(probe_main(file.as_ref())).unwrap_or(1));
+    }
+    // Exits with 2 by itself where it does not understand.
+    let cli = Cli::parse();
+    let result = match cli.command {
+        None => run::run(&cli.topology),
+        Some(Command::Check { topology }) => check::check(&topology),
+        Some(Command::Inspect { plugin }) => inspect::inspect(&plugin),
+    };
+    result.unwrap_or_else(|failure| {
+        print::err(&format!("{failure}"));
+        ExitCode::FAILURE
+    })
+}

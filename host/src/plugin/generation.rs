@@ -12,8 +12,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use mshost_plugin_api::Manifest;
 use mshost_plugin_api::abi::{HostObject, PluginObject, RResult, TD_Opaque};
+use mshost_plugin_api::{Manifest, Unload};
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -295,12 +295,27 @@ fn open(shadow: &ShadowCopy, plugin: &PluginName) -> Result<Loaded, LoadFailure>
 fn close(loaded: Loaded, limit: Duration) -> bool {
     // At least a moment: a limit of nothing would leave threads that are about to end.
     let limit = limit.max(Duration::from_millis(200));
+    // On a thread of its own, since this is the plugin's code again: its thread-locals would pin the library to this one.
+    let ending = thread::Builder::new().name("plugin-end".to_owned()).spawn(move || end_plugin(loaded, limit));
+    match ending.map(thread::JoinHandle::join) {
+        Ok(Ok(Some(library))) => library.close(),
+        Ok(Ok(None)) => false,
+        Ok(Err(_)) | Err(_) => {
+            tracing::warn!("a plugin could not be ended");
+            false
+        }
+    }
+}
+
+/// Ends and drops everything of a plugin but its library, which is given back where it may be closed.
+fn end_plugin(loaded: Loaded, limit: Duration) -> Option<Library> {
     let ended = loaded.plugin.shutdown(u64::try_from(limit.as_millis()).unwrap_or(u64::MAX));
-    if !ended || loaded.manifest().unload == mshost_plugin_api::Unload::Never {
+    if !ended || loaded.manifest().unload == Unload::Never {
+        // For ever: its code is in use, or may be.
         std::mem::forget(loaded);
-        return false;
+        return None;
     }
     let Loaded { plugin, library } = loaded;
     drop(plugin);
-    library.close()
+    Some(library)
 }

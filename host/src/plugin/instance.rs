@@ -145,11 +145,17 @@ impl Instance {
         }
     }
 
-    /// Tells the worker that it gets no more jobs: resolves its `ctx.shutdown()`.
-    pub fn begin_drain(&self) {
-        match &*self.kind {
-            Kind::Async(instance, _) => instance.begin_drain(),
-            Kind::Blocking(pool, _) => pool.instance().begin_drain(),
+    /// Tells the worker that it gets no more jobs of its type, which resolves its `ctx.shutdown()`; the future ends when the
+    /// worker has finished what it has begun by itself. Jobs may be handled meanwhile.
+    pub fn drain(&self) -> impl Future<Output = ()> + 'static + use<> {
+        let kind = Rc::clone(&self.kind);
+        async move {
+            match &*kind {
+                Kind::Async(instance, _) => {
+                    let _: AbiUnit = instance.drain().await;
+                }
+                Kind::Blocking(pool, _) => pool.instance().begin_drain(),
+            }
         }
     }
 

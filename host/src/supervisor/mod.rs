@@ -1,1 +1,16 @@
-//! (under construction)
+//! The supervisor: makes what runs equal to what `topology.toml` and `plugins/` say.
+//!
+//! [`Host`] builds everything once. Then [`reconcile`] does one thing whenever something changed: read the topology, load
+//! what is new on the [`shelf`], plan, diff with what was planned before, and tell each slot's [`keeper`] its new wish.
+//! Keepers get there by themselves; a [`lease`] retires a generation once nobody needs it.
+
+mod backoff;
+mod board;
+mod host;
+mod keeper;
+mod lease;
+mod reconcile;
+mod shelf;
+mod view;
+
+pub use host::{Host, HostError};

@@ -36,7 +36,7 @@ pub use json::ConfigSpans;
 pub use parse::{load, parse};
 pub use plan::{Plan, Planned, Slot, WorkerSpec, plan};
 pub use render::Style;
-pub use schema::check_config;
+pub use schema::{check_config, check_worker};
 pub use source::{Position, Source};
 pub use units::{UnitError, format_size, parse_duration, parse_size};
 pub use url::{AmqpUrl, BusUrl};

@@ -2,6 +2,7 @@
 
 use jsonschema::error::{TypeKind, ValidationErrorKind as Kind};
 use jsonschema::{JsonType, ValidationError};
+use mshost_plugin_api::Manifest;
 use serde_json::Value;
 
 use super::config::{Topology, WorkerConfig};
@@ -12,6 +13,23 @@ use super::walk::Span;
 
 /// More errors of one config are echoes.
 const MAX_ERRORS: usize = 20;
+
+/// Checks the worker at `worker_index` against what its plugin says of itself: that it has such a worker, and what
+/// configuration it takes.
+///
+/// # Panics
+/// Where the topology has no such worker.
+#[must_use]
+pub fn check_worker(topology: &Topology, worker_index: usize, manifest: &Manifest) -> Vec<Diagnostic> {
+    let worker = &topology.workers[worker_index];
+    if let Some(offered) = manifest.workers.iter().find(|offered| *offered.worker_type == *worker.worker_type) {
+        return check_config(topology, worker_index, &offered.schema);
+    }
+    let offered: Vec<_> = manifest.workers.iter().map(|offered| format!("`{}`", offered.worker_type)).collect();
+    let message = format!("the plugin `{}` has no worker of type `{}`", worker.plugin, worker.worker_type);
+    let help = format!("it has {}", offered.join(", "));
+    vec![Diagnostic::error(message).at(worker.spans.worker_type.clone(), "no such worker").help(help)]
+}
 
 /// Checks the config of the worker at `worker_index` against its plugin's schema; empty where it fits. Render with the
 /// topology's `source`. No value is quoted: it may come from the environment and be a secret.

@@ -1,1 +1,39 @@
-//! (under construction)
+//! The life of one worker: start, join, announce, take, handle, settle, drain, leave.
+//!
+//! A worker is a local task on a lane of its plugin's generation ([`life`]); it does its jobs there ([`attempt`]), and its
+//! plugin sends through its [`outbox`]. The [`switchboard`] hears the bus once for all workers of the host, and
+//! [`sockets`] holds the listening sockets that outlive them. The supervisor holds a [`Worker`] for each.
+
+mod attempt;
+mod counters;
+mod fresh;
+mod handle;
+mod life;
+mod outbox;
+mod sockets;
+mod switchboard;
+
+use std::sync::Arc;
+
+pub use handle::{Progress, StartFailure, Worker, WorkerState};
+pub use sockets::{BindError, Listeners, Sockets};
+pub use switchboard::Switchboard;
+
+use crate::bus::Bus;
+use crate::manager::Registry;
+use crate::metrics::Metrics;
+
+/// What all workers of a host share.
+#[derive(Clone)]
+pub struct Surroundings {
+    /// The bus that they meet on.
+    pub bus: Arc<dyn Bus>,
+    /// Who else is there, as the manager knows.
+    pub registry: Arc<Registry>,
+    /// Where they are heard.
+    pub switchboard: Arc<Switchboard>,
+    /// What they are counted by.
+    pub metrics: Arc<Metrics>,
+    /// The host's name, which tells its workers from the original's.
+    pub host: Arc<str>,
+}

@@ -12,6 +12,7 @@ mod reload;
 
 use std::error::Error;
 use std::io::Write;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use mshost_tests::table::Table;
@@ -22,7 +23,20 @@ type Outcome<T = ()> = Result<T, Box<dyn Error>>;
 const PATH: &str = "/movies/";
 
 #[tokio::main]
-async fn main() -> Outcome {
+async fn main() -> ExitCode {
+    match measure().await {
+        Ok(table) => {
+            let _ = write!(std::io::stdout(), "\n{table}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            let _ = writeln!(std::io::stderr(), "error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn measure() -> Outcome<Table> {
     let seconds = std::env::var("MSHOST_BENCH_SECONDS").map_or(Ok(5), |text| text.parse())?;
     let each = Duration::from_secs(seconds);
     let chosen: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
@@ -40,8 +54,7 @@ async fn main() -> Outcome {
     if wanted("reload") {
         reload::figures(&mut table).await?;
     }
-    write!(std::io::stdout(), "\n{table}")?;
-    Ok(())
+    Ok(table)
 }
 
 /// The columns of a load: requests a second, median, 99th percentile.

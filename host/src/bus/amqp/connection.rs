@@ -7,8 +7,9 @@ use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use lapin::options::BasicQosOptions;
-use lapin::{Connection, ErrorKind, Event as ConnectionEvent};
+use lapin::{Connection, ConnectionState, ErrorKind, Event as ConnectionEvent};
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::Shared;
@@ -27,6 +28,22 @@ const CHECK: Duration = Duration::from_millis(200);
 /// How long senders are held back after a reconnect for the workers of this host to be back in their places.
 const REJOIN: Duration = Duration::from_secs(5);
 
+/// Whether a link has been given up. lapin can leave an operation unanswered that begins while its connection breaks, so
+/// whatever waits for the broker waits for this too.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Down(CancellationToken);
+
+impl Down {
+    /// What the operation gives, or an error once the link is down.
+    pub(super) async fn or<T>(&self, operation: impl Future<Output = lapin::Result<T>>) -> lapin::Result<T> {
+        tokio::select! {
+            biased;
+            result = operation => result,
+            () = self.0.cancelled() => Err(ErrorKind::InvalidConnectionState(ConnectionState::Closed).into()),
+        }
+    }
+}
+
 /// The two connections: a broker that pushes back on publishers must not keep workers from settling.
 #[derive(Debug, Clone)]
 pub(super) struct Link {
@@ -34,6 +51,7 @@ pub(super) struct Link {
     pub(super) epoch: u64,
     pub(super) publish: Arc<Connection>,
     pub(super) consume: Arc<Connection>,
+    pub(super) down: Down,
 }
 
 impl Link {
@@ -45,7 +63,7 @@ impl Link {
     /// Says goodbye to the broker.
     pub(super) async fn close(&self) {
         for connection in [&self.consume, &self.publish] {
-            let _ = connection.close(200, "closed".into()).await;
+            let _ = self.down.or(connection.close(200, "closed".into())).await;
         }
     }
 }
@@ -89,7 +107,7 @@ async fn establish(shared: &Shared, epoch: u64) -> Result<Link, String> {
         let connection = |role| shared.endpoint.connect(format!("mshost {} ({role})", shared.host));
         let publish = Arc::new(connection("publish").await?);
         let consume = Arc::new(connection("consume").await?);
-        Ok(Link { epoch, publish, consume })
+        Ok(Link { epoch, publish, consume, down: Down::default() })
     };
     let link: Link = match tokio::time::timeout(CONNECT_TIMEOUT, connect).await {
         Err(_) => return Err(format!("it did not answer within {CONNECT_TIMEOUT:?}")),
@@ -160,6 +178,7 @@ async fn serve(shared: &Arc<Shared>, link: &Link) -> Option<String> {
     error.as_ref()?;
     shared.ready.send_replace(None);
     shared.link.send_replace(None);
+    link.down.0.cancel();
     error
 }
 
@@ -194,11 +213,7 @@ async fn watch_over(shared: &Shared, link: &Link) -> String {
 }
 
 /// Waits for a link newer than `epoch`; `None` once the bus is closed.
-pub(super) async fn next_link(
-    links: &mut watch::Receiver<Option<Link>>,
-    shared: &Shared,
-    epoch: u64,
-) -> Option<Link> {
+pub(super) async fn next_link(links: &mut watch::Receiver<Option<Link>>, shared: &Shared, epoch: u64) -> Option<Link> {
     tokio::select! {
         biased;
         () = shared.closed.cancelled() => None,

@@ -68,7 +68,8 @@ impl AmqpConsumer {
         let Message { redelivered, properties, data, acker, .. } = message;
         match message::decode(self.shared.codec, &properties, &Bytes::from(data)) {
             Ok((job, resent)) => {
-                let settle = AmqpSettle::new(Arc::clone(&self.shared), Arc::clone(&self.place), acker, permit);
+                let by = (acker, self.streams.down.clone());
+                let settle = AmqpSettle::new(Arc::clone(&self.shared), Arc::clone(&self.place), by, permit);
                 Some(Delivery::new(job, redelivered || resent, Box::new(settle)))
             }
             Err(malformed) => {
@@ -80,16 +81,21 @@ impl AmqpConsumer {
         }
     }
 
-    /// Takes no more from a stream, and hands back what was delivered by it and is still in lapin's hands.
+    /// Takes no more from a stream, and hands back what was delivered by it and is still in lapin's hands. Where the link
+    /// goes down meanwhile, that hands everything back.
     async fn hand_back(&self, stream: Option<lapin::Consumer>) {
         let Some(mut stream) = stream else { return };
-        if let Some(channel) = &self.streams.channel {
-            let _ = channel.basic_cancel(stream.tag(), BasicCancelOptions::default()).await;
-        }
-        // After the broker's answer nothing more comes, and the stream ends.
-        while let Some(Ok(message)) = stream.next().await {
-            let _ = message.nack(BasicNackOptions { requeue: true, ..BasicNackOptions::default() }).await;
-        }
+        let handing_back = async {
+            if let Some(channel) = &self.streams.channel {
+                channel.basic_cancel(stream.tag(), BasicCancelOptions::default()).await?;
+            }
+            // After the broker's answer nothing more comes, and the stream ends.
+            while let Some(Ok(message)) = stream.next().await {
+                message.nack(BasicNackOptions { requeue: true, ..BasicNackOptions::default() }).await?;
+            }
+            Ok(())
+        };
+        let _ = self.streams.down.or(handing_back).await;
     }
 
     fn has_jobs_in_hand(&self) -> bool {
@@ -183,7 +189,7 @@ impl Drop for AmqpConsumer {
         self.shared.tasks.spawn_on(
             async move {
                 if let Some(channel) = &streams.channel {
-                    let _ = channel.close(200, "the worker has left".into()).await;
+                    let _ = streams.down.or(channel.close(200, "the worker has left".into())).await;
                 }
                 drop(streams);
                 leave::leave(&shared, &worker).await;

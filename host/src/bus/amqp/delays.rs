@@ -19,11 +19,12 @@ impl Delays {
         if self.0.lock().get(&delay).is_some_and(|declared| declared.elapsed() < names::RETRY_REDECLARE) {
             return Ok(());
         }
+        let link = shared.link().map_err(|error| errors::explain("declare a queue for retries", &error))?;
         let declare = async {
-            let channel = shared.link().await?.consume.create_channel().await?;
+            let channel = link.consume.create_channel().await?;
             names::declare_retry(&channel, delay).await
         };
-        declare.await.map_err(|error| errors::explain("declare a queue for retries", &error))?;
+        link.down.or(declare).await.map_err(|error| errors::explain("declare a queue for retries", &error))?;
         self.0.lock().insert(delay, Instant::now());
         Ok(())
     }

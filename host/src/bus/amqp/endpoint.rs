@@ -68,6 +68,8 @@ impl fmt::Debug for Endpoint {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
 
     #[test]
@@ -75,7 +77,8 @@ mod tests {
         let endpoint = Endpoint::parse("amqp://me:s3cret@broker:1234/farm").unwrap();
         assert_eq!(endpoint.to_string(), "amqp://broker:1234/farm");
         assert!(!format!("{endpoint:?}").contains("s3cret"));
-        for bad in ["http://me:s3cret@broker", "amqp:me:s3cret@broker", "me:s3cret@broker", "amqp://me:s3cret@bro ker"] {
+        for bad in ["http://me:s3cret@broker", "amqp:me:s3cret@broker", "me:s3cret@broker", "amqp://me:s3cret@bro ker"]
+        {
             let error = Endpoint::parse(bad).unwrap_err().to_string();
             assert!(!error.contains("s3cret") && error.contains("amqp://USER"), "{error}");
         }

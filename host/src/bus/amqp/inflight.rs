@@ -117,7 +117,8 @@ impl<T> InFlight<T> {
         let (fate, returned) = match result {
             Ok(Confirmation::Ack(returned)) => (Fate::Confirmed, returned),
             Ok(Confirmation::Nack(returned)) => (Fate::Refused, returned),
-            Ok(Confirmation::NotRequested) => (Fate::Confirmed, None),
+            // Only a channel without confirms says so, and there is none.
+            Ok(Confirmation::NotRequested) => (Fate::Refused, None),
             Err(error) => {
                 slot.publishing = Box::pin(std::future::pending());
                 return Err(error);
@@ -155,7 +156,7 @@ impl<T> InFlight<T> {
         self.slots.iter_mut().flatten().map(|slot| &mut slot.item)
     }
 
-    /// Gives up: what is known to have been returned, and all else in the order of publishing.
+    /// Gives up: what is known to have been returned, and what may have arrived or not.
     pub(super) fn abandon(self) -> (Vec<T>, Vec<T>) {
         let (mut returned, mut unknown) = (Vec::new(), Vec::new());
         unknown.extend(self.undecided.into_iter().map(|(item, _, _)| item));
@@ -186,5 +187,116 @@ impl Wake for SlotWaker {
     fn wake_by_ref(self: &Arc<Self>) {
         self.ready.numbers.lock().push(self.number);
         self.ready.waker.wake();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use lapin::BasicProperties;
+    use lapin::message::{BasicReturnMessage, Delivery};
+    use proptest::prelude::*;
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    /// Does to confirms what lapin does: a returned message goes with the confirm that is resolved next.
+    struct Lapin {
+        confirms: Vec<Option<oneshot::Sender<Confirmation>>>,
+        returned: VecDeque<usize>,
+    }
+
+    impl Lapin {
+        fn publish(&mut self) -> Publishing {
+            let (confirm, confirmed) = oneshot::channel();
+            self.confirms.push(Some(confirm));
+            Box::pin(async move { Ok(confirmed.await.unwrap()) })
+        }
+
+        fn resolve(&mut self, number: usize) {
+            let message = self.returned.pop_front().map(|number| {
+                let mut delivery = Delivery::mock(0, "".into(), "".into(), false, Vec::new());
+                delivery.properties = BasicProperties::default().with_message_id(number.to_string().into());
+                BasicReturnMessage { delivery, reply_code: 312, reply_text: "NO_ROUTE".into() }
+            });
+            self.confirms[number].take().unwrap().send(Confirmation::Ack(message)).ok().unwrap();
+        }
+    }
+
+    fn poll(inflight: &mut InFlight<usize>, fates: &mut Vec<(usize, Fate)>) {
+        let _ = inflight.poll_settled(&mut Context::from_waker(Waker::noop()), fates);
+    }
+
+    proptest! {
+        /// Whatever the order of returns and confirms, each message has its own fate, and none is settled too early.
+        #[test]
+        fn each_message_has_its_own_fate(
+            routable in prop::collection::vec(any::<bool>(), 1..40),
+            order in prop::collection::vec(any::<prop::sample::Index>(), 80),
+            polled in prop::collection::vec(any::<bool>(), 80),
+        ) {
+            let mut lapin = Lapin { confirms: Vec::new(), returned: VecDeque::new() };
+            let (mut inflight, mut fates) = (InFlight::new(), Vec::new());
+            for number in 0..routable.len() {
+                inflight.push(number, Some(number.to_string()), lapin.publish());
+            }
+            // A message is returned at once, and confirmed at any time after that.
+            let mut next = 0;
+            let mut open = Vec::new();
+            for (pick, polled) in order.iter().zip(polled.iter().cycle()) {
+                if next < routable.len() && (open.is_empty() || pick.index(2) == 0) {
+                    if !routable[next] {
+                        lapin.returned.push_back(next);
+                    }
+                    open.push(next);
+                    next += 1;
+                } else if !open.is_empty() {
+                    lapin.resolve(open.swap_remove(pick.index(open.len())));
+                }
+                if *polled {
+                    poll(&mut inflight, &mut fates);
+                }
+            }
+            for number in open.into_iter().chain(next..routable.len()) {
+                if number >= next && !routable[number] {
+                    lapin.returned.push_back(number);
+                }
+                lapin.resolve(number);
+            }
+            poll(&mut inflight, &mut fates);
+            prop_assert!(inflight.is_empty());
+            fates.sort_by_key(|(number, _)| *number);
+            let expected: Vec<_> = routable
+                .iter()
+                .map(|routable| if *routable { Fate::Confirmed } else { Fate::Returned })
+                .enumerate()
+                .collect();
+            prop_assert_eq!(fates, expected);
+        }
+    }
+
+    #[test]
+    fn a_broken_channel_gives_everything_back_in_order() {
+        let mut lapin = Lapin { confirms: Vec::new(), returned: VecDeque::new() };
+        let (mut inflight, mut fates) = (InFlight::new(), Vec::new());
+        for number in 0..4 {
+            inflight.push(number, Some(number.to_string()), lapin.publish());
+        }
+        lapin.resolve(1);
+        poll(&mut inflight, &mut fates);
+        assert_eq!(fates, [(1, Fate::Confirmed)]);
+        // What 2 brings says that 3 was returned. That 2 itself was not is known only when 3 is confirmed.
+        lapin.returned.push_back(3);
+        lapin.resolve(2);
+        poll(&mut inflight, &mut fates);
+        assert_eq!(fates.len(), 1);
+        let error = || lapin::Error::from(lapin::ErrorKind::MissingHeartbeatError);
+        inflight.push(4, None, Box::pin(async move { Err(error()) }));
+        assert!(matches!(
+            inflight.poll_settled(&mut Context::from_waker(Waker::noop()), &mut fates),
+            Poll::Ready(Err(_))
+        ));
+        assert_eq!(inflight.abandon(), (vec![3], vec![2, 0, 4]));
     }
 }

@@ -19,16 +19,22 @@ const LIMIT: Duration = Duration::from_secs(5);
 /// on senders hear at once that nobody is there.
 pub(super) async fn leave(shared: &Arc<Shared>, worker: &WorkerRef) {
     let leaving = async {
-        let link = shared.link().await?;
-        remove_id(shared, &link.consume.create_channel().await?, worker).await?;
-        remove_type(&link.consume, worker).await
+        let link = shared.link()?;
+        let remove = async {
+            remove_id(shared, &link.consume.create_channel().await?, worker).await?;
+            remove_type(&link.consume, worker).await
+        };
+        link.down.or(remove).await
     };
     in_time(shared, worker, leaving).await;
 }
 
 /// The same for the type's queue alone.
 pub(super) async fn leave_type(shared: &Arc<Shared>, worker: &WorkerRef) {
-    let leaving = async { remove_type(&shared.link().await?.consume, worker).await };
+    let leaving = async {
+        let link = shared.link()?;
+        link.down.or(remove_type(&link.consume, worker)).await
+    };
     in_time(shared, worker, leaving).await;
 }
 

@@ -48,8 +48,7 @@ pub(super) fn decode(codec: Codec, properties: &BasicProperties, body: &Bytes) -
         let reason = format!("expected a job in {codec} ({}), found {found}", codec.content_type());
         return Err(Malformed { kind: "codec", reason });
     }
-    let wire =
-        decode_job(codec, body).map_err(|error| Malformed { kind: error.kind(), reason: error.to_string() })?;
+    let wire = decode_job(codec, body).map_err(|error| Malformed { kind: error.kind(), reason: error.to_string() })?;
     let header = |name: &str| properties.headers().as_ref().and_then(|headers| headers.inner().get(name));
     let attempt = match header(names::ATTEMPT) {
         Some(AMQPValue::LongUInt(attempt)) => *attempt,

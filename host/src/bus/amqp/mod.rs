@@ -51,8 +51,8 @@ use super::{
     Bus, BusError, BusLimits, BusState, Codec, Consumer, ConsumerOptions, Failure, Job, Notification, QueueDepth,
     SendError, Subscription, type_queue,
 };
-use crate::ids::{WorkerId, WorkerType};
 use crate::ids::WorkerRef;
+use crate::ids::{WorkerId, WorkerType};
 use crate::metrics::Metrics;
 
 /// How long closing waits for workers that have just left to take their queues away.
@@ -152,10 +152,11 @@ impl AmqpBus {
 
 impl Shared {
     /// The connections, or an error while the bus is away.
-    async fn link(&self) -> lapin::Result<Link> {
-        self.link.borrow().clone().ok_or_else(|| {
-            lapin::ErrorKind::InvalidConnectionState(lapin::ConnectionState::Reconnecting).into()
-        })
+    fn link(&self) -> lapin::Result<Link> {
+        self.link
+            .borrow()
+            .clone()
+            .ok_or_else(|| lapin::ErrorKind::InvalidConnectionState(lapin::ConnectionState::Reconnecting).into())
     }
 
     async fn publish(&self, message: Outgoing) -> Result<(), PublishError> {
@@ -298,9 +299,12 @@ impl Shared {
 impl AmqpBus {
     /// One queue's depth, where the broker has it.
     async fn depth(&self, name: lapin::types::ShortString, queue: String, workers: &[WorkerId]) -> Option<QueueDepth> {
-        let channel = self.shared.link().await.ok()?.consume.create_channel().await.ok()?;
-        let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-        let state = channel.queue_declare(name, passive, FieldTable::default()).await.ok()?;
+        let link = self.shared.link().ok()?;
+        let declare = async {
+            let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+            link.consume.create_channel().await?.queue_declare(name, passive, FieldTable::default()).await
+        };
+        let state = link.down.or(declare).await.ok()?;
         let known = self.shared.known.lock();
         let unsettled = workers.iter().filter_map(|id| known.get(id)).map(|(free, prefetch)| {
             // Where jobs wait, the broker has given every worker all that it may have.

@@ -180,6 +180,8 @@ fn millis(duration: Duration) -> AMQPValue {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::unwrap_used)]
+
     use super::*;
 
     #[test]

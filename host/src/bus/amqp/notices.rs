@@ -121,7 +121,7 @@ async fn keep(
         epoch = link.epoch;
         let mut backoff = Backoff::default();
         while link.is_up() {
-            match consume(&link).await {
+            match link.down.or(consume(&link)).await {
                 Ok(mut stream) => {
                     backoff = Backoff::default();
                     match subscribed.take() {

@@ -13,13 +13,16 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::Shared;
-use super::connection::{Backoff, Link, next_link};
+use super::connection::{Backoff, Down, Link, next_link};
 use super::errors::{self, NOT_FOUND};
 use super::members::Member;
 use super::names;
 use crate::bus::BusError;
 use crate::ids::WorkerRef;
 
+/// How often queues and bindings are declared again in case somebody has deleted them: the broker tells a consumer that its
+/// queue is gone, but not that nothing leads there any more.
+const REASSERT: Duration = Duration::from_secs(60);
 /// How often a join meets a queue that the last worker of its type has just taken away, before it gives up.
 const JOIN_RACES: u32 = 10;
 
@@ -27,6 +30,7 @@ const JOIN_RACES: u32 = 10;
 #[derive(Default)]
 pub(super) struct Streams {
     pub(super) channel: Option<Channel>,
+    pub(super) down: Down,
     pub(super) by_type: Option<Stream>,
     pub(super) by_id: Option<Stream>,
 }
@@ -114,7 +118,7 @@ pub(super) async fn keep(
             let settled = tokio::select! {
                 () = place.left.cancelled() => return,
                 () = shared.closed.cancelled() => return,
-                settled = settle_in(&shared, &place, &link, channel.take()) => settled,
+                settled = link.down.or(settle_in(&shared, &place, &link, channel.take())) => settled,
             };
             match settled {
                 Ok(opened) => {
@@ -128,9 +132,9 @@ pub(super) async fn keep(
                         () = place.left.cancelled() => return,
                         () = shared.closed.cancelled() => return,
                         _ = links.wait_for(|now| now.as_ref().is_none_or(|now| now.epoch != epoch)) => break,
-                        () = place.lost.notified() => {}
+                        () = place.lost.notified() => shared.trouble.notify_one(),
+                        () = tokio::time::sleep(REASSERT) => continue,
                     }
-                    shared.trouble.notify_one();
                     if link.is_up() {
                         info!(target: "mshost::bus", "{} no longer gets jobs from the broker; joining again", place.worker.id);
                     }
@@ -155,17 +159,16 @@ pub(super) async fn keep(
     }
 }
 
-/// Declares both queues and consumes from both, or from the one that was lost on a channel that still works: what was
-/// delivered there can then still be settled.
-async fn settle_in(
-    shared: &Shared,
-    place: &Place,
-    link: &Link,
-    channel: Option<Channel>,
-) -> lapin::Result<Channel> {
+/// Declares both queues and consumes from both; on a channel that still works only from what was lost, so that what was
+/// delivered there can still be settled.
+async fn settle_in(shared: &Shared, place: &Place, link: &Link, channel: Option<Channel>) -> lapin::Result<Channel> {
     let lost_type = place.lost_type.swap(false, Ordering::AcqRel);
     let lost_id = place.lost_id.swap(false, Ordering::AcqRel);
     if let Some(channel) = channel.filter(|channel| channel.status().connected()) {
+        if !place.left_type.load(Ordering::Acquire) {
+            names::declare_type(&channel, &place.worker.worker_type).await?;
+        }
+        names::declare_id(&channel, &place.worker.id).await?;
         let mut streams = Streams::default();
         if lost_type {
             streams.by_type = consume_type(place, &channel).await?;
@@ -173,7 +176,9 @@ async fn settle_in(
         if lost_id {
             streams.by_id = Some(consume_id(place, &channel).await?);
         }
-        place.offer(streams);
+        if lost_type || lost_id {
+            place.offer(streams);
+        }
         return Ok(channel);
     }
     let mut races = 0;
@@ -202,7 +207,7 @@ async fn open(shared: &Shared, place: &Place, link: &Link) -> lapin::Result<Stre
     channel.basic_qos(place.prefetch, BasicQosOptions { global }).await?;
     let by_type = consume_type(place, &channel).await?;
     let by_id = Some(consume_id(place, &channel).await?);
-    Ok(Streams { channel: Some(channel), by_type, by_id })
+    Ok(Streams { channel: Some(channel), down: link.down.clone(), by_type, by_id })
 }
 
 async fn consume_type(place: &Place, channel: &Channel) -> lapin::Result<Option<Stream>> {

@@ -122,11 +122,7 @@ impl Publisher {
         self.ended.cancelled().await;
     }
 
-    async fn wait_for_place(
-        &self,
-        deadline: Instant,
-        shared: &Shared,
-    ) -> Result<OwnedSemaphorePermit, PublishError> {
+    async fn wait_for_place(&self, deadline: Instant, shared: &Shared) -> Result<OwnedSemaphorePermit, PublishError> {
         // The caller's runtime need not have a clock; ours has.
         let timeout = {
             let _entered = self.runtime.enter();
@@ -152,13 +148,19 @@ pub(super) async fn run(shared: Arc<Shared>, requests: Requests) {
     let mut worker = Worker { requests: requests.receiver, waiting: VecDeque::new(), inflight: InFlight::new() };
     loop {
         let Some(link) = worker.wait_for_link(&shared).await else { break };
-        let result = match open(&shared, &link).await {
+        let result = match link.down.or(open(&shared, &link)).await {
             Ok(channel) => worker.serve(&shared, &link, &channel).await,
             Err(error) => Err(error),
         };
         match result {
             Ok(Ended::Closed) => break,
             Ok(Ended::NewLink) => {}
+            // An exchange was deleted, and with it the bindings of every queue. Connecting again makes them all anew.
+            Err(error) if errors::code(&error) == Some(errors::NOT_FOUND) => {
+                warn!(target: "mshost::bus", "{}; declaring everything again", errors::text(&error));
+                link.close().await;
+                shared.trouble.notify_one();
+            }
             Err(error) => {
                 shared.trouble.notify_one();
                 if link.is_up() {
@@ -262,8 +264,7 @@ impl Worker {
         }
         let message = Arc::clone(&request.message);
         let id = message.properties.message_id().as_ref().map(ToString::to_string);
-        let properties =
-            if request.resent { mark_resent(&message.properties) } else { message.properties.clone() };
+        let properties = if request.resent { mark_resent(&message.properties) } else { message.properties.clone() };
         let channel = channel.clone();
         let publishing = Box::pin(async move {
             let options = BasicPublishOptions { mandatory: message.mandatory, ..BasicPublishOptions::default() };

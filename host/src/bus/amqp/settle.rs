@@ -10,6 +10,7 @@ use lapin::Acker;
 use lapin::options::{BasicAckOptions, BasicNackOptions};
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::connection::Down;
 use super::place::Place;
 use super::publisher::PublishError;
 use super::{Shared, errors, message, names};
@@ -21,12 +22,18 @@ pub(super) struct AmqpSettle {
     place: Arc<Place>,
     /// Taken once settling has begun.
     acker: Option<Acker>,
+    down: Down,
     _permit: OwnedSemaphorePermit,
 }
 
 impl AmqpSettle {
-    pub(super) fn new(shared: Arc<Shared>, place: Arc<Place>, acker: Acker, permit: OwnedSemaphorePermit) -> Self {
-        Self { shared, place, acker: Some(acker), _permit: permit }
+    pub(super) fn new(
+        shared: Arc<Shared>,
+        place: Arc<Place>,
+        (acker, down): (Acker, Down),
+        permit: OwnedSemaphorePermit,
+    ) -> Self {
+        Self { shared, place, acker: Some(acker), down, _permit: permit }
     }
 
     /// Whether the job is still this worker's. Where it is not, another may have it already.
@@ -41,7 +48,7 @@ impl Settle for AmqpSettle {
     async fn ack(mut self: Box<Self>) -> Result<(), BusError> {
         self.check()?;
         let acker = self.acker.take().ok_or(BusError::Closed)?;
-        done("ack", acker.ack(BasicAckOptions::default()).await)
+        done("ack", self.down.or(acker.ack(BasicAckOptions::default())).await)
     }
 
     async fn retry(self: Box<Self>, job: Job, after: Duration) -> Result<(), BusError> {
@@ -70,16 +77,17 @@ impl Settle for AmqpSettle {
     async fn requeue(mut self: Box<Self>) -> Result<(), BusError> {
         self.check()?;
         let acker = self.acker.take().ok_or(BusError::Closed)?;
-        done("requeue", acker.nack(BasicNackOptions { requeue: true, ..BasicNackOptions::default() }).await)
+        let options = BasicNackOptions { requeue: true, ..BasicNackOptions::default() };
+        done("requeue", self.down.or(acker.nack(options)).await)
     }
 }
 
 impl Drop for AmqpSettle {
     fn drop(&mut self) {
         if let Some(acker) = self.acker.take() {
-            self.shared.runtime.spawn(async move {
-                acker.nack(BasicNackOptions { requeue: true, ..BasicNackOptions::default() }).await
-            });
+            let down = self.down.clone();
+            let options = BasicNackOptions { requeue: true, ..BasicNackOptions::default() };
+            self.shared.runtime.spawn(async move { down.or(acker.nack(options)).await });
         }
     }
 }

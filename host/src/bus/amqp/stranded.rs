@@ -27,7 +27,7 @@ pub(super) async fn run(shared: Arc<Shared>) {
         while link.is_up() {
             let reported = tokio::select! {
                 () = shared.closed.cancelled() => return,
-                reported = report(&shared, &link) => reported,
+                reported = link.down.or(report(&shared, &link)) => reported,
             };
             if let Err(error) = reported {
                 debug!(target: "mshost::bus", "stranded jobs wait: {}", errors::text(&error));

@@ -32,6 +32,9 @@ impl Malformed {
     }
 }
 
+/// As much of a reason as a log line bears.
+const MAX_REASON_BYTES: usize = 400;
+
 /// The kinds of [`Malformed`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -52,7 +55,13 @@ pub(super) struct Fault {
 
 impl Fault {
     pub(super) fn new(kind: Kind, reason: impl ToString) -> Self {
-        Self { kind, reason: reason.to_string() }
+        let mut reason = reason.to_string();
+        // serde quotes what it did not expect, however long.
+        if reason.len() > MAX_REASON_BYTES {
+            reason.truncate(reason.floor_char_boundary(MAX_REASON_BYTES));
+            reason.push('…');
+        }
+        Self { kind, reason }
     }
 
     pub(super) fn syntax(reason: impl ToString) -> Self {

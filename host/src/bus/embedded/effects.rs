@@ -15,50 +15,59 @@ pub(super) type Answer = oneshot::Sender<Result<(), SendError>>;
 #[must_use]
 #[derive(Default)]
 pub(super) struct Effects {
-    /// The usual one, without an allocation.
+    /// The one that most changes have, without an allocation.
     waker: Option<Waker>,
-    wakers: Vec<Waker>,
-    answers: Vec<(Answer, Result<(), SendError>)>,
-    orphans: Vec<Arc<Job>>,
-    /// Only to be dropped.
-    garbage: (Vec<Arc<Job>>, Vec<Answer>),
+    others: Vec<Effect>,
+}
+
+enum Effect {
+    Wake(Waker),
+    Answer(Answer, Result<(), SendError>),
+    Orphan(Arc<Job>),
+    Discard(Arc<Job>),
+    Forget(Answer),
 }
 
 impl Effects {
     pub(super) fn wake(&mut self, waker: Option<Waker>) {
         match waker {
             Some(waker) if self.waker.is_none() => self.waker = Some(waker),
-            other => self.wakers.extend(other),
+            other => self.others.extend(other.map(Effect::Wake)),
         }
     }
 
     pub(super) fn answer(&mut self, answer: Answer, result: Result<(), SendError>) {
-        self.answers.push((answer, result));
+        self.others.push(Effect::Answer(answer, result));
     }
 
     /// A job that nobody can do any more.
     pub(super) fn orphan(&mut self, job: Arc<Job>) {
-        self.orphans.push(job);
+        self.others.push(Effect::Orphan(job));
     }
 
     /// A job that is done with.
     pub(super) fn discard(&mut self, jobs: impl IntoIterator<Item = Arc<Job>>) {
-        self.garbage.0.extend(jobs);
+        self.others.extend(jobs.into_iter().map(Effect::Discard));
     }
 
     /// The answer of a sender that has given up.
     pub(super) fn forget(&mut self, answer: Answer) {
-        self.garbage.1.push(answer);
+        self.others.push(Effect::Forget(answer));
     }
 
     pub(super) fn carry_out(self, notifier: &Notifier) {
-        for (answer, result) in self.answers {
-            // An error means that the sender has given up meanwhile.
-            let _ = answer.send(result);
+        if let Some(waker) = self.waker {
+            waker.wake();
         }
-        self.waker.into_iter().chain(self.wakers).for_each(Waker::wake);
-        for job in &self.orphans {
-            notifier.report_orphan(job);
+        for effect in self.others {
+            match effect {
+                Effect::Wake(waker) => waker.wake(),
+                // An error means that the sender has given up meanwhile.
+                Effect::Answer(answer, result) => drop(answer.send(result)),
+                Effect::Orphan(job) => notifier.report_orphan(&job),
+                Effect::Discard(job) => drop(job),
+                Effect::Forget(answer) => drop(answer),
+            }
         }
     }
 }

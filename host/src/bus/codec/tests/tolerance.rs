@@ -131,6 +131,17 @@ fn broken_bodies_are_refused() {
     }
 }
 
+#[test]
+fn a_refusal_stays_short_however_long_the_message() {
+    let long = Value::from("é".repeat(1 << 16));
+    for body in [with("workers_list", json!([long])), with("workers_list_id", long.clone()), with("sender", long)] {
+        for codec in Codec::ALL {
+            let error = decode_job(codec, &bytes(codec, &body)).unwrap_err().to_string();
+            assert!(error.len() < 500, "{} bytes", error.len());
+        }
+    }
+}
+
 fn nested(depth: usize) -> Value {
     (1..depth).fold(json!([]), |inner, _| json!([inner]))
 }
@@ -210,4 +221,38 @@ fn other_routing_keys_are_refused() {
     let error = decode_notification(Codec::Json, "notifications", "worker.next", &Bytes::new()).unwrap_err();
     assert_eq!(error.kind(), "routing_key");
     assert!(error.to_string().contains("worker.next"), "{error}");
+}
+
+#[test]
+fn types_that_json_lacks_may_stand_in_data_and_in_strange_keys() {
+    // A date as msgpack5 writes it (extension type -1), `undefined` (its type 0), and bytes.
+    let strange = b"\x93\xd6\xff\x57\x0b\x9c\xee\xd4\x00\x00\xc4\x02\x01\x02";
+    let mut body = bytes(Codec::MsgPack, &without("data")).to_vec();
+    body[0] += 2;
+    body.extend_from_slice(&[b"\xa4when", &strange[..], b"\xa4data", strange].concat());
+    let read = decode_job(Codec::MsgPack, &body.into()).unwrap();
+    assert_eq!(read.payload.bytes().as_ref(), strange);
+    encode_job(&job(read.payload)).unwrap();
+
+    let strange = ::bson::doc! {
+        "date": ::bson::DateTime::from_millis(1_460_306_476_102),
+        "id": ::bson::oid::ObjectId::from_bytes([7; 12]),
+        "bytes": ::bson::Binary { subtype: ::bson::spec::BinarySubtype::Generic, bytes: vec![1, 2] },
+        "old": ::bson::Binary { subtype: ::bson::spec::BinarySubtype::BinaryOld, bytes: vec![1, 2] },
+        "pattern": ::bson::Regex { pattern: "a".try_into().unwrap(), options: "i".try_into().unwrap() },
+        "code": ::bson::Bson::JavaScriptCode("f()".into()),
+        "scoped": ::bson::Bson::JavaScriptCodeWithScope(::bson::JavaScriptCodeWithScope {
+            code: "f()".into(),
+            scope: ::bson::doc! {"x": 1},
+        }),
+        "decimal": ::bson::Bson::Decimal128(::bson::Decimal128::from_bytes([0; 16])),
+        "stamp": ::bson::Timestamp { time: 1, increment: 2 },
+        "ends": [::bson::Bson::MinKey, ::bson::Bson::MaxKey, ::bson::Bson::Undefined, ::bson::Bson::Int64(7)],
+    };
+    let mut body = ::bson::serialize_to_document(&without("data")).unwrap();
+    body.insert("when", strange.clone());
+    body.insert("data", strange.clone());
+    let read = decode_job(Codec::Bson, &body.to_vec().unwrap().into()).unwrap();
+    assert_eq!(read.payload.decode::<::bson::Document>().unwrap(), strange);
+    encode_job(&job(read.payload)).unwrap();
 }

@@ -1,0 +1,39 @@
+//! The one place that prints: what commands say to the person who typed them.
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+use std::fmt;
+use std::io::IsTerminal;
+
+use crate::topology::{Diagnostics, Style};
+
+/// Why a command failed, as the person who typed it reads it.
+#[derive(Debug)]
+pub(super) struct Failure(String);
+
+impl Failure {
+    pub(super) fn new(message: impl fmt::Display) -> Self {
+        Self(message.to_string())
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A result, on standard output.
+pub(super) fn out(text: &str) {
+    println!("{text}");
+}
+
+/// Anything else, on standard error.
+pub(super) fn err(text: &str) {
+    eprintln!("{text}");
+}
+
+/// Diagnostics, in colours where a person looks at them.
+pub(super) fn show(diagnostics: &Diagnostics) -> String {
+    let coloured = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    diagnostics.render(if coloured { Style::Coloured } else { Style::Plain }).trim_end().to_owned()
+}

@@ -1,0 +1,83 @@
+//! `mshost`: run a topology until a signal ends it.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+use super::print::{Failure, show};
+use crate::supervisor::Host;
+use crate::telemetry::Telemetry;
+use crate::topology::{self, Topology};
+
+/// Runs until SIGTERM or SIGINT, and drains then; SIGHUP reloads. A second SIGTERM or SIGINT ends it at once.
+pub(super) fn run(path: &Path) -> Result<ExitCode, Failure> {
+    let topology = load(path)?;
+    let telemetry = Telemetry::init(&topology.logs).map_err(Failure::new)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::new)?;
+    let code = runtime.block_on(serve(path, topology, telemetry))?;
+    // Only what was abandoned is left; it must not keep the process.
+    runtime.shutdown_background();
+    Ok(code)
+}
+
+/// Reads a topology for a command; its warnings and errors are shown.
+pub(super) fn load(path: &Path) -> Result<Topology, Failure> {
+    let topology =
+        topology::load(path, &|name| std::env::var(name).ok()).map_err(|errors| Failure::new(show(&errors)))?;
+    if let Some(warnings) = &topology.warnings {
+        super::print::err(&show(warnings));
+    }
+    Ok(topology)
+}
+
+async fn serve(path: &Path, topology: Topology, telemetry: Telemetry) -> Result<ExitCode, Failure> {
+    let mut signals = Signals::new().map_err(Failure::new)?;
+    let host = Host::start(path.to_owned(), topology, Some(telemetry)).await.map_err(Failure::new)?;
+    loop {
+        match signals.next().await {
+            Asked::Reload => host.reload(),
+            Asked::Stop => break,
+        }
+    }
+    tokio::select! {
+        () = host.shutdown() => Ok(ExitCode::SUCCESS),
+        () = signals.stop_again() => {
+            tracing::warn!(target: "mshost::supervisor", "told twice to stop: leaving without draining");
+            Ok(ExitCode::FAILURE)
+        }
+    }
+}
+
+enum Asked {
+    Reload,
+    Stop,
+}
+
+struct Signals {
+    hangup: Signal,
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn new() -> std::io::Result<Self> {
+        Ok(Self {
+            hangup: signal(SignalKind::hangup())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+        })
+    }
+
+    async fn next(&mut self) -> Asked {
+        tokio::select! {
+            _ = self.hangup.recv() => Asked::Reload,
+            _ = self.interrupt.recv() => Asked::Stop,
+            _ = self.terminate.recv() => Asked::Stop,
+        }
+    }
+
+    async fn stop_again(&mut self) {
+        while !matches!(self.next().await, Asked::Stop) {}
+    }
+}

@@ -1,0 +1,179 @@
+//! What the admin server shows. The reconcile loop pins it up after each round; whoever asks reads it with what is live:
+//! the bus, the workers' progress.
+
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use async_trait::async_trait;
+use parking_lot::Mutex;
+
+use super::keeper::Keeper;
+use super::shelf::{Entry, Shelf};
+use super::view::{SlotState, SlotView};
+use crate::admin::{
+    BusHealth, BusStatus, HostStatus, Phase, PluginState, PluginStatus, QueueStatus, StatusSource, TopologyStatus,
+    WorkerState, WorkerStatus,
+};
+use crate::bus::{Bus, BusState};
+use crate::ids::PluginName;
+use crate::manager::Registry;
+use crate::topology::{Plan, Planned, Slot};
+
+/// See the module.
+pub(super) struct Board {
+    name: String,
+    since: SystemTime,
+    bus_url: String,
+    bus: Arc<dyn Bus>,
+    registry: Arc<Registry>,
+    pinned: Mutex<Pinned>,
+}
+
+struct Pinned {
+    phase: Phase,
+    topology: TopologyStatus,
+    plugins: Vec<PluginStatus>,
+    /// Slots whose plugin is not there.
+    pending: Vec<WorkerStatus>,
+    slots: Vec<Arc<Mutex<SlotView>>>,
+}
+
+impl Board {
+    pub(super) fn new(
+        name: String,
+        bus_url: String,
+        bus: Arc<dyn Bus>,
+        registry: Arc<Registry>,
+        topology: TopologyStatus,
+    ) -> Self {
+        let pinned =
+            Pinned { phase: Phase::Starting, topology, plugins: Vec::new(), pending: Vec::new(), slots: Vec::new() };
+        Self { name, since: SystemTime::now(), bus_url, bus, registry, pinned: Mutex::new(pinned) }
+    }
+
+    pub(super) fn enter(&self, phase: Phase) {
+        self.pinned.lock().phase = phase;
+    }
+
+    /// Pins up how things are after a round of reconciling.
+    pub(super) fn pin<'a>(
+        &self,
+        topology: TopologyStatus,
+        shelf: &Shelf,
+        plan: &Plan,
+        keepers: impl Iterator<Item = &'a Keeper>,
+    ) {
+        let plugins = shelf.entries().iter().map(|(name, entry)| plugin_status(name, entry)).collect();
+        let pending = plan.iter().filter(|(_, planned)| planned.generation.is_none()).map(pending_status).collect();
+        let slots = keepers.map(Keeper::view).collect();
+        let mut pinned = self.pinned.lock();
+        *pinned = Pinned { phase: pinned.phase, topology, plugins, pending, slots };
+    }
+
+    async fn queues(&self) -> Vec<QueueStatus> {
+        let depths = self.bus.depths().await;
+        let status = |depth: crate::bus::QueueDepth| QueueStatus {
+            queue: depth.queue,
+            ready: depth.ready,
+            unsettled: depth.unsettled,
+            consumers: depth.consumers,
+        };
+        depths.into_iter().map(status).collect()
+    }
+
+    fn bus_status(&self) -> BusStatus {
+        let (state, error) = match &*self.bus.state().borrow() {
+            BusState::Connected => (BusHealth::Connected, None),
+            BusState::Away { error } => (BusHealth::Away, Some(error.clone())),
+            BusState::Closed => (BusHealth::Closed, None),
+        };
+        let (url, codec) = (self.bus_url.clone(), self.bus.codec().to_string());
+        BusStatus { url, codec, state, error, workers: self.registry.counts() }
+    }
+}
+
+#[async_trait]
+impl StatusSource for Board {
+    async fn status(&self) -> HostStatus {
+        let queues = self.queues().await;
+        let pinned = self.pinned.lock();
+        let mut workers: Vec<_> = pinned.slots.iter().map(|slot| worker_status(&slot.lock())).collect();
+        workers.extend(pinned.pending.iter().cloned());
+        HostStatus {
+            name: self.name.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            since: self.since.into(),
+            phase: pinned.phase,
+            topology: pinned.topology.clone(),
+            bus: self.bus_status(),
+            plugins: pinned.plugins.clone(),
+            workers,
+            queues,
+        }
+    }
+}
+
+fn plugin_status(name: &PluginName, entry: &Entry) -> PluginStatus {
+    PluginStatus {
+        name: name.clone(),
+        file: entry.file.as_ref().map(|file| file.path.clone()),
+        version: entry.info.as_ref().map(|info| info.version.clone()),
+        api_version: entry.info.as_ref().map(|info| info.api_version.clone()),
+        generation: entry.current.as_ref().map(|current| current.id()),
+        state: plugin_state(entry),
+        retiring: entry.retiring(),
+        last_error: entry.error.clone(),
+    }
+}
+
+fn plugin_state(entry: &Entry) -> PluginState {
+    match (&entry.file, &entry.current, &entry.error) {
+        (_, _, Some(_)) => PluginState::Failed,
+        (Some(_), Some(_), None) => PluginState::Loaded,
+        (None, Some(_), None) => PluginState::FileGone,
+        (Some(_), None, None) => PluginState::Unused,
+        (None, None, None) => PluginState::Pending,
+    }
+}
+
+fn pending_status((slot, planned): (&Slot, &Planned)) -> WorkerStatus {
+    WorkerStatus {
+        slot: slot.to_string(),
+        worker_type: slot.worker_type.clone(),
+        id: None,
+        plugin: planned.spec.plugin.clone(),
+        generation: None,
+        state: WorkerState::Pending,
+        since: SystemTime::now().into(),
+        addresses: Default::default(),
+        in_flight: 0,
+        done: 0,
+        failed: 0,
+        restarts: 0,
+        last_error: None,
+    }
+}
+
+fn worker_status(view: &SlotView) -> WorkerStatus {
+    let progress = view.progress.as_deref();
+    let failed_attempt = || progress.and_then(crate::worker::Progress::last_error);
+    WorkerStatus {
+        slot: view.slot.to_string(),
+        worker_type: view.slot.worker_type.clone(),
+        id: view.worker.clone(),
+        plugin: view.slot.plugin.clone(),
+        generation: Some(view.generation),
+        state: match view.state {
+            SlotState::Starting => WorkerState::Starting,
+            SlotState::Running => WorkerState::Running,
+            SlotState::Failed => WorkerState::Backoff,
+        },
+        since: view.since.into(),
+        addresses: view.addresses.clone(),
+        in_flight: progress.map_or(0, crate::worker::Progress::in_flight),
+        done: progress.map_or(0, crate::worker::Progress::done),
+        failed: progress.map_or(0, crate::worker::Progress::failed),
+        restarts: view.restarts,
+        last_error: view.last_error.clone().or_else(failed_attempt),
+    }
+}

@@ -1,0 +1,245 @@
+//! The whole host, in phases: read, build, serve, drain.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use super::board::Board;
+use super::reconcile::{Reconciler, roots};
+use super::shelf::Shelf;
+use crate::admin::{Admin, AdminConfig, AdminError, Phase, TopologyStatus};
+use crate::bus::amqp::{AmqpBus, AmqpOptions};
+use crate::bus::embedded::EmbeddedBus;
+use crate::bus::{Bus, BusError};
+use crate::manager::{Manager, ManagerConfig, Registry};
+use crate::metrics::Metrics;
+use crate::plugin::watch::{WatchMode, WatchSettings, Watcher};
+use crate::plugin::{LoadOptions, ShadowCopy};
+use crate::telemetry::Telemetry;
+use crate::topology::{BusUrl, Topology, Watch};
+use crate::worker::{Surroundings, Switchboard};
+
+const TARGET: &str = "mshost::supervisor";
+
+/// Why the host cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum HostError {
+    /// The admin server cannot have its address.
+    #[error(transparent)]
+    Admin(#[from] AdminError),
+    /// The bus refuses for good.
+    #[error("cannot use the bus: {0}")]
+    Bus(#[from] BusError),
+    /// Two metrics have one name, which a test rules out.
+    #[error(transparent)]
+    Metrics(#[from] prometheus::Error),
+}
+
+/// A running host.
+pub struct Host {
+    admin_address: Option<SocketAddr>,
+    reload: mpsc::Sender<()>,
+    stop: CancellationToken,
+    board: Arc<Board>,
+    bus: Arc<dyn Bus>,
+    /// The reconcile loop; it gives back all that it holds by dropping it.
+    reconciling: JoinHandle<()>,
+    /// Keepers, drains and retirements.
+    tasks: TaskTracker,
+    /// The manager and the admin server, which stop last.
+    observers: TaskTracker,
+    observers_stop: CancellationToken,
+    shutdown_timeout: Duration,
+}
+
+impl Host {
+    /// Brings up a host for a topology that has been read from `path`. Workers start in the background. `telemetry` is the
+    /// log that follows the topology's `[log]`.
+    ///
+    /// # Errors
+    /// [`HostError`] where something that cannot be changed later is wrong.
+    pub async fn start(path: PathBuf, topology: Topology, telemetry: Option<Telemetry>) -> Result<Self, HostError> {
+        let metrics = Metrics::new()?;
+        let bus = open_bus(&topology, &metrics)?;
+        let (observers, observers_stop) = (TaskTracker::new(), CancellationToken::new());
+        let registry = start_manager(&topology, &bus, &metrics, &observers, &observers_stop);
+        let switchboard = Switchboard::open(&*bus).await?;
+        let status = TopologyStatus { file: path.clone(), revision: 0, applied: None, last_error: None };
+        let board = Arc::new(Board::new(
+            topology.host.name.clone(),
+            topology.bus.url.to_string(),
+            Arc::clone(&bus),
+            Arc::clone(&registry),
+            status,
+        ));
+        let (reload, reloads) = mpsc::channel(1);
+        let admin_address = start_admin(&topology, &metrics, &board, &reload, &observers, &observers_stop).await?;
+
+        let tasks = TaskTracker::new();
+        let surroundings = Surroundings {
+            bus: Arc::clone(&bus),
+            registry,
+            switchboard,
+            metrics: Arc::clone(&metrics),
+            host: topology.host.name.as_str().into(),
+        };
+        let shelf = new_shelf(&topology, &metrics, &tasks);
+        let watcher = watch(&topology);
+        let shutdown_timeout = topology.host.shutdown_timeout;
+        let reconciler =
+            Reconciler::new(path, topology, shelf, surroundings, tasks.clone(), Arc::clone(&board), telemetry);
+        let stop = CancellationToken::new();
+        let reconciling =
+            tokio::spawn(reconcile_on_change(reconciler, watcher, reloads, Arc::clone(&board), stop.clone()));
+        Ok(Self {
+            admin_address,
+            reload,
+            stop,
+            board,
+            bus,
+            reconciling,
+            tasks,
+            observers,
+            observers_stop,
+            shutdown_timeout,
+        })
+    }
+
+    /// Where the admin server listens.
+    #[must_use]
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin_address
+    }
+
+    /// Reads everything anew, soon.
+    pub fn reload(&self) {
+        // Full means that a reload is due already.
+        let _ = self.reload.try_send(());
+    }
+
+    /// Drains every worker, unloads every plugin, and leaves the bus; at the latest when `host.shutdown_timeout` has passed.
+    pub async fn shutdown(self) {
+        tracing::info!(target: TARGET, "shutting down: draining");
+        self.board.enter(Phase::Draining);
+        let limit = self.shutdown_timeout;
+        if tokio::time::timeout(limit, self.wind_down()).await.is_err() {
+            let limit = humantime::format_duration(limit);
+            tracing::warn!(target: TARGET, "not drained within {limit} (`host.shutdown_timeout`): leaving as it is");
+        }
+        tracing::info!(target: TARGET, "stopped");
+    }
+
+    async fn wind_down(self) {
+        self.stop.cancel();
+        let _ = self.reconciling.await;
+        self.tasks.close();
+        self.tasks.wait().await;
+        self.observers_stop.cancel();
+        self.observers.close();
+        self.observers.wait().await;
+        self.bus.close().await;
+    }
+}
+
+async fn reconcile_on_change(
+    mut reconciler: Reconciler,
+    mut watcher: Watcher,
+    mut reloads: mpsc::Receiver<()>,
+    board: Arc<Board>,
+    stop: CancellationToken,
+) {
+    let work = async {
+        reconciler.reconcile().await;
+        board.enter(Phase::Running);
+        loop {
+            tokio::select! {
+                files = watcher.changed() => tracing::debug!(target: TARGET, ?files, "changed"),
+                Some(()) = reloads.recv() => tracing::info!(target: TARGET, "asked to reload"),
+            }
+            reconciler.reconcile().await;
+            watcher.set_roots(reconciler.roots());
+        }
+    };
+    tokio::select! {
+        () = stop.cancelled() => {}
+        () = work => {}
+    }
+    // Dropping it drops every keeper, which drains its slot, and every lease.
+    drop(reconciler);
+}
+
+fn open_bus(topology: &Topology, metrics: &Arc<Metrics>) -> Result<Arc<dyn Bus>, BusError> {
+    let config = &topology.bus;
+    Ok(match &config.url {
+        BusUrl::Embedded => Arc::new(EmbeddedBus::new(config.limits.clone(), config.codec)),
+        BusUrl::Amqp(url) => Arc::new(AmqpBus::connect(AmqpOptions {
+            url: url.expose().to_owned(),
+            codec: config.codec,
+            limits: config.limits.clone(),
+            host: topology.host.name.clone(),
+            metrics: Arc::clone(metrics),
+        })?),
+    })
+}
+
+fn start_manager(
+    topology: &Topology,
+    bus: &Arc<dyn Bus>,
+    metrics: &Arc<Metrics>,
+    observers: &TaskTracker,
+    stop: &CancellationToken,
+) -> Arc<Registry> {
+    let config = &topology.manager;
+    let numbers = ManagerConfig {
+        keepalive: config.keepalive,
+        expire_after: config.expire_after,
+        max_workers: config.max_workers,
+    };
+    let (manager, registry) = Manager::new(numbers, Arc::clone(bus), Arc::clone(metrics));
+    if config.enabled {
+        let stop = stop.clone();
+        observers.spawn(async move {
+            if let Err(error) = manager.run(stop).await {
+                tracing::error!(target: TARGET, "the manager cannot work: {error}");
+            }
+        });
+    }
+    registry
+}
+
+async fn start_admin(
+    topology: &Topology,
+    metrics: &Arc<Metrics>,
+    board: &Arc<Board>,
+    reload: &mpsc::Sender<()>,
+    observers: &TaskTracker,
+    stop: &CancellationToken,
+) -> Result<Option<SocketAddr>, AdminError> {
+    let Some(address) = topology.host.admin else { return Ok(None) };
+    let admin =
+        Admin::bind(AdminConfig::new(address), Arc::clone(metrics), Arc::clone(board) as _, reload.clone()).await?;
+    let address = admin.address();
+    observers.spawn(admin.run(stop.clone()));
+    Ok(Some(address))
+}
+
+fn new_shelf(topology: &Topology, metrics: &Arc<Metrics>, retirements: &TaskTracker) -> Shelf {
+    let options = LoadOptions { lanes: topology.host.plugin_threads, ..LoadOptions::new(Arc::clone(metrics)) };
+    ShadowCopy::remove_stale(&topology.host.state);
+    Shelf::new(topology.host.state.clone(), options, Arc::clone(metrics), retirements.clone())
+}
+
+fn watch(topology: &Topology) -> Watcher {
+    let host = &topology.host;
+    let mode = match host.watch {
+        Watch::Native => WatchMode::Native,
+        Watch::Poll => WatchMode::Poll,
+    };
+    Watcher::new(roots(topology), WatchSettings { mode, quiet: host.debounce, ..WatchSettings::default() })
+}

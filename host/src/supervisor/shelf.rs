@@ -1,0 +1,214 @@
+//! The plugins: what lies in the folder, what is loaded from it, and why something is not.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Instant;
+
+use futures::StreamExt;
+use tokio_util::task::TaskTracker;
+
+use super::lease::{Lease, WeakLease};
+use crate::admin::Complaint;
+use crate::ids::{GenerationId, PluginName};
+use crate::metrics::Metrics;
+use crate::plugin::watch::{FileProblem, Fingerprint, PluginFile};
+use crate::plugin::{Generation, LoadError, LoadOptions, PluginInfo, ShadowCopy, probe};
+
+const TARGET: &str = "mshost::plugin";
+
+/// How many files are copied, probed and loaded at a time.
+const PARALLEL_LOADS: usize = 4;
+
+/// One plugin, by its name.
+#[derive(Debug, Default)]
+pub(super) struct Entry {
+    /// Its file, as it was when it was last looked at; `None` once it is gone.
+    pub(super) file: Option<PluginFile>,
+    /// What was learnt from the file.
+    pub(super) info: Option<PluginInfo>,
+    /// The version that workers are to run.
+    pub(super) current: Option<Lease>,
+    /// Why the file, as it is now, is not what runs.
+    pub(super) error: Option<Complaint>,
+    /// Older versions, some of which may still finish their jobs.
+    replaced: Vec<WeakLease>,
+    /// What the file looked like when it was last probed or loaded.
+    tried: Option<(Fingerprint, Purpose)>,
+}
+
+/// A file that no worker of the topology names is looked at, so that its errors show, but not loaded.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Purpose {
+    Look,
+    Run,
+}
+
+/// All plugins.
+pub(super) struct Shelf {
+    entries: BTreeMap<PluginName, Entry>,
+    generations: u64,
+    state: PathBuf,
+    options: LoadOptions,
+    metrics: Arc<Metrics>,
+    retirements: TaskTracker,
+}
+
+impl Shelf {
+    pub(super) fn new(state: PathBuf, options: LoadOptions, metrics: Arc<Metrics>, retirements: TaskTracker) -> Self {
+        Self { entries: BTreeMap::new(), generations: 0, state, options, metrics, retirements }
+    }
+
+    pub(super) fn entries(&self) -> &BTreeMap<PluginName, Entry> {
+        &self.entries
+    }
+
+    /// The version of each plugin that workers are to run.
+    pub(super) fn generations(&self) -> BTreeMap<PluginName, GenerationId> {
+        self.entries.iter().filter_map(|(name, entry)| Some((name.clone(), entry.current.as_ref()?.id()))).collect()
+    }
+
+    pub(super) fn lease(&self, name: &PluginName) -> Option<Lease> {
+        self.entries.get(name)?.current.clone()
+    }
+
+    /// Takes note of what lies in the folder now, loads what is new and needed, and lets go of what nobody needs.
+    pub(super) async fn refresh(
+        &mut self,
+        found: BTreeMap<PluginName, Result<PluginFile, FileProblem>>,
+        needed: &BTreeSet<PluginName>,
+    ) {
+        self.note_missing(&found, needed);
+        let mut jobs = Vec::new();
+        for (name, file) in found {
+            let entry = self.entries.entry(name.clone()).or_default();
+            let file = match file {
+                Ok(file) => file,
+                // The watcher tells when it is whole.
+                Err(FileProblem::Changing { .. }) => continue,
+                Err(problem) => {
+                    entry.refuse(&name, problem.to_string());
+                    continue;
+                }
+            };
+            let purpose = if needed.contains(&name) { Purpose::Run } else { Purpose::Look };
+            let tried = (file.fingerprint, purpose);
+            entry.file = Some(file.clone());
+            if entry.tried.as_ref() == Some(&tried) {
+                continue;
+            }
+            entry.tried = Some(tried);
+            self.generations += 1;
+            jobs.push((name, file, purpose, GenerationId(self.generations)));
+        }
+        self.load_all(jobs).await;
+    }
+
+    fn note_missing(
+        &mut self,
+        found: &BTreeMap<PluginName, Result<PluginFile, FileProblem>>,
+        needed: &BTreeSet<PluginName>,
+    ) {
+        for (name, entry) in &mut self.entries {
+            if !needed.contains(name) && entry.current.take().is_some() {
+                tracing::info!(target: TARGET, plugin = %name, "no worker of the topology needs it any more");
+                entry.tried = None;
+            }
+            if !found.contains_key(name) && entry.file.take().is_some() {
+                entry.tried = None;
+                entry.error = None;
+                if entry.current.is_some() {
+                    tracing::warn!(target: TARGET, plugin = %name, "the file is gone: its workers keep running, but a restart of the host would miss it");
+                } else {
+                    tracing::info!(target: TARGET, plugin = %name, "the file is gone");
+                }
+            }
+        }
+        self.entries.retain(|name, entry| found.contains_key(name) || entry.current.is_some());
+    }
+
+    async fn load_all(&mut self, jobs: Vec<(PluginName, PluginFile, Purpose, GenerationId)>) {
+        let (state, options, metrics) = (&self.state, &self.options, &self.metrics);
+        let loaded: Vec<_> = futures::stream::iter(jobs)
+            .map(|(name, file, purpose, id)| async move {
+                let began = Instant::now();
+                let outcome = load(&name, file, purpose, id, state, options).await;
+                metrics.load_seconds.observe(began.elapsed().as_secs_f64());
+                (name, outcome)
+            })
+            .buffer_unordered(PARALLEL_LOADS)
+            .collect()
+            .await;
+        for (name, outcome) in loaded {
+            let outcome_label = if outcome.is_ok() { "applied" } else { "failed" };
+            self.metrics.reloads.with_label_values(&["plugin", outcome_label]).inc();
+            let entry = self.entries.entry(name.clone()).or_default();
+            match outcome {
+                Ok((info, generation)) => entry.accept(&name, info, generation, &self.retirements),
+                Err(error) => {
+                    self.metrics.malformed.with_label_values(&["plugin", error.kind()]).inc();
+                    entry.refuse(&name, error.to_string());
+                }
+            }
+        }
+    }
+}
+
+impl Entry {
+    fn accept(
+        &mut self,
+        name: &PluginName,
+        info: PluginInfo,
+        generation: Option<Arc<Generation>>,
+        retirements: &TaskTracker,
+    ) {
+        match generation {
+            Some(generation) => {
+                tracing::info!(target: TARGET, plugin = %name, version = info.version, generation = %generation.id(), "loaded");
+                let old = self.current.replace(Lease::new(generation, retirements));
+                self.replaced.retain(|older| older.id().is_some());
+                self.replaced.extend(old.as_ref().map(Lease::downgrade));
+            }
+            None => {
+                tracing::info!(target: TARGET, plugin = %name, version = info.version, "found; no worker of the topology uses it")
+            }
+        }
+        self.info = Some(info);
+        self.error = None;
+    }
+
+    /// Older versions that still finish their jobs.
+    pub(super) fn retiring(&self) -> Vec<GenerationId> {
+        self.replaced.iter().filter_map(WeakLease::id).collect()
+    }
+
+    fn refuse(&mut self, name: &PluginName, error: String) {
+        if self.error.as_ref().is_none_or(|known| known.message != error) {
+            let rest = if self.current.is_some() { "; the version that runs goes on" } else { "" };
+            tracing::error!(target: TARGET, plugin = %name, "{error}{rest}");
+        }
+        self.error = Some(Complaint::now(error));
+    }
+}
+
+async fn load(
+    name: &PluginName,
+    file: PluginFile,
+    purpose: Purpose,
+    id: GenerationId,
+    state: &std::path::Path,
+    options: &LoadOptions,
+) -> Result<(PluginInfo, Option<Arc<Generation>>), LoadError> {
+    let (path, state) = (file.path.clone(), state.to_owned());
+    // A copy that panics is a bug; a lost task is a host that ends.
+    let shadow = match tokio::task::spawn_blocking(move || ShadowCopy::make(&path, &state)).await {
+        Ok(shadow) => shadow?,
+        Err(panic) => std::panic::resume_unwind(panic.into_panic()),
+    };
+    let info = probe(&shadow, options.limit).await?;
+    let generation = match purpose {
+        Purpose::Look => None,
+        Purpose::Run => Some(Generation::load(id, name.clone(), shadow, options.clone()).await?),
+    };
+    Ok((info, generation))
+}

@@ -1,0 +1,115 @@
+//! One attempt at one job: hand it to the plugin, then settle it by what became of it.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use mshost_plugin_api::Retry;
+
+use super::life::Hands;
+use crate::bus::{BusError, Delivery, Failure, Job, Notification};
+use crate::ids::WorkerRef;
+use crate::plugin::{HandlerError, JobHeader};
+
+/// The original's words for a job that has used up its sends; its own workers may look for them.
+const TOO_MANY: &str = "Job send too many times";
+
+/// What became of an attempt, for the worker's progress.
+pub(super) enum Outcome {
+    Done,
+    Failed(String),
+}
+
+/// Does one job and settles it. Dropping the future cancels the handler and hands the job back.
+pub(super) async fn attempt(
+    hands: Arc<Hands>,
+    handler: impl Future<Output = Result<(), HandlerError>>,
+    delivery: Delivery,
+) -> Outcome {
+    hands.counters.received_jobs.inc();
+    let began = Instant::now();
+    let done = tokio::time::timeout(hands.spec.timeout, handler).await;
+    hands.counters.seconds.observe(began.elapsed().as_secs_f64());
+    let error = match done {
+        Ok(Ok(())) => {
+            settled(&delivery.job.id.clone(), delivery.ack().await);
+            return Outcome::Done;
+        }
+        Ok(Err(error)) => error,
+        Err(_) => overran(hands.spec.timeout),
+    };
+    let message = error.message.clone();
+    let job = delivery.job.id.clone();
+    settled(&job, fail(&hands, delivery, error).await);
+    Outcome::Failed(message)
+}
+
+fn overran(limit: Duration) -> HandlerError {
+    let limit = humantime::format_duration(limit);
+    HandlerError {
+        message: format!("the handler did not finish within {limit} (`timeout`)"),
+        retry: Retry::Later,
+        panicked: false,
+    }
+}
+
+async fn fail(hands: &Hands, delivery: Delivery, error: HandlerError) -> Result<(), BusError> {
+    let (job, policy) = (&delivery.job, &hands.spec.retry);
+    let HandlerError { message, retry, .. } = error;
+    if retry == Retry::Later && job.attempt < policy.max_attempts {
+        hands.counters.retried.inc();
+        tracing::warn!(target: "mshost::worker", worker = %hands.worker.id, job = %job.id, attempt = job.attempt,
+            "job failed, again in {}: {message}", humantime::format_duration(policy.delay));
+        return delivery.retry(policy.delay).await;
+    }
+    tracing::warn!(target: "mshost::worker", worker = %hands.worker.id, job = %job.id, attempt = job.attempt,
+        "job failed for good: {message}");
+    let message = match retry {
+        Retry::Never => message,
+        Retry::Later => {
+            hands.counters.given_up.inc();
+            format!("{TOO_MANY}: {message} ({} attempts)", job.attempt)
+        }
+    };
+    // Reported first: if the bus cannot take the report, the job comes again instead of failing in silence.
+    report(hands, job, &message).await?;
+    delivery.ack().await
+}
+
+/// Tells the job's sender, and the worker that began its pipeline, that it failed for good.
+async fn report(hands: &Hands, job: &Job, error: &str) -> Result<(), BusError> {
+    let failure = |target: &WorkerRef| {
+        Notification::Error(Failure {
+            target: target.clone(),
+            error: error.to_owned(),
+            id: job.id.clone(),
+            correlation: job.correlation.clone(),
+            reporter: Some(hands.worker.clone()),
+            payload: Some(job.payload.clone()),
+        })
+    };
+    hands.surroundings.bus.publish(failure(&job.sender)).await?;
+    if job.origin.id != job.sender.id {
+        hands.surroundings.bus.publish(failure(&job.origin)).await?;
+    }
+    Ok(())
+}
+
+fn settled(job: &str, result: Result<(), BusError>) {
+    if let Err(error) = result {
+        tracing::warn!(target: "mshost::worker", job, "could not settle the job, it will come again: {error}");
+    }
+}
+
+/// What the plugin is told about a job.
+pub(super) fn header(delivery: &Delivery) -> Arc<JobHeader> {
+    let job = &delivery.job;
+    Arc::new(JobHeader {
+        id: job.id.clone(),
+        correlation: job.correlation.clone(),
+        route: job.route.clone(),
+        sender: job.sender.clone(),
+        origin: job.origin.clone(),
+        attempt: job.attempt,
+        redelivered: delivery.redelivered,
+    })
+}

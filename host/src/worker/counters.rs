@@ -1,0 +1,38 @@
+//! The metrics of one worker, looked up once instead of at each job.
+
+use prometheus::{Histogram, IntCounter};
+
+use crate::ids::WorkerType;
+use crate::metrics::{Metrics, worker_service};
+
+pub(super) struct Counters {
+    pub(super) sent_jobs: IntCounter,
+    pub(super) sent_registrations: IntCounter,
+    pub(super) sent_keepalives: IntCounter,
+    pub(super) received_jobs: IntCounter,
+    pub(super) received_errors: IntCounter,
+    pub(super) retried: IntCounter,
+    pub(super) given_up: IntCounter,
+    pub(super) no_worker: IntCounter,
+    pub(super) seconds: Histogram,
+}
+
+impl Counters {
+    pub(super) fn new(metrics: &Metrics, kind: &WorkerType) -> Self {
+        let service = &*worker_service(kind);
+        let sent = |what| metrics.sent.with_label_values(&[service, what]);
+        let received = |what| metrics.received.with_label_values(&[service, what]);
+        let errors = |what| metrics.job_errors.with_label_values(&[service, what]);
+        Self {
+            sent_jobs: sent("job_request"),
+            sent_registrations: sent("worker_registration"),
+            sent_keepalives: sent("keepalive_response"),
+            received_jobs: received("job_request"),
+            received_errors: received("error"),
+            retried: errors("job_retry"),
+            given_up: errors("job_max_retries_exceeded"),
+            no_worker: errors("no_worker_available"),
+            seconds: metrics.job_seconds.with_label_values(&[service, "job_processing"]),
+        }
+    }
+}

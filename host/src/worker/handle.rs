@@ -1,0 +1,191 @@
+//! The supervisor's end of a worker.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::attempt::Outcome;
+use super::{Listeners, Surroundings, fresh, life};
+use crate::admin::Complaint;
+use crate::ids::WorkerId;
+use crate::plugin::{Generation, LaneTask};
+use crate::topology::WorkerSpec;
+
+/// Where a worker is in its life. Only these steps are taken: `Starting → Running → Draining → Stopped`, and to `Failed` from
+/// any but `Stopped`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WorkerState {
+    /// The plugin makes it, and it takes its place on the bus.
+    Starting,
+    /// It takes jobs.
+    Running,
+    /// It takes no more jobs, and finishes those that it has.
+    Draining,
+    /// It has left.
+    Stopped,
+    /// It could not start, or died.
+    Failed(StartFailure),
+}
+
+/// Why a worker does not run.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct StartFailure(pub String);
+
+impl fmt::Display for WorkerState {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Starting => "starting",
+            Self::Running => "running",
+            Self::Draining => "draining",
+            Self::Stopped => "stopped",
+            Self::Failed(_) => "failed",
+        })
+    }
+}
+
+/// What a worker has done so far. Written by its lane, read by whoever looks.
+#[derive(Debug, Default)]
+pub struct Progress {
+    in_flight: AtomicU64,
+    done: AtomicU64,
+    failed: AtomicU64,
+    last_error: Mutex<Option<Complaint>>,
+}
+
+impl Progress {
+    /// Jobs in hand.
+    pub fn in_flight(&self) -> u64 {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// Jobs done.
+    pub fn done(&self) -> u64 {
+        self.done.load(Ordering::Relaxed)
+    }
+
+    /// Attempts that failed.
+    pub fn failed(&self) -> u64 {
+        self.failed.load(Ordering::Relaxed)
+    }
+
+    /// Why the last failed attempt failed.
+    pub fn last_error(&self) -> Option<Complaint> {
+        self.last_error.lock().clone()
+    }
+
+    pub(super) fn taken(&self) {
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(super) fn finished(&self, outcome: Outcome) {
+        self.in_flight.fetch_sub(1, Ordering::Relaxed);
+        match outcome {
+            Outcome::Done => {
+                self.done.fetch_add(1, Ordering::Relaxed);
+            }
+            Outcome::Failed(error) => {
+                self.failed.fetch_add(1, Ordering::Relaxed);
+                *self.last_error.lock() = Some(Complaint::now(error));
+            }
+        }
+    }
+}
+
+/// One instance, running on a lane of its generation. Dropping this does not stop it: see [`Worker::stop`].
+pub struct Worker {
+    id: WorkerId,
+    state: watch::Receiver<WorkerState>,
+    progress: Arc<Progress>,
+    stop: CancellationToken,
+    task: LaneTask,
+    addresses: BTreeMap<String, SocketAddr>,
+}
+
+impl fmt::Debug for Worker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Worker").field("id", &self.id).field("state", &*self.state.borrow()).finish_non_exhaustive()
+    }
+}
+
+impl Worker {
+    /// Starts a worker of `spec` in `generation`; it is not ready yet.
+    ///
+    /// # Errors
+    /// Where the worker type is too long for an id.
+    pub fn spawn(
+        generation: &Generation,
+        spec: Arc<WorkerSpec>,
+        listeners: Listeners,
+        surroundings: Surroundings,
+    ) -> Result<Self, StartFailure> {
+        let id = fresh::worker_id(&spec.worker_type).map_err(|error| StartFailure(error.to_string()))?;
+        let (report, state) = watch::channel(WorkerState::Starting);
+        let progress = Arc::new(Progress::default());
+        let stop = CancellationToken::new();
+        let addresses = listeners.addresses();
+        let life =
+            life::Life::new(id.clone(), spec, listeners, surroundings, report, Arc::clone(&progress), stop.clone());
+        let task = generation.spawn(move |lane| life.live(lane));
+        Ok(Self { id, state, progress, stop, task, addresses })
+    }
+
+    /// Its id on the bus.
+    #[must_use]
+    pub fn id(&self) -> &WorkerId {
+        &self.id
+    }
+
+    /// Where its sockets listen.
+    #[must_use]
+    pub fn addresses(&self) -> &BTreeMap<String, SocketAddr> {
+        &self.addresses
+    }
+
+    /// Where it is in its life, now and at each change.
+    #[must_use]
+    pub fn state(&self) -> watch::Receiver<WorkerState> {
+        self.state.clone()
+    }
+
+    /// What it has done so far.
+    #[must_use]
+    pub fn progress(&self) -> Arc<Progress> {
+        Arc::clone(&self.progress)
+    }
+
+    /// Waits until it takes jobs. Cancel safe.
+    ///
+    /// # Errors
+    /// Where it never will.
+    pub async fn ready(&mut self) -> Result<(), StartFailure> {
+        let decided = self.state.wait_for(|state| *state != WorkerState::Starting).await;
+        match decided.map(|state| state.clone()) {
+            Ok(WorkerState::Failed(failure)) => Err(failure),
+            Ok(_) => Ok(()),
+            Err(_) => Err(StartFailure("the worker's thread ended while it started".to_owned())),
+        }
+    }
+
+    /// Waits until it has left, for whatever reason, and says why where it was not asked to. Cancel safe.
+    pub async fn ended(&mut self) -> Result<(), StartFailure> {
+        let crashed = (&mut self.task).await.is_err();
+        match &*self.state.borrow() {
+            WorkerState::Stopped => Ok(()),
+            WorkerState::Failed(failure) => Err(failure.clone()),
+            _ if crashed => Err(StartFailure("the worker's task panicked".to_owned())),
+            _ => Err(StartFailure("the worker's thread ended".to_owned())),
+        }
+    }
+
+    /// Has it drain and leave; [`Worker::ended`] tells when it has. Idempotent.
+    pub fn stop(&self) {
+        self.stop.cancel();
+    }
+}

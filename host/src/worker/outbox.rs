@@ -1,0 +1,91 @@
+//! What a worker's plugin may ask of the host.
+
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use mshost_plugin_api::{Codec, SendError};
+
+use super::counters::Counters;
+use super::{Listeners, Surroundings, fresh};
+use crate::bus::Job;
+use crate::ids::WorkerRef;
+use crate::metrics::worker_service;
+use crate::plugin::{HostServices, SendOutcome, SendRequest};
+
+/// The host, as one worker sees it. Called on any thread of the plugin, and never waits there.
+pub(super) struct Outbox {
+    pub(super) worker: WorkerRef,
+    pub(super) surroundings: Surroundings,
+    pub(super) counters: Arc<Counters>,
+    pub(super) listeners: Listeners,
+}
+
+impl Outbox {
+    fn job(&self, request: SendRequest) -> Job {
+        let id = fresh::job_id();
+        let (correlation, origin) = match request.parent {
+            Some(parent) => (parent.correlation.clone(), parent.origin.clone()),
+            None => (id.clone(), self.worker.clone()),
+        };
+        Job {
+            id,
+            correlation,
+            route: request.route,
+            sender: self.worker.clone(),
+            origin,
+            attempt: 1,
+            payload: request.payload,
+        }
+    }
+}
+
+impl HostServices for Outbox {
+    fn codec(&self) -> Codec {
+        self.surroundings.bus.codec()
+    }
+
+    fn worker(&self) -> WorkerRef {
+        self.worker.clone()
+    }
+
+    fn send(&self, request: SendRequest) -> SendOutcome {
+        let job = self.job(request);
+        let id = job.id.clone();
+        // A durable queue outlives its workers, so that the bus alone cannot always tell that nobody is there.
+        if self.surroundings.registry.is_gone(job.route.target()) {
+            self.counters.no_worker.inc();
+            return SendOutcome::Done(Err(SendError::NoWorker(job.route.target().clone())));
+        }
+        match self.surroundings.bus.try_send(job) {
+            Ok(sent) => SendOutcome::Done(tally(&self.counters, sent).map(|()| id)),
+            Err(job) => {
+                let (bus, counters) = (Arc::clone(&self.surroundings.bus), Arc::clone(&self.counters));
+                SendOutcome::Pending(Box::pin(async move { tally(&counters, bus.send(*job).await).map(|()| id) }))
+            }
+        }
+    }
+
+    fn listener(&self, name: &str) -> Result<OwnedFd, String> {
+        self.listeners.duplicate(name)
+    }
+
+    fn observe(&self, job_type: &str, elapsed: Duration) {
+        let service = worker_service(&self.worker.worker_type);
+        self.surroundings.metrics.job_seconds.with_label_values(&[&*service, job_type]).observe(elapsed.as_secs_f64());
+    }
+
+    fn set_value(&self, name: &str, value: f64) {
+        let service = worker_service(&self.worker.worker_type);
+        self.surroundings.metrics.plugin_values.with_label_values(&[&*service, name]).set(value);
+    }
+}
+
+fn tally(counters: &Counters, sent: Result<(), SendError>) -> Result<(), SendError> {
+    match &sent {
+        Ok(()) => counters.sent_jobs.inc(),
+        Err(SendError::NoWorker(_)) => counters.no_worker.inc(),
+        Err(_) => {}
+    }
+    sent
+}

@@ -1,0 +1,101 @@
+//! Hears the bus once for the whole host and passes on what concerns its workers.
+//!
+//! Each worker answers from its own loop: one that hangs does not answer a keepalive, and expires, as it should.
+
+use std::sync::Arc;
+
+use dashmap::DashMap;
+use tokio::sync::mpsc;
+
+use crate::bus::{Bus, BusError, Event, Failure, Notification, Subscription};
+use crate::ids::WorkerId;
+
+/// Mail that waits for one worker. A worker that reads none of so much mail hangs, and what it would be told is logged.
+const MAILBOX: usize = 1_024;
+
+/// What the bus has for one worker.
+#[derive(Debug)]
+pub(super) enum Mail {
+    /// A job that it sent has failed for good.
+    Failed(Box<Failure>),
+    /// The manager asks who is there.
+    WhoIsThere,
+    /// The bus was away, and may have forgotten who is there.
+    Reconnected,
+}
+
+/// Who of this host is on the bus.
+#[derive(Debug, Default)]
+pub struct Switchboard {
+    mailboxes: DashMap<WorkerId, mpsc::Sender<Mail>>,
+}
+
+impl Switchboard {
+    /// Subscribes, and listens until the bus is closed.
+    ///
+    /// # Errors
+    /// Where the bus is closed already.
+    pub async fn open(bus: &dyn Bus) -> Result<Arc<Self>, BusError> {
+        let switchboard = Arc::new(Self::default());
+        let subscription = bus.subscribe().await?;
+        tokio::spawn(Arc::clone(&switchboard).listen(subscription));
+        Ok(switchboard)
+    }
+
+    /// Opens the mailbox of a worker; it closes when the receiver is dropped.
+    pub(super) fn register(self: &Arc<Self>, id: &WorkerId) -> Mailbox {
+        let (sender, mail) = mpsc::channel(MAILBOX);
+        self.mailboxes.insert(id.clone(), sender);
+        Mailbox { switchboard: Arc::clone(self), id: id.clone(), mail }
+    }
+
+    async fn listen(self: Arc<Self>, mut subscription: Box<dyn Subscription>) {
+        while let Some(event) = subscription.next().await {
+            match event {
+                Event::Notification(Notification::Error(failure)) => {
+                    let target = failure.target.id.clone();
+                    self.deliver(&target, Mail::Failed(Box::new(failure)));
+                }
+                Event::Notification(Notification::GetAll) => self.deliver_to_all(|| Mail::WhoIsThere),
+                Event::Reconnected => self.deliver_to_all(|| Mail::Reconnected),
+                // The manager's part. What was missed it makes good by asking who is there.
+                Event::Notification(_) | Event::Missed(_) => {}
+            }
+        }
+    }
+
+    fn deliver(&self, id: &WorkerId, mail: Mail) {
+        // Most failures concern workers of other hosts.
+        let Some(mailbox) = self.mailboxes.get(id) else { return };
+        if let Err(mpsc::error::TrySendError::Full(mail)) = mailbox.try_send(mail) {
+            tracing::error!(target: "mshost::worker", worker = %id, ?mail, "the worker does not read its mail ({MAILBOX} wait): dropped");
+        }
+    }
+
+    fn deliver_to_all(&self, mail: impl Fn() -> Mail) {
+        for mailbox in &self.mailboxes {
+            // A full mailbox is a worker that hangs: not to hear from it is the answer.
+            let _ = mailbox.try_send(mail());
+        }
+    }
+}
+
+/// The mail of one worker.
+pub(super) struct Mailbox {
+    switchboard: Arc<Switchboard>,
+    id: WorkerId,
+    mail: mpsc::Receiver<Mail>,
+}
+
+impl Mailbox {
+    /// The next mail. Cancel safe.
+    pub(super) async fn next(&mut self) -> Option<Mail> {
+        self.mail.recv().await
+    }
+}
+
+impl Drop for Mailbox {
+    fn drop(&mut self) {
+        self.switchboard.mailboxes.remove(&self.id);
+    }
+}

@@ -1,0 +1,122 @@
+//! Every kind of bad plugin file gives its one line, and the host lives on.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use mshost::plugin::{LoadError, ShadowCopy, probe, set_probe_program};
+use mshost_tests::fixtures::{Build, fixture, fixture_built, mshost_binary};
+
+/// The message without the file's path, and the label for metrics.
+async fn refused(file: &Path) -> (String, &'static str) {
+    set_probe_program(mshost_binary());
+    let state = tempfile::tempdir().unwrap();
+    let tried = async {
+        let shadow = ShadowCopy::make(file, state.path())?;
+        probe(&shadow, Duration::from_millis(1_500)).await
+    };
+    let error: LoadError = tried.await.expect_err("a bad file is refused");
+    let left = fs::read_dir(state.path().join("shadow")).map_or(0, Iterator::count);
+    assert_eq!(left, 0, "the copy is gone");
+    let line = error.to_string();
+    assert!(!line.contains('\n'), "{line}");
+    let line = line.strip_prefix(&format!("{}: ", file.display())).expect("it names the file first").to_owned();
+    (line, error.kind())
+}
+
+fn write(folder: &tempfile::TempDir, bytes: &[u8]) -> PathBuf {
+    let file = folder.path().join("libx.so");
+    fs::write(&file, bytes).unwrap();
+    file
+}
+
+#[tokio::test]
+async fn files_that_are_no_library() {
+    let folder = tempfile::tempdir().unwrap();
+    let cases: [(&[u8], &str); 5] = [
+        (b"", "expected a shared library, found an empty file"),
+        (b"hello there\n", "expected a shared library, found a text file"),
+        (b"#!/bin/sh\n", "expected a shared library, found a script"),
+        (&[0x9c; 4096], "expected a shared library, found data of another kind"),
+        (b"!<arch>\n", "expected a shared library, found a static library (`.a`)"),
+    ];
+    for (bytes, line) in cases {
+        assert_eq!(refused(&write(&folder, bytes)).await, (line.to_owned(), "not_a_library"));
+    }
+    let (line, kind) = refused(&mshost_binary()).await;
+    assert_eq!((&*line, kind), ("expected a shared library, found a program", "not_a_library"));
+    let (line, kind) = refused(folder.path()).await;
+    assert_eq!((&*line, kind), ("expected a shared library, found a directory", "not_a_library"));
+    let (line, kind) = refused(&folder.path().join("none.so")).await;
+    assert_eq!((&*line, kind), ("cannot open it: No such file or directory (os error 2)", "io"));
+}
+
+#[tokio::test]
+async fn files_that_are_cut_off_or_for_another_machine() {
+    let folder = tempfile::tempdir().unwrap();
+    let whole = fs::read(fixture("not-a-plugin")).unwrap();
+    for length in [5, 64, 4_096, 65_536, whole.len() - 1] {
+        let (line, kind) = refused(&write(&folder, &whole[..length])).await;
+        assert!(line.starts_with("the file is cut off: ") && kind == "truncated", "{length}: {line}");
+        assert!(line.contains(&format!("{length} are there")), "{line}");
+    }
+    let mut foreign = whole;
+    foreign[18..20].copy_from_slice(&243_u16.to_le_bytes());
+    let (line, kind) = refused(&write(&folder, &foreign)).await;
+    assert!(line.starts_with("it is built for RISC-V, and this host needs ") && kind == "wrong_architecture", "{line}");
+}
+
+#[tokio::test]
+async fn libraries_that_crash_or_hang_do_so_in_the_probe() {
+    let crashed = "while it was loaded in a child process (a constructor of the library?)";
+    let (line, kind) = refused(&fixture("segfault")).await;
+    assert_eq!((line, kind), (format!("it crashed with SIGSEGV {crashed}"), "crashed"));
+    let (line, kind) = refused(&fixture("abort")).await;
+    assert_eq!((line, kind), (format!("it crashed with SIGABRT {crashed}"), "crashed"));
+    let (line, kind) = refused(&fixture("hang")).await;
+    assert_eq!(
+        (&*line, kind),
+        (
+            "it was not loaded within 1.5s in a child process (does a constructor of the library wait for something?)",
+            "timed_out"
+        )
+    );
+}
+
+#[tokio::test]
+async fn libraries_that_are_no_plugin_or_of_another_abi() {
+    let (line, kind) = refused(&fixture("not-a-plugin")).await;
+    assert_eq!(
+        (&*line, kind),
+        (
+            "it is a library but not an mshost plugin: it has no `export_plugin! { … }` (symbol `_1as_0lib_1header_0root_bmodule_bloader`)",
+            "not_a_plugin"
+        )
+    );
+    let (line, kind) = refused(&fixture("other-layout")).await;
+    assert!(kind == "abi" && line.len() < 600, "{line}");
+    let (ours, said) = (env!("CARGO_PKG_VERSION"), line.as_str());
+    assert!(
+        said.starts_with(&format!("it was built with mshost-plugin-api {ours}, whose ABI is not that of")),
+        "{said}"
+    );
+    assert!(said.ends_with(&format!("build the plugin again with mshost-plugin-api {ours}")), "{said}");
+}
+
+#[tokio::test]
+async fn a_plugin_whose_panics_abort_is_refused() {
+    let (line, kind) = refused(&fixture_built("echo", Build::PanicAbort)).await;
+    assert_eq!(kind, "panic_abort", "{line}");
+    assert!(line.ends_with("build it with `panic = \"unwind\"`"), "{line}");
+}
+
+#[test]
+fn copies_of_dead_hosts_are_removed_and_those_of_living_ones_are_not() {
+    let state = tempfile::tempdir().unwrap();
+    let living = ShadowCopy::make(&fixture("not-a-plugin"), state.path()).unwrap();
+    let stale = state.path().join("shadow/dead.1.1.so");
+    fs::write(&stale, b"left behind").unwrap();
+    assert_eq!(ShadowCopy::remove_stale(state.path()), 1);
+    assert!(!stale.exists() && living.path().exists());
+}

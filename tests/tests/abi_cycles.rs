@@ -1,0 +1,73 @@
+//! Loads and unloads again and again: nothing stays, neither in the maps nor in the heap. A process of its own, as it
+//! looks at the whole process.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::fs;
+use std::sync::Arc;
+use std::time::Instant;
+
+use mshost::ids::{GenerationId, PluginName};
+use mshost::metrics::Metrics;
+use mshost::plugin::{Generation, LoadOptions, ShadowCopy};
+use mshost_tests::fixtures::fixture;
+use mshost_tests::plugins::{FakeHost, PATIENCE, handle, on_lane, start};
+use serde_json::json;
+
+const CYCLES: u64 = 200;
+const JOBS: u32 = 20_000;
+
+fn resident_kib() -> u64 {
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+#[tokio::test]
+async fn cycles_leave_nothing_mapped_and_no_memory_behind() {
+    let state = tempfile::tempdir().unwrap();
+    let file = fixture("echo");
+    let options = LoadOptions::new(Metrics::new().unwrap());
+    let (mut early, mut loading, mut per_job) = (0, std::time::Duration::ZERO, 0);
+    for cycle in 0..CYCLES {
+        let shadow = ShadowCopy::make(&file, state.path()).unwrap();
+        let begun = Instant::now();
+        let generation =
+            Generation::load(GenerationId(cycle), PluginName::new("echo"), shadow, options.clone()).await.unwrap();
+        loading += begun.elapsed();
+        for kind in ["EC", "EB"] {
+            let host = FakeHost::new(kind);
+            let jobs = if cycle == 0 && kind == "EC" { JOBS } else { 3 };
+            let took = on_lane(&generation, move |lane| async move {
+                let instance = start(&lane, json!({}), &host).await.unwrap();
+                let order = json!({"do": "ok"});
+                let begun = Instant::now();
+                for _ in 0..jobs {
+                    assert_eq!(handle(&instance, &host, &order).await, Ok(()));
+                }
+                let took = begun.elapsed();
+                assert!(handle(&instance, &host, &json!({"do": "panic"})).await.unwrap_err().panicked);
+                instance.stop().await;
+                took
+            })
+            .await;
+            if jobs == JOBS {
+                per_job = took.as_nanos() / u128::from(JOBS);
+            }
+        }
+        let retired = Arc::clone(&generation).retire(PATIENCE).await;
+        assert!(retired.unmapped, "cycle {cycle}: {retired:?}");
+        if cycle == 20 {
+            early = resident_kib();
+        }
+    }
+    let maps = fs::read_to_string("/proc/self/maps").unwrap();
+    assert!(!maps.contains("fixture_echo"), "{maps}");
+    let (late, mean) = (resident_kib(), loading / u32::try_from(CYCLES).unwrap());
+    eprint_figures(&format!("per ready job {per_job} ns, load {mean:?}, RSS {early} to {late} KiB"));
+    assert!(late < early + 4_096, "RSS grew from {early} to {late} KiB in {} cycles", CYCLES - 20);
+}
+
+#[allow(clippy::print_stderr)] // figures, for whoever runs it with `--nocapture`
+fn eprint_figures(text: &str) {
+    eprintln!("{text}");
+}

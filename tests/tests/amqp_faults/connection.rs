@@ -1,0 +1,118 @@
+//! Coming up, going away, coming back.
+
+use std::time::{Duration, Instant};
+
+use mshost::bus::{Bus, BusError, BusLimits, BusState, Event, Notification, SendError};
+use mshost_tests::broker::Broker;
+use mshost_tests::proxy::Proxy;
+
+use super::support::{connected, eventually, host, job, join, kind, limited, patient, state, worker};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_bus_may_be_opened_before_its_broker_is_up() {
+    let proxy = Proxy::start(Broker::shared().addr()).await;
+    proxy.refuse();
+    let hasty = BusLimits { send_timeout: Duration::from_millis(200), ..BusLimits::default() };
+    let host = host(&format!("amqp://guest:guest@{}", proxy.addr()), hasty);
+    eventually("attempts", async || proxy.accepted() >= 3).await;
+    let kind = kind();
+    let start = Instant::now();
+    match host.bus.send(job(&kind, 1)).await {
+        Err(SendError::Unavailable(why)) => {
+            assert!(why.contains(&proxy.addr().to_string()) && !why.contains("guest"), "{why}");
+        }
+        other => panic!("{other:?}"),
+    }
+    assert!(start.elapsed() < Duration::from_secs(5), "a sender waits for `send_timeout`, not longer");
+    let joining = join(&host.bus, &kind, 1);
+    let heal = async {
+        proxy.heal();
+        state(&host.bus, |state| *state == BusState::Connected).await;
+    };
+    let ((_, mut consumer), ()) = tokio::join!(joining, heal);
+    host.bus.send(job(&kind, 2)).await.unwrap();
+    limited("the job", consumer.next()).await.unwrap().ack().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_wrong_password_is_named_and_not_shown_and_tried_again() {
+    let broker = Broker::start();
+    broker.ctl(["add_user", "worker", "right"]);
+    broker.ctl(["set_permissions", "worker", ".*", ".*", ".*"]);
+    let host = host(&format!("amqp://worker:s3cret@{}", broker.addr()), patient());
+    let away = state(&host.bus, |state| matches!(state, BusState::Away { error } if error.contains("login"))).await;
+    let text = format!("{away:?}");
+    assert!(text.contains("worker") && !text.contains("s3cret"), "{text}");
+    broker.ctl(["change_password", "worker", "s3cret"]);
+    state(&host.bus, |state| *state == BusState::Connected).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn subscribers_hear_of_a_gap_and_go_on_hearing() {
+    let proxy = Proxy::start(Broker::shared().addr()).await;
+    let cut_off = connected(&format!("amqp://guest:guest@{}", proxy.addr()), patient()).await;
+    let other = connected(&Broker::shared().url(), patient()).await;
+    let mut subscription = cut_off.bus.subscribe().await.unwrap();
+    proxy.refuse();
+    state(&cut_off.bus, |state| matches!(state, BusState::Away { .. })).await;
+    proxy.heal();
+    let mut heard = Vec::new();
+    while heard.last() != Some(&Event::Reconnected) {
+        heard.push(limited("an event", subscription.next()).await.unwrap());
+    }
+    assert!(heard.ends_with(&[Event::Missed(0), Event::Reconnected]), "{heard:?}");
+    let gone = Notification::Del(worker(&kind()));
+    other.bus.publish(gone.clone()).await.unwrap();
+    while limited("a notification", subscription.next()).await.unwrap() != Event::Notification(gone.clone()) {}
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_cut_off_finds_the_jobs_for_its_id() {
+    let proxy = Proxy::start(Broker::shared().addr()).await;
+    let cut_off = connected(&format!("amqp://guest:guest@{}", proxy.addr()), patient()).await;
+    let other = connected(&Broker::shared().url(), patient()).await;
+    let (worker, mut consumer) = join(&cut_off.bus, &kind(), 1).await;
+    proxy.refuse();
+    state(&cut_off.bus, |state| matches!(state, BusState::Away { .. })).await;
+    other.bus.send(job(&worker.id, 7)).await.unwrap();
+    proxy.heal();
+    let delivery = limited("the job", consumer.next()).await.unwrap();
+    assert_eq!(delivery.job.payload.decode::<u32>().unwrap(), 7);
+    delivery.ack().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_delivered_before_a_cut_cannot_be_settled_and_comes_again() {
+    let proxy = Proxy::start(Broker::shared().addr()).await;
+    let cut_off = connected(&format!("amqp://guest:guest@{}", proxy.addr()), patient()).await;
+    let kind = kind();
+    let (_, mut consumer) = join(&cut_off.bus, &kind, 1).await;
+    cut_off.bus.send(job(&kind, 7)).await.unwrap();
+    let held = limited("the job", consumer.next()).await.unwrap();
+    proxy.cut();
+    eventually("the reconnect", async || cut_off.metrics.bus_reconnects.get() == 1).await;
+    let settled = held.ack().await;
+    assert!(matches!(settled, Err(BusError::Unavailable(_))), "{settled:?}");
+    let again = limited("the job again", consumer.next()).await.unwrap();
+    assert!(again.redelivered);
+    again.ack().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_channel_that_the_broker_closes_is_opened_again() {
+    let broker = Broker::start();
+    // RabbitMQ closes the channel of a consumer that holds a job for too long.
+    broker.ctl(["eval", "application:set_env(rabbit, channel_tick_interval, 200)."]);
+    broker.ctl(["eval", "application:set_env(rabbit, consumer_timeout, 500)."]);
+    let host = connected(&broker.url(), patient()).await;
+    let kind = kind();
+    // Room for another: a worker with its hands full does not ask for more.
+    let (_, mut consumer) = join(&host.bus, &kind, 2).await;
+    host.bus.send(job(&kind, 7)).await.unwrap();
+    let held = limited("the job", consumer.next()).await.unwrap();
+    let again = limited("the job again", consumer.next()).await.unwrap();
+    assert!(again.redelivered && again.job.id == held.job.id);
+    held.ack().await.unwrap_err();
+    again.ack().await.unwrap();
+    assert_eq!(host.metrics.bus_reconnects.get(), 0, "a broken channel is no reason to drop the connection");
+}

@@ -1,0 +1,9 @@
+//! What the bus over RabbitMQ does when things break: each test breaks one thing on a broker of its own, or on a name of
+//! its own on the shared one.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod connection;
+mod load;
+mod refusals;
+mod strangers;
+mod support;

@@ -1,0 +1,58 @@
+//! Messages that others put on the bus.
+
+use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
+use lapin::{BasicProperties, Connection, ConnectionProperties};
+use mshost::bus::{Bus, Event, Notification};
+use mshost_tests::broker::Broker;
+
+use super::support::{connected, eventually, job, join, kind, limited, patient, worker};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn malformed_messages_are_counted_and_dropped() {
+    let host = connected(&Broker::shared().url(), patient()).await;
+    let kind = kind();
+    let (_, mut consumer) = join(&host.bus, &kind, 1).await;
+    let mut subscription = host.bus.subscribe().await.unwrap();
+    let raw = Connection::connect(&Broker::shared().url(), ConnectionProperties::default()).await.unwrap();
+    let channel = raw.create_channel().await.unwrap();
+    channel.confirm_select(ConfirmSelectOptions::default()).await.unwrap();
+    let publish = async |exchange: &str, key: &str, body: &[u8], properties: BasicProperties| {
+        let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
+        let confirm = channel.basic_publish(exchange.into(), key.into(), options, body, properties).await.unwrap();
+        assert!(confirm.await.unwrap().take_message().is_none(), "{key} on {exchange} went nowhere");
+    };
+    let msgpack = BasicProperties::default().with_content_type("application/msgpack".into());
+    publish("mshost.jobs", &kind, b"{", BasicProperties::default()).await;
+    publish("mshost.jobs", &kind, b"\x80", msgpack).await;
+    publish("notifications", "worker.del", b"nonsense", BasicProperties::default()).await;
+
+    host.bus.send(job(&kind, 7)).await.unwrap();
+    let delivery = limited("the good job", consumer.next()).await.unwrap();
+    assert_eq!(delivery.job.payload.decode::<u32>().unwrap(), 7);
+    delivery.ack().await.unwrap();
+    let gone = Notification::Del(worker(&kind));
+    host.bus.publish(gone.clone()).await.unwrap();
+    while limited("a notification", subscription.next()).await.unwrap() != Event::Notification(gone.clone()) {}
+    let count = |source, kind| host.metrics.malformed.with_label_values(&[source, kind]).get();
+    assert_eq!([count("job", "syntax"), count("job", "codec")], [1, 1]);
+    eventually("the malformed notification", async || count("notification", "syntax") >= 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_without_our_headers_is_a_first_attempt() {
+    let host = connected(&Broker::shared().url(), patient()).await;
+    let kind = kind();
+    let (_, mut consumer) = join(&host.bus, &kind, 1).await;
+    let raw = Connection::connect(&Broker::shared().url(), ConnectionProperties::default()).await.unwrap();
+    let body = format!(
+        r#"{{"workers_list":["{kind}:*"],"workers_list_id":0,"data":5,"sender":{{"id":"WA:1460306476102","type":"WA"}},"id":"J1460306476102"}}"#
+    );
+    let (options, properties) = (BasicPublishOptions::default(), BasicProperties::default());
+    let channel = raw.create_channel().await.unwrap();
+    channel.basic_publish("mshost.jobs".into(), (*kind).into(), options, body.as_bytes(), properties).await.unwrap();
+    let delivery = limited("the job", consumer.next()).await.unwrap();
+    let job = &delivery.job;
+    assert_eq!((job.attempt, &job.correlation, &job.origin), (1, &job.id, &job.sender));
+    assert_eq!((&*job.id, &*job.sender.id), ("J1460306476102", "WA:1460306476102"));
+    delivery.ack().await.unwrap();
+}

@@ -1,0 +1,215 @@
+//! Replacing plugins and topology while they serve, and everything that can be wrong with a file.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use mshost_tests::fixtures;
+use mshost_tests::host::{Host, LIMIT, plugin, running};
+use mshost_tests::http::get;
+use mshost_tests::load::Load;
+use mshost_tests::movie::{self, Topology};
+use mshost_tests::wait::{poll, until};
+use nix::sys::signal::Signal;
+use serde_json::Value;
+
+/// The pilot as built, with another version in the place that it keeps for one.
+fn pilot_version(number: u32) -> Vec<u8> {
+    mshost_tests::movie::pilot(&format!("v{number:07}"))
+}
+
+fn served_by(rest: std::net::SocketAddr) -> Option<String> {
+    let answer = get(rest, "/movies/").ok()?;
+    let line = answer
+        .head
+        .lines()
+        .find_map(|line| line.to_ascii_lowercase().strip_prefix("x-served-by:").map(str::to_owned))?;
+    Some(line.trim().to_owned())
+}
+
+fn until_served_by(host: &Host, rest: std::net::SocketAddr, version: &str) {
+    let mut last = None;
+    poll(LIMIT, || {
+        last = served_by(rest);
+        last.as_ref().is_some_and(|by| by.contains(version)).then_some(())
+    })
+    .unwrap_or_else(|| panic!("{version} never served, last was {last:?}\n{}", host.log_text()));
+}
+
+#[test]
+fn twenty_versions_and_twenty_topologies_under_load_without_one_failed_request() {
+    let (mut host, rest) = movie::serve(&Topology::default(), &[]);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let load = runtime.block_on(async { Load::new(rest, "/movies/", 200).start() });
+    let versions: BTreeSet<_> = (1..=20).map(|number| format!("v{number:07}")).collect();
+    for number in 1..=20_u32 {
+        host.site.plugin_bytes("libpilot.so", &pilot_version(number));
+        until_served_by(&host, rest, &format!("v{number:07}"));
+        let pilots = 1 + number as usize % 3;
+        let pilot_lines = format!("timeout = \"{number}s\"");
+        host.site.topology(&Topology { pilots, pilot_lines, ..Topology::default() }.text());
+        host.until_running("WD", pilots);
+    }
+    let report = runtime.block_on(load.stop());
+    assert_eq!(report.failure_count, 0, "{report}\n{}", host.log_text());
+    assert!(report.successes > 1_000, "{report}");
+    let unseen: Vec<_> = versions.difference(&report.served_by).collect();
+    assert!(unseen.is_empty(), "never served under load: {unseen:?}");
+    assert!(host.stop().success(), "{}", host.log_text());
+}
+
+#[test]
+fn bad_plugin_files_are_one_line_each_and_disturb_nothing() {
+    let (host, rest) = movie::serve(&Topology::default(), &[]);
+    let whole = std::fs::read(fixtures::example("db")).unwrap();
+    let random: Vec<u8> = (0..65_536_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
+    host.site.plugin_bytes("libtruncated.so", &whole[..65_536]);
+    host.site.plugin_bytes("libempty.so", b"");
+    host.site.plugin_bytes("libx.so", &random);
+    host.site.plugin_bytes("libsegfault.so", &std::fs::read(fixtures::fixture("segfault")).unwrap());
+    host.site.plugin_bytes("liblayout.so", &std::fs::read(fixtures::fixture("other-layout")).unwrap());
+    host.site.plugin_bytes("libexe.so", &std::fs::read(fixtures::mshost_binary()).unwrap());
+    for name in ["truncated", "empty", "x", "segfault", "layout", "exe"] {
+        let error = host.until_topology(&format!("an error for {name}"), |topology| {
+            plugin(topology, name)?["last_error"]["message"].as_str().map(str::to_owned)
+        });
+        assert!(!error.contains('\n'), "more than one line for {name}: {error}");
+        let said = host.log().iter().filter(|line| line.contains(&error)).count();
+        assert_eq!(said, 1, "{name}: {error}\n{}", host.log_text());
+    }
+    assert_eq!(get(rest, "/movies/").unwrap().status, 200);
+    let metrics = host.ask("/metrics").body;
+    assert!(metrics.contains(r#"mshost_reloads_total{kind="plugin",outcome="failed"} 6"#), "{metrics}");
+}
+
+#[test]
+fn a_bad_new_version_leaves_the_old_one_serving_and_a_good_one_heals() {
+    let (host, rest) = movie::serve(&Topology::default(), &[]);
+    host.site.plugin_bytes("libpilot.so", &pilot_version(1));
+    until_served_by(&host, rest, "v0000001");
+    let whole = pilot_version(2);
+    host.site.plugin_bytes("libpilot.so", &whole[..whole.len() / 2]);
+    host.until_topology("the pilot's error", |t| plugin(t, "pilot")?["last_error"]["message"].as_str().map(drop));
+    assert!(served_by(rest).unwrap().contains("v0000001"));
+    assert_eq!(host.ask("/readyz").status, 200);
+    host.site.plugin_bytes("libpilot.so", &whole);
+    until_served_by(&host, rest, "v0000002");
+    host.until_topology("no error", |t| plugin(t, "pilot")?["last_error"].is_null().then_some(()));
+}
+
+#[test]
+fn a_version_that_panics_in_start_is_reported_and_the_old_one_goes_on() {
+    let (host, rest) = movie::serve(&Topology::default(), &[]);
+    host.site.plugin_bytes("libpilot.so", &std::fs::read(fixtures::fixture("echo")).unwrap());
+    host.until_log(&["WD", "the old one goes on"]);
+    assert_eq!(get(rest, "/movies/").unwrap().status, 200);
+    assert_eq!(running(&host.topology(), "WD"), 1);
+}
+
+#[test]
+fn a_plugin_is_dropped_in_removed_and_renamed() {
+    let (host, rest) = movie::serve(&Topology::default(), &[]);
+    let file = host.site.path().join("plugins/libpilot.so");
+    let away = host.site.path().join("libpilot.so.away");
+    std::fs::rename(&file, &away).unwrap();
+    host.until_log(&["pilot", "the file is gone"]);
+    assert_eq!(get(rest, "/movies/").unwrap().status, 200, "its workers keep running");
+    std::fs::rename(&away, &file).unwrap();
+    host.until_topology("the pilot's file", |t| plugin(t, "pilot")?["file"].is_string().then_some(()));
+    until_ok(&host, rest);
+}
+
+#[test]
+fn a_plugin_that_comes_later_is_pending_until_then() {
+    let site = mshost_tests::host::Site::new();
+    for name in ["rest", "db"] {
+        site.plugin(&fixtures::example(name));
+    }
+    site.topology(&Topology::default().text());
+    let host = Host::start(site, &[]);
+    host.until_topology("a pending pilot", |t| {
+        mshost_tests::host::workers(t, "WD").any(|worker| worker["state"] == "pending").then_some(())
+    });
+    host.site.plugin(&fixtures::example("pilot"));
+    host.until_running("WD", 1);
+    until_ok(&host, host.http("WA"));
+}
+
+fn until_ok(host: &Host, rest: std::net::SocketAddr) {
+    poll(LIMIT, || (get(rest, "/movies/").ok()?.status == 200).then_some(()))
+        .unwrap_or_else(|| panic!("never served\n{}", host.log_text()));
+}
+
+#[test]
+fn a_broken_topology_changes_nothing_and_a_mended_one_is_applied() {
+    let (host, rest) = movie::serve(&Topology::default(), &[]);
+    let before = host.topology()["workers"].clone();
+    let broken = Topology::default().text().replace("plugin = \"pilot\"", "plugin = ");
+    let line = 1 + broken.lines().position(|line| line == "plugin = ").unwrap();
+    host.site.topology(&broken);
+    host.until_log(&[&format!("topology.toml:{line}:")]);
+    assert_eq!(ids(&host.topology()["workers"]), ids(&before));
+    assert_eq!(get(rest, "/movies/").unwrap().status, 200);
+    host.site.topology(&Topology { pilots: 2, ..Topology::default() }.text());
+    host.until_running("WD", 2);
+    host.until_topology("no error", |t| t["topology"]["last_error"].is_null().then_some(()));
+}
+
+fn ids(workers: &Value) -> Vec<&str> {
+    workers.as_array().unwrap().iter().filter_map(|worker| worker["id"].as_str()).collect()
+}
+
+#[test]
+fn sighup_and_the_admin_server_reload_too() {
+    let (mut host, _) = movie::serve(&Topology::default(), &[]);
+    let reads = |host: &Host| count(&host.ask("/metrics").body, r#"mshost_reloads_total{kind="topology","#);
+    let before = reads(&host);
+    host.signal(Signal::SIGHUP);
+    until("a reload by SIGHUP", LIMIT, || (reads(&host) > before).then_some(()));
+    let before = reads(&host);
+    let answer = mshost_tests::http::post(host.admin(), "/api/reload", "").unwrap();
+    assert!(answer.status < 300, "{answer:?}");
+    until("a reload by POST", LIMIT, || (reads(&host) > before).then_some(()));
+    host.signal(Signal::SIGINT);
+    assert!(host.until_ended().success());
+}
+
+fn count(metrics: &str, start: &str) -> u64 {
+    metrics
+        .lines()
+        .filter(|line| line.starts_with(start))
+        .filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok())
+        .sum()
+}
+
+#[test]
+fn three_hundred_reloads_leave_nothing_behind() {
+    let (host, rest) = movie::serve(&Topology::default(), &[]);
+    let mut rss_after_warm_up = 0;
+    for number in 1..=300_u32 {
+        host.site.plugin_bytes("libpilot.so", &pilot_version(number));
+        until_served_by(&host, rest, &format!("v{number:07}"));
+        if number == 20 {
+            rss_after_warm_up = rss_kib(host.pid());
+        }
+    }
+    until("old generations to be unmapped", LIMIT, || (mapped(host.pid(), "pilot") <= 2).then_some(()));
+    let grown = rss_kib(host.pid()).saturating_sub(rss_after_warm_up);
+    assert!(grown < 10 * 1024, "grew by {grown} KiB over 280 reloads");
+    let metrics = host.ask("/metrics").body;
+    assert!(metrics.contains("mshost_still_mapped_total 0"), "{metrics}");
+}
+
+fn rss_kib(pid: u32) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse().unwrap()
+}
+
+/// How many libraries of a plugin are mapped: distinct inodes of paths that name it.
+fn mapped(pid: u32, name: &str) -> usize {
+    let maps = std::fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("maps")).unwrap();
+    let inodes: BTreeSet<&str> =
+        maps.lines().filter(|line| line.contains(name)).filter_map(|line| line.split_whitespace().nth(4)).collect();
+    inodes.len()
+}
