@@ -157,7 +157,7 @@ async fn the_topology_is_shown_as_json() {
         }],
         "workers": [{
             "slot": "WB/0", "type": "WB", "id": null, "plugin": "db", "generation": 1, "state": "running",
-            "since": "1970-01-01T00:00:00.000Z", "in_flight": 0, "done": 7, "failed": 1, "restarts": 0,
+            "since": "1970-01-01T00:00:00.000Z", "in_flight": 0, "done": 7, "failed": 1, "restarts": 0, "addresses": {},
             "last_error": null,
         }],
         "queues": [],

@@ -3,6 +3,7 @@
 
 mod check;
 mod inspect;
+mod new;
 mod print;
 mod run;
 
@@ -19,6 +20,7 @@ Examples:
   mshost --topology deploy/movies.toml   run another one
   mshost check topology.toml             find what is wrong with it and its plugins, run nothing
   mshost inspect plugins/libdb.so        see what a plugin file says of itself
+  mshost new image_resizer               begin a plugin of your own
 
 BROKER_URL in the environment moves the bus to RabbitMQ. SIGHUP reloads; SIGTERM and SIGINT drain and exit.";
 
@@ -48,6 +50,8 @@ enum Command {
         #[arg(value_name = "FILE.so")]
         plugin: PathBuf,
     },
+    /// Write a plugin crate that builds as it is, with a worker and a test
+    New(new::NewArgs),
 }
 
 /// Runs what the command line says.
@@ -66,6 +70,7 @@ pub fn main() -> ExitCode {
         None => run::run(&cli.topology),
         Some(Command::Check { topology }) => check::check(&topology),
         Some(Command::Inspect { plugin }) => inspect::inspect(&plugin),
+        Some(Command::New(args)) => new::run(&args),
     };
     result.unwrap_or_else(|failure| {
         print::err(&format!("{failure}"));

@@ -1,8 +1,7 @@
 //! The one place that prints: what commands say to the person who typed them.
-#![allow(clippy::print_stdout, clippy::print_stderr)]
 
 use std::fmt;
-use std::io::IsTerminal;
+use std::io::{IsTerminal, Write};
 
 use crate::topology::{Diagnostics, Style};
 
@@ -22,14 +21,14 @@ impl fmt::Display for Failure {
     }
 }
 
-/// A result, on standard output.
+/// A result, on standard output. A reader that has gone, as in `mshost inspect … | head -1`, is no error.
 pub(super) fn out(text: &str) {
-    println!("{text}");
+    let _ = writeln!(std::io::stdout(), "{text}");
 }
 
 /// Anything else, on standard error.
 pub(super) fn err(text: &str) {
-    eprintln!("{text}");
+    let _ = writeln!(std::io::stderr(), "{text}");
 }
 
 /// Diagnostics, in colours where a person looks at them.

@@ -22,6 +22,10 @@ const LOG: &str = "mshost::manager";
 /// How many notifications that already wait are heard before anybody is declared dead.
 const HEAR_FIRST: usize = 4_096;
 
+/// How long after a loss the manager asks again. At once would be wrong: each question is a notification too, and into a
+/// queue that is full it would push out the next one, for ever.
+const CATCH_UP: Duration = Duration::from_millis(200);
+
 /// How often the manager looks at things when it is never to ask (`keepalive = 0`).
 const NEVER: Duration = Duration::from_secs(60 * 60 * 24 * 365);
 
@@ -50,6 +54,8 @@ pub struct Manager {
     registry: Arc<Registry>,
     metrics: Arc<Metrics>,
     questions: Questions,
+    /// When to ask out of turn.
+    ask_again: Option<Instant>,
 }
 
 impl fmt::Debug for Manager {
@@ -64,7 +70,8 @@ impl Manager {
     pub fn new(config: ManagerConfig, bus: Arc<dyn Bus>, metrics: Arc<Metrics>) -> (Self, Arc<Registry>) {
         let registry = Arc::new(Registry::new(config.max_workers, Arc::clone(&metrics)));
         let questions = Questions::new(config.expire_after);
-        let manager = Self { id: new_id(), config, bus, registry: Arc::clone(&registry), metrics, questions };
+        let manager =
+            Self { id: new_id(), config, bus, registry: Arc::clone(&registry), metrics, questions, ask_again: None };
         (manager, registry)
     }
 
@@ -98,39 +105,47 @@ impl Manager {
             let due = self.questions.due();
             tokio::select! {
                 event = subscription.next() => match event {
-                    Some(event) => self.hear(event).await,
+                    Some(event) => self.hear(event),
                     None => return,
                 },
+                () = at(self.ask_again) => self.ask().await,
                 _ = keepalive.tick() => self.ask().await,
-                () = tokio::time::sleep_until(due.unwrap_or_else(Instant::now)), if due.is_some() => {
-                    if !self.expire(due, subscription).await {
+                () = at(due) => {
+                    if !self.expire(due, subscription) {
                         return;
                     }
                 }
                 changed = state.changed() => {
-                    if changed.is_err() || *state.borrow_and_update() == BusState::Closed {
+                    if changed.is_err() {
                         return;
                     }
-                    // Whatever it changed to, answers may have been lost. `Event::Reconnected` asks again.
-                    self.questions.forget();
+                    match &*state.borrow_and_update() {
+                        BusState::Closed => return,
+                        BusState::Connected => self.ask_soon("the bus can be used"),
+                        BusState::Away { .. } => self.questions.forget(),
+                    }
                 }
             }
         }
     }
 
-    async fn hear(&mut self, event: Event) {
+    fn hear(&mut self, event: Event) {
         match event {
             Event::Notification(notification) => self.notified(notification),
             Event::Missed(count) => {
-                warn!(target: LOG, count, "notifications were lost; asking again who is there");
-                self.questions.forget();
-                self.ask().await;
+                debug!(target: LOG, count, "notifications were lost");
+                self.ask_soon("notifications were lost");
             }
-            Event::Reconnected => {
-                info!(target: LOG, "the bus is back; asking who is there");
-                self.questions.forget();
-                self.ask().await;
-            }
+            Event::Reconnected => self.ask_soon("the bus was away"),
+        }
+    }
+
+    /// Answers may have been lost: nobody expires for that, and everybody is asked again.
+    fn ask_soon(&mut self, reason: &str) {
+        self.questions.forget();
+        if self.ask_again.is_none() {
+            warn!(target: LOG, "{reason}: asking again who is there");
+            self.ask_again = Some(Instant::now() + CATCH_UP);
         }
     }
 
@@ -187,6 +202,7 @@ impl Manager {
 
     /// Asks who is there, unless nobody could hear it.
     async fn ask(&mut self) {
+        self.ask_again = None;
         if *self.bus.state().borrow() != BusState::Connected {
             return;
         }
@@ -203,19 +219,18 @@ impl Manager {
     }
 
     /// Removes whoever left the question that was `due` unanswered. Returns whether the bus is still open.
-    async fn expire(&mut self, due: Option<Instant>, subscription: &mut dyn Subscription) -> bool {
+    fn expire(&mut self, due: Option<Instant>, subscription: &mut dyn Subscription) -> bool {
         let late = due.map_or(Duration::ZERO, |due| due.elapsed());
         for _ in 0..HEAR_FIRST {
             match subscription.next().now_or_never() {
-                Some(Some(event)) => self.hear(event).await,
+                Some(Some(event)) => self.hear(event),
                 Some(None) => return false,
                 None => break,
             }
         }
         if late > self.config.expire_after / 2 {
             // This process itself stood still (a debugger, a frozen container): the answers are still on their way.
-            self.questions.forget();
-            self.ask().await;
+            self.ask_soon("this process stood still");
             return true;
         }
         let Some(deadline) = self.questions.take_due(Instant::now()) else { return true };
@@ -231,7 +246,19 @@ impl Manager {
     }
 }
 
+/// Waits until then; for ever where there is no then.
+async fn at(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
+        None => std::future::pending().await,
+    }
+}
+
 fn new_id() -> String {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     format!("SM{:013}", now.as_millis())
 }
+
+#[cfg(test)]
+#[path = "service_tests.rs"]
+mod tests;

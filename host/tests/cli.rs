@@ -1,0 +1,65 @@
+//! The binary as a user meets it: what it prints, and its exit codes.
+#![allow(clippy::unwrap_used)]
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+use snapbox::{assert_data_eq, file};
+
+fn mshost(dir: &Path, args: &[&str]) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_mshost"));
+    command.args(args).current_dir(dir).env_remove("MSHOST_TOPOLOGY").env_remove("RUST_LOG").output().unwrap()
+}
+
+fn stdout(output: &Output) -> String {
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    String::from_utf8(output.stdout.clone()).unwrap()
+}
+
+/// `SNAPSHOTS=overwrite cargo test` writes the files anew.
+#[test]
+fn help_is_as_written_down() {
+    let dir = tempfile::tempdir().unwrap();
+    assert_data_eq!(stdout(&mshost(dir.path(), &["--help"])), file!["snapshots/help.txt"]);
+    assert_data_eq!(stdout(&mshost(dir.path(), &["new", "--help"])), file!["snapshots/help-new.txt"]);
+    assert_data_eq!(stdout(&mshost(dir.path(), &["check", "--help"])), file!["snapshots/help-check.txt"]);
+    assert!(stdout(&mshost(dir.path(), &["--version"])).starts_with("mshost "));
+}
+
+#[test]
+fn exit_codes_tell_failure_from_misuse() {
+    let dir = tempfile::tempdir().unwrap();
+    let code = |args: &[&str]| {
+        let output = mshost(dir.path(), args);
+        assert!(output.stdout.is_empty(), "errors go to standard error: {output:?}");
+        assert!(!output.stderr.is_empty());
+        output.status.code()
+    };
+    assert_eq!(code(&["new", "Not-A-Name"]), Some(1));
+    assert_eq!(code(&["--no-such-option"]), Some(2));
+    assert_eq!(code(&["no-such-command"]), Some(2));
+    assert_eq!(code(&["inspect"]), Some(2));
+}
+
+/// The whole promise of `mshost new`: it builds as it is, and its test passes.
+#[test]
+fn a_new_plugin_builds_and_its_test_passes() {
+    let dir = tempfile::tempdir().unwrap();
+    let told = stdout(&mshost(dir.path(), &["new", "image_resizer"]));
+    assert!(told.contains("type = \"IMAGE_RESIZER\""), "{told}");
+    let plugin = dir.path().join("image_resizer");
+    // The versions that this workspace has been built with are here: nothing has to be downloaded.
+    std::fs::copy(Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.lock"), plugin.join("Cargo.lock")).unwrap();
+    let target = Path::new(env!("CARGO_TARGET_TMPDIR")).join("new");
+    let cargo = Command::new(env!("CARGO"))
+        .args(["test", "--offline", "--quiet"])
+        .current_dir(&plugin)
+        .env("CARGO_TARGET_DIR", &target)
+        .env("RUSTFLAGS", "-Dwarnings")
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&cargo.stderr);
+    assert!(cargo.status.success(), "{said}");
+    assert!(String::from_utf8_lossy(&cargo.stdout).contains("1 passed"), "{cargo:?}");
+    assert!(target.join("debug/deps").read_dir().unwrap().count() > 0);
+}
