@@ -226,7 +226,8 @@ impl Broker {
                 let log = fs::read_to_string(&log_path).unwrap_or_default();
                 return Err(format!("(exit status: {ended:?})\n{log}"));
             }
-            std::thread::sleep(Duration::from_millis(20));
+            // The pause between two looks.
+            std::thread::park_timeout(Duration::from_millis(20));
         }
         Ok(())
     }

@@ -181,7 +181,8 @@ async fn a_send_that_waits_is_driven_by_the_lane_and_ends_with_the_bus() {
         host.answer(|_| {
             let (done, answer) = tokio::sync::oneshot::channel();
             std::thread::spawn(move || {
-                std::thread::sleep(Duration::from_millis(20));
+                // Long enough that the caller waits; nothing depends on how long.
+                std::thread::park_timeout(Duration::from_millis(20));
                 done.send(Ok(job_id("J1460306476109")))
             });
             SendOutcome::Pending(Box::pin(async move { answer.await.unwrap() }))

@@ -56,7 +56,7 @@ async fn ours(in_flight: usize, loops: usize) -> f64 {
     };
     let bus = Arc::new(AmqpBus::connect(options).unwrap());
     bus.state().wait_for(|state| *state == BusState::Connected).await.unwrap();
-    let (round, mut rounds) = mpsc::unbounded_channel();
+    let (round, mut rounds) = mpsc::channel(1_024);
     let mut tasks = Vec::new();
     for hop in 0..HOPS {
         let worker = WorkerId::new(&format!("Hop{hop}:1460306476102")).unwrap().into();
@@ -70,7 +70,7 @@ async fn ours(in_flight: usize, loops: usize) -> f64 {
                     // At the end the bus closes on whatever is still going round.
                     let sent = bus.send(Job { route, ..delivery.job.clone() }).await;
                     if sent.is_ok() && delivery.ack().await.is_ok() && hop == 0 {
-                        let _ = round.send(());
+                        let _ = round.send(()).await;
                     }
                 });
             }
@@ -117,7 +117,7 @@ async fn bare(in_flight: usize, loops: usize) -> f64 {
     }
     let properties = BasicProperties::default().with_delivery_mode(2).with_message_id("J1460306476102".into());
     let mandatory = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
-    let (round, mut rounds) = mpsc::unbounded_channel();
+    let (round, mut rounds) = mpsc::channel(1_024);
     let mut tasks = Vec::new();
     for hop in 0..HOPS {
         let publish = out.create_channel().await.unwrap();
@@ -144,7 +144,7 @@ async fn bare(in_flight: usize, loops: usize) -> f64 {
                 tokio::spawn(async move {
                     let confirmed = confirm.await.is_ok_and(|confirm| confirm.is_ack());
                     if confirmed && delivery.ack(BasicAckOptions::default()).await.is_ok() && hop == 0 {
-                        let _ = round.send(());
+                        let _ = round.send(()).await;
                     }
                 });
             }
@@ -166,7 +166,7 @@ async fn bare(in_flight: usize, loops: usize) -> f64 {
 }
 
 /// Rounds per second, after a start that does not count.
-async fn count(rounds: &mut mpsc::UnboundedReceiver<()>, loops: usize) -> f64 {
+async fn count(rounds: &mut mpsc::Receiver<()>, loops: usize) -> f64 {
     for _ in 0..loops / 5 {
         rounds.recv().await.unwrap();
     }

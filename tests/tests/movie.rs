@@ -75,7 +75,7 @@ fn broker_url_in_the_environment_moves_it_to_rabbitmq() {
     let broker = Broker::start();
     let (mut host, rest) = movie::serve(&Topology::default(), &[("BROKER_URL", &broker.url())]);
     assert_eq!(get(rest, "/movies/").unwrap().status, 200, "{}", host.log_text());
-    let queues = broker.ctl(&["list_queues", "--quiet", "name"]);
+    let queues = broker.ctl(["list_queues", "--quiet", "name"]);
     assert!(queues.contains("mshost.job.WB"), "{queues}");
     assert!(host.stop().success());
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use mshost_tests::fixtures;
-use mshost_tests::host::{Host, LIMIT, plugin, running};
+use mshost_tests::host::{Host, LIMIT, plugin, running, workers};
 use mshost_tests::http::get;
 use mshost_tests::load::Load;
 use mshost_tests::movie::{self, Topology};
@@ -99,11 +99,31 @@ fn a_bad_new_version_leaves_the_old_one_serving_and_a_good_one_heals() {
 
 #[test]
 fn a_version_that_panics_in_start_is_reported_and_the_old_one_goes_on() {
+    let echo = |start: &str| {
+        let worker = "[[worker]]\ntype = \"EC\"\nplugin = \"mshost_fixture_echo\"\n[worker.config]\nstart =";
+        format!("{}\n{worker} \"{start}\"\n", Topology::default().text())
+    };
+    let (host, rest) = movie::serve(&Topology::default(), &[]);
+    host.site.plugin(&fixtures::fixture("echo"));
+    host.site.topology(&echo("well"));
+    host.until_running("EC", 1);
+    let id = |host: &Host| workers(&host.topology(), "EC").next().unwrap()["id"].clone();
+    let before = id(&host);
+    host.site.topology(&echo("panic"));
+    host.until_log(&["EC[0]", "the old one goes on", "panic"]);
+    assert_eq!((running(&host.topology(), "EC"), id(&host)), (1, before));
+    assert_eq!(host.ask("/readyz").status, 200);
+    assert_eq!(get(rest, "/movies/").unwrap().status, 200);
+}
+
+#[test]
+fn a_version_without_the_worker_that_the_topology_wants_is_reported_and_the_old_one_goes_on() {
     let (host, rest) = movie::serve(&Topology::default(), &[]);
     host.site.plugin_bytes("libpilot.so", &std::fs::read(fixtures::fixture("echo")).unwrap());
-    host.until_log(&["WD", "the old one goes on"]);
+    host.until_log(&["topology.toml:", "the plugin `pilot` has no worker of type `WD`"]);
     assert_eq!(get(rest, "/movies/").unwrap().status, 200);
-    assert_eq!(running(&host.topology(), "WD"), 1);
+    host.site.plugin_bytes("libpilot.so", &pilot_version(1));
+    until_served_by(&host, rest, "v0000001");
 }
 
 #[test]
@@ -128,7 +148,7 @@ fn a_plugin_that_comes_later_is_pending_until_then() {
     site.topology(&Topology::default().text());
     let host = Host::start(site, &[]);
     host.until_topology("a pending pilot", |t| {
-        mshost_tests::host::workers(t, "WD").any(|worker| worker["state"] == "pending").then_some(())
+        workers(t, "WD").any(|worker| worker["state"] == "pending").then_some(())
     });
     host.site.plugin(&fixtures::example("pilot"));
     host.until_running("WD", 1);

@@ -34,11 +34,8 @@ pub(super) fn load(path: &Path) -> Result<Topology, Failure> {
 async fn serve(path: &Path, topology: Topology, telemetry: Telemetry) -> Result<ExitCode, Failure> {
     let mut signals = Signals::new().map_err(Failure::new)?;
     let host = Host::start(path.to_owned(), topology, Some(telemetry)).await.map_err(Failure::new)?;
-    loop {
-        match signals.next().await {
-            Asked::Reload => host.reload(),
-            Asked::Stop => break,
-        }
+    while let Asked::Reload = signals.next().await {
+        host.reload();
     }
     tokio::select! {
         () = host.shutdown() => Ok(ExitCode::SUCCESS),

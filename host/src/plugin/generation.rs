@@ -155,6 +155,10 @@ impl Generation {
         let waiting = Arc::new(AtomicUsize::new(0));
         for number in 0..options.lanes.max(1) {
             let name = format!("{}-{id}-{number}", generation.plugin);
+            #[expect(
+                clippy::disallowed_methods,
+                reason = "one command for each worker that starts, and for each send that the window of the bus lets wait"
+            )]
             let (commands, received) = mpsc::unbounded_channel();
             let link = LaneLink { commands: commands.clone(), waiting: Arc::clone(&waiting) };
             let lane = running.lane(name.clone(), link);

@@ -84,7 +84,7 @@ impl Request {
 /// The senders' side.
 #[derive(Debug)]
 pub(super) struct Publisher {
-    requests: mpsc::UnboundedSender<Request>,
+    requests: mpsc::Sender<Request>,
     window: Arc<Semaphore>,
     timeout: Duration,
     runtime: Handle,
@@ -95,8 +95,10 @@ pub(super) struct Publisher {
 impl Publisher {
     /// The senders' side, and what [`run`] takes.
     pub(super) fn new(window: usize, timeout: Duration, runtime: Handle) -> (Self, Requests) {
-        let (requests, receiver) = mpsc::unbounded_channel();
-        let window = Arc::new(Semaphore::new(window.clamp(1, Semaphore::MAX_PERMITS)));
+        let window = window.clamp(1, Semaphore::MAX_PERMITS);
+        // Each request holds a place in the window, so that there is always room for it here.
+        let (requests, receiver) = mpsc::channel(window);
+        let window = Arc::new(Semaphore::new(window));
         let ended = CancellationToken::new();
         (Self { requests, window, timeout, runtime, ended: ended.clone() }, Requests { receiver, ended })
     }
@@ -111,7 +113,7 @@ impl Publisher {
         let (reply, answer) = oneshot::channel();
         let request =
             Request { message: Arc::new(message), deadline, reply: Some(reply), resent: false, _place: place };
-        if self.requests.send(request).is_err() {
+        if self.requests.try_send(request).is_err() {
             return Err(PublishError::Closed);
         }
         answer.await.unwrap_or(Err(PublishError::Closed))
@@ -138,7 +140,7 @@ impl Publisher {
 
 /// The requests of all senders.
 pub(super) struct Requests {
-    receiver: mpsc::UnboundedReceiver<Request>,
+    receiver: mpsc::Receiver<Request>,
     ended: CancellationToken,
 }
 
@@ -189,7 +191,7 @@ enum Ended {
 }
 
 struct Worker {
-    requests: mpsc::UnboundedReceiver<Request>,
+    requests: mpsc::Receiver<Request>,
     /// Not published, or to be published again. At most as many as the window has places.
     waiting: VecDeque<Request>,
     inflight: InFlight<Request>,

@@ -41,7 +41,7 @@ impl AsRef<[u8]> for Nosy {
 
 /// Runs `test` on a thread of its own, because a deadlock would not even time out.
 fn ends(test: impl AsyncFnOnce(EmbeddedBus) + Send + 'static) {
-    let (done, ended) = mpsc::channel();
+    let (done, ended) = mpsc::sync_channel(1);
     let thread = std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
