@@ -3,6 +3,7 @@
 //! It observes and never decides. What it shows comes from a [`StatusSource`]; the one thing that it can set off, a
 //! reload, is a capacity-one channel: asking twice before it has begun is asking once.
 
+mod gauges;
 mod guard;
 mod readiness;
 mod routes;

@@ -13,6 +13,7 @@ use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 
+use super::gauges;
 use super::guard::{Guard, Refusal};
 use super::status::{HostStatus, StatusSource};
 use crate::metrics::Metrics;
@@ -79,7 +80,7 @@ impl Routes {
             return with(error(StatusCode::METHOD_NOT_ALLOWED, &message), ALLOW, route.allow());
         }
         match route {
-            Route::Metrics => self.metrics(),
+            Route::Metrics => self.metrics().await,
             Route::Health => json(StatusCode::OK, &json!({"status": "alive"})),
             Route::Ready => self.ready().await,
             Route::Topology => match self.status().await {
@@ -90,7 +91,11 @@ impl Routes {
         }
     }
 
-    fn metrics(&self) -> Answer {
+    async fn metrics(&self) -> Answer {
+        // A host that does not say how it is still has its counters.
+        if let Ok(status) = self.status().await {
+            gauges::set(&self.metrics, &status);
+        }
         match self.metrics.render() {
             Ok(text) => answer(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text),
             Err(failure) => error(StatusCode::INTERNAL_SERVER_ERROR, &failure.to_string()),

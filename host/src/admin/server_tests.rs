@@ -9,10 +9,11 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinHandle;
 
+use super::super::gauges;
 use super::*;
 use crate::admin::{
-    BusHealth, BusStatus, Complaint, HostStatus, Phase, PluginState, PluginStatus, Timestamp, TopologyStatus,
-    WorkerState, WorkerStatus,
+    BusHealth, BusStatus, Complaint, HostStatus, Phase, PluginState, PluginStatus, QueueStatus, Timestamp,
+    TopologyStatus, WorkerState, WorkerStatus,
 };
 use crate::ids::{GenerationId, PluginName, WorkerType};
 
@@ -258,4 +259,23 @@ async fn stopping_ends_idle_connections_and_frees_the_port() {
     tokio::time::timeout(Duration::from_secs(10), server.task).await.expect("stops in time").unwrap();
     idle.read_to_end(&mut Vec::new()).await.unwrap();
     assert!(TcpStream::connect(server.address).await.is_err());
+}
+
+#[test]
+fn gauges_follow_the_host_and_forget_what_is_gone() {
+    let metrics = Metrics::new().unwrap();
+    let mut status = healthy();
+    let queue = |name: &str| QueueStatus { queue: name.to_owned(), ready: 3, unsettled: 0, consumers: 1 };
+    status.queues = vec![queue("WB:*"), queue("WB:1460306476102")];
+    status.workers = vec![worker("WB[0]", WorkerState::Running), worker("WB[1]", WorkerState::Backoff)];
+    gauges::set(&metrics, &status);
+    let text = metrics.render().unwrap();
+    assert!(text.contains(r#"mshost_queue_ready{queue="WB:*"} 3"#), "{text}");
+    assert!(!text.contains("WB:1460306476102"), "{text}");
+    assert!(text.contains(r#"mshost_worker_state{state="backoff",worker_type="WB"} 1"#), "{text}");
+    assert!(text.contains("mshost_bus_connected 1"), "{text}");
+    (status.queues, status.workers, status.bus.state) = (Vec::new(), Vec::new(), BusHealth::Away);
+    gauges::set(&metrics, &status);
+    let text = metrics.render().unwrap();
+    assert!(!text.contains("WB:*") && !text.contains("backoff") && text.contains("mshost_bus_connected 0"), "{text}");
 }

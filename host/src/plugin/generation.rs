@@ -94,7 +94,7 @@ pub struct Retired {
 }
 
 impl Generation {
-    /// Opens a copy that the [probe](super::probe) has passed, and starts its lanes.
+    /// Opens a copy that the [probe](super::probe()) has passed, and starts its lanes.
     ///
     /// # Errors
     /// Why it cannot be used. Nothing is left of it then.

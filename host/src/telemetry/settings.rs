@@ -63,12 +63,16 @@ pub struct LogSettings {
 }
 
 impl LogSettings {
-    /// As a filter. Libraries say what a person should look at and no more, whatever our own level is.
+    /// As a filter. Libraries say what a person should look at and no more, whatever our own level is; lapin would print the
+    /// bodies of messages that the broker returns, which is not for a log.
     pub(super) fn directives(&self) -> String {
         let Self { level, manager, worker, .. } = self;
         let others = (*level).min(LogLevel::Warn);
         let manager = manager.unwrap_or(*level);
         let worker = worker.unwrap_or(*level);
-        format!("{others},mshost={level},mshost::manager={manager},mshost::worker={worker},plugin={worker}")
+        let broker = (*level).min(LogLevel::Error);
+        format!(
+            "{others},lapin={broker},mshost={level},mshost::manager={manager},mshost::worker={worker},plugin={worker}"
+        )
     }
 }

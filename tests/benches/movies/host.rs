@@ -134,7 +134,7 @@ fn topology(bus: &str, http: SocketAddr, admin: SocketAddr) -> String {
         [[worker]]
         type = "WB"
         plugin = "db"
-        concurrency = 4
+        concurrency = 16
         [worker.config]
         path = "movies.db"
         "#

@@ -1,4 +1,4 @@
-//! [`Consumer`](crate::bus::Consumer) over a worker's place on the broker.
+//! [`Consumer`] over a worker's place on the broker.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

@@ -1,0 +1,28 @@
+//! The gauges that are looked up when somebody asks, because nothing counts them along the way.
+
+use std::collections::BTreeMap;
+
+use super::status::{BusHealth, HostStatus};
+use crate::metrics::Metrics;
+
+/// How the name of a type's queue ends. The queues of single workers are left out: their ids would be labels for ever.
+const OF_A_TYPE: &str = ":*";
+
+/// Sets them to how the host is.
+pub(super) fn set(metrics: &Metrics, status: &HostStatus) {
+    metrics.bus_connected.set(i64::from(status.bus.state == BusHealth::Connected));
+    // What is gone must not stand at its last value.
+    metrics.queue_ready.reset();
+    for queue in status.queues.iter().filter(|queue| queue.queue.ends_with(OF_A_TYPE)) {
+        let ready = i64::try_from(queue.ready).unwrap_or(i64::MAX);
+        metrics.queue_ready.with_label_values(&[&queue.queue]).set(ready);
+    }
+    let mut workers: BTreeMap<(&str, &str), i64> = BTreeMap::new();
+    for worker in &status.workers {
+        *workers.entry((&worker.worker_type, worker.state.as_str())).or_default() += 1;
+    }
+    metrics.worker_state.reset();
+    for ((worker_type, state), count) in workers {
+        metrics.worker_state.with_label_values(&[worker_type, state]).set(count);
+    }
+}
