@@ -118,15 +118,7 @@ impl Instance {
                 pool.call(move |instance| result(instance.handle(ScopeObject::from_value(scope, TD_Opaque)))),
             )),
         };
-        // `running` is dropped before `kind`: what was bound last goes first.
-        async move {
-            let _kind = kind;
-            let mut running = running;
-            match &mut running {
-                Running::Async(future) => result(future.await).map(|_| ()),
-                Running::Blocking(future) => future.await.unwrap_or_else(|| Err(no_thread())).map(|_| ()),
-            }
-        }
+        Call { running, _kind: kind }.finish()
     }
 
     /// Tells the worker of a job that failed.
@@ -173,10 +165,26 @@ impl Instance {
     }
 }
 
-/// A job in the plugin's hands.
+/// What the plugin does with a job.
 enum Running {
     Async(LocalFfiFuture<RResult<AbiUnit, AbiError>>),
     Blocking(LocalBoxFuture<'static, Option<Result<AbiUnit, HandlerError>>>),
+}
+
+/// A job in the plugin's hands, and its instance. Field order is drop order: the plugin's future goes first, be it that it
+/// was never polled.
+struct Call<K> {
+    running: Running,
+    _kind: K,
+}
+
+impl<K> Call<K> {
+    async fn finish(mut self) -> Result<(), HandlerError> {
+        match &mut self.running {
+            Running::Async(future) => result(future.await).map(|_| ()),
+            Running::Blocking(future) => future.await.unwrap_or_else(|| Err(no_thread())).map(|_| ()),
+        }
+    }
 }
 
 /// Copies what the plugin answers; its own error is dropped here, on a thread of the generation.
@@ -203,4 +211,31 @@ fn with_failure<T>(failure: &Failure, call: impl FnOnce(AbiFailure<'_>) -> T) ->
             None => ROption::RNone,
         },
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::RefCell;
+
+    use super::*;
+
+    struct Noted(&'static str, Rc<RefCell<Vec<&'static str>>>);
+
+    impl Drop for Noted {
+        fn drop(&mut self) {
+            self.1.borrow_mut().push(self.0);
+        }
+    }
+
+    #[test]
+    fn a_call_that_was_never_polled_goes_before_its_instance() {
+        let order = Rc::default();
+        let (job, kind) = (Noted("job", Rc::clone(&order)), Noted("instance", Rc::clone(&order)));
+        let running = Running::Blocking(Box::pin(async move {
+            let _job = job;
+            None
+        }));
+        drop(Call { running, _kind: kind }.finish());
+        assert_eq!(*order.borrow(), ["job", "instance"]);
+    }
 }
