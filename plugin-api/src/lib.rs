@@ -7,6 +7,10 @@
 //! time with its data as another, and a [`Context`] for everything that it asks of its host. It logs with `tracing`.
 //! The crates it needs for that are re-exported, so that both sides have the same version; `#[derive]`s want the crate
 //! itself in the plugin's `Cargo.toml`.
+//!
+//! A plugin is unloaded when a newer version takes over, and what its crates keep in statics then stays in memory. So use
+//! tokio without its features `signal` and `process` (and `full`, which has both): with them each version of a plugin
+//! leaves 24 KiB and two file descriptors behind. Build plugins in a cargo call of their own, since cargo unites features.
 
 pub mod abi;
 mod codec;
