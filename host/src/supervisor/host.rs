@@ -23,7 +23,7 @@ use crate::plugin::watch::{WatchMode, WatchSettings, Watcher};
 use crate::plugin::{LoadOptions, ShadowCopy};
 use crate::telemetry::Telemetry;
 use crate::topology::{BusUrl, Topology, Watch};
-use crate::worker::{Surroundings, Switchboard};
+use crate::worker::{Closing, Surroundings, Switchboard};
 
 const TARGET: &str = "mshost::supervisor";
 
@@ -48,6 +48,7 @@ pub struct Host {
     stop: CancellationToken,
     board: Arc<Board>,
     bus: Arc<dyn Bus>,
+    closing: Closing,
     /// The reconcile loop; it gives back all that it holds by dropping it.
     reconciling: JoinHandle<()>,
     /// Keepers, drains and retirements.
@@ -82,11 +83,13 @@ impl Host {
         let admin_address = start_admin(&topology, &metrics, &board, &reload, &observers, &observers_stop).await?;
 
         let tasks = TaskTracker::new();
+        let closing = Closing::default();
         let surroundings = Surroundings {
             bus: Arc::clone(&bus),
             registry,
             switchboard,
             metrics: Arc::clone(&metrics),
+            closing: closing.clone(),
             host: topology.host.name.as_str().into(),
         };
         let shelf = new_shelf(&topology, &metrics, &tasks);
@@ -103,6 +106,7 @@ impl Host {
             stop,
             board,
             bus,
+            closing,
             reconciling,
             tasks,
             observers,
@@ -136,6 +140,7 @@ impl Host {
     }
 
     async fn wind_down(self) {
+        self.closing.close().await;
         self.stop.cancel();
         let _ = self.reconciling.await;
         self.tasks.close();

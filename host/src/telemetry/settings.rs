@@ -63,16 +63,13 @@ pub struct LogSettings {
 }
 
 impl LogSettings {
-    /// As a filter. Libraries say what a person should look at and no more, whatever our own level is; lapin would print the
-    /// bodies of messages that the broker returns, which is not for a log.
+    /// As a filter. Libraries say what a person should look at and no more, whatever our own level is. lapin is not
+    /// heard at all: it prints bodies of messages, and takes for an error what the bus asks for; the bus tells what matters.
     pub(super) fn directives(&self) -> String {
         let Self { level, manager, worker, .. } = self;
         let others = (*level).min(LogLevel::Warn);
         let manager = manager.unwrap_or(*level);
         let worker = worker.unwrap_or(*level);
-        let broker = (*level).min(LogLevel::Error);
-        format!(
-            "{others},lapin={broker},mshost={level},mshost::manager={manager},mshost::worker={worker},plugin={worker}"
-        )
+        format!("{others},lapin=off,mshost={level},mshost::manager={manager},mshost::worker={worker},plugin={worker}")
     }
 }

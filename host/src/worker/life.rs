@@ -107,7 +107,11 @@ impl Life {
         let mut jobs = FuturesUnordered::new();
         let mut errands = FuturesUnordered::new();
         let mut drain: Option<Drain> = None;
-        let concurrency = usize::from(self.hands.spec.concurrency);
+        let closing = &self.hands.surroundings.closing;
+        let mut busy = Some(closing.busy());
+        let (asked, stopped) = (closing.asked(), self.stop.cancelled());
+        tokio::pin!(asked, stopped);
+        let (concurrency, limit) = (usize::from(self.hands.spec.concurrency), self.hands.spec.drain_timeout);
         let end = loop {
             if drain.as_ref().is_some_and(Drain::is_over) && jobs.is_empty() && errands.is_empty() {
                 break Ok(());
@@ -116,14 +120,18 @@ impl Life {
                 biased;
                 Some(outcome) = jobs.next(), if !jobs.is_empty() => self.progress.finished(outcome),
                 Some(()) = errands.next(), if !errands.is_empty() => {}
-                () = self.stop.cancelled(), if drain.is_none() => {
+                () = &mut stopped, if !drain.as_ref().is_some_and(|drain| drain.leaving) => {
                     self.enter(WorkerState::Draining);
                     consumer.leave_type().await;
-                    drain = Some(Drain::begin(&instance, self.hands.spec.drain_timeout));
+                    drain.get_or_insert_with(|| Drain::begin(&instance, limit)).leave(limit);
                 }
-                in_time = Drain::step(&mut drain), if drain.is_some() => if !in_time {
-                    self.warn_unfinished(jobs.len());
-                    break Ok(());
+                () = &mut asked, if drain.is_none() => drain = Some(Drain::begin(&instance, limit)),
+                end = Drain::step(&mut drain), if drain.as_ref().is_some_and(Drain::waits) => match end {
+                    DrainStep::PluginDone => busy = None,
+                    DrainStep::TimedOut => {
+                        self.warn_unfinished(jobs.len());
+                        break Ok(());
+                    }
                 },
                 Some(mail) = mailbox.next(), if errands.len() < concurrency => errands.push(self.errand(&instance, mail)),
                 delivery = consumer.next(), if jobs.len() < concurrency => match delivery {
@@ -132,6 +140,7 @@ impl Life {
                 },
             }
         };
+        drop(busy);
         consumer.stop().await;
         // What is still in hand goes back to the bus here, for others to do.
         drop(jobs);
@@ -217,30 +226,50 @@ struct Running {
     consumer: Box<dyn Consumer>,
 }
 
-/// A drain under way: it is over when the plugin says that it is done, and at the latest at the deadline.
+/// A drain under way. First the plugin finishes what it has begun by itself; once the worker leaves, too, the drain is
+/// over when the plugin is done, and at the latest at the deadline.
 struct Drain {
     plugin: Option<LocalBoxFuture<'static, ()>>,
     deadline: Pin<Box<Sleep>>,
+    leaving: bool,
+}
+
+enum DrainStep {
+    PluginDone,
+    TimedOut,
 }
 
 impl Drain {
     fn begin(instance: &Instance, limit: Duration) -> Self {
-        Self { plugin: Some(instance.drain().boxed_local()), deadline: Box::pin(tokio::time::sleep(limit)) }
+        let deadline = Box::pin(tokio::time::sleep(limit));
+        Self { plugin: Some(instance.drain().boxed_local()), deadline, leaving: false }
+    }
+
+    fn leave(&mut self, limit: Duration) {
+        self.leaving = true;
+        self.deadline.as_mut().reset(tokio::time::Instant::now() + limit);
     }
 
     fn is_over(&self) -> bool {
-        self.plugin.is_none()
+        self.leaving && self.plugin.is_none()
     }
 
-    /// Waits for the plugin (`true`) or the deadline (`false`). Cancel safe.
-    async fn step(drain: &mut Option<Self>) -> bool {
+    fn waits(&self) -> bool {
+        self.leaving || self.plugin.is_some()
+    }
+
+    /// Waits for the plugin or the deadline. A plugin that is not done in time is taken for done while its worker does not
+    /// leave yet. Cancel safe.
+    async fn step(drain: &mut Option<Self>) -> DrainStep {
         let Some(drain) = drain else { return std::future::pending().await };
-        tokio::select! {
-            () = async { match &mut drain.plugin { Some(plugin) => plugin.await, None => std::future::pending().await } } => {
-                drain.plugin = None;
-                true
-            }
+        let in_time = tokio::select! {
+            () = async { match &mut drain.plugin { Some(plugin) => plugin.await, None => std::future::pending().await } } => true,
             () = &mut drain.deadline => false,
+        };
+        if !in_time && drain.leaving {
+            return DrainStep::TimedOut;
         }
+        drain.plugin = None;
+        DrainStep::PluginDone
     }
 }

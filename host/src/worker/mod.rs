@@ -5,6 +5,7 @@
 //! [`sockets`] holds the listening sockets that outlive them. The supervisor holds a [`Worker`] for each.
 
 mod attempt;
+mod closing;
 mod counters;
 mod fresh;
 mod handle;
@@ -15,6 +16,7 @@ mod switchboard;
 
 use std::sync::Arc;
 
+pub use closing::Closing;
 pub use handle::{Progress, StartFailure, Worker, WorkerState};
 pub use sockets::{BindError, Listeners, Sockets};
 pub use switchboard::Switchboard;
@@ -34,6 +36,8 @@ pub struct Surroundings {
     pub switchboard: Arc<Switchboard>,
     /// What they are counted by.
     pub metrics: Arc<Metrics>,
+    /// Where they hear that the host is to end.
+    pub closing: Closing,
     /// The host's name, which tells its workers from the original's.
     pub host: Arc<str>,
 }

@@ -1,0 +1,38 @@
+//! The end of a host: what it has begun is finished first.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use mshost_tests::broker::Broker;
+use mshost_tests::host::LIMIT;
+use mshost_tests::load::Load;
+use mshost_tests::movie::{self, Topology};
+use mshost_tests::wait::until;
+use nix::sys::signal::Signal;
+
+/// All that a client may see of a host that ends in good order: nobody listens any more, or the kernel took a connection
+/// that nobody was there to accept.
+const GONE: [&str; 2] = ["Connection refused", "Connection reset by peer"];
+
+fn requests_in_hand_are_answered_before_the_end(topology: &Topology) {
+    let (mut host, rest) = movie::serve(topology, &[]);
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let load = runtime.block_on(async { Load::new(rest, "/movies/", 50).start() });
+    until("some answers", LIMIT, || (load.successes() > 200).then_some(()));
+    host.signal(Signal::SIGTERM);
+    let status = host.until_ended();
+    let report = runtime.block_on(load.stop());
+    assert!(status.success(), "{status}\n{}", host.log_text());
+    let gone = |reason: &str| GONE.iter().any(|gone| reason.contains(gone));
+    let other: Vec<_> = report.failures.iter().filter(|failure| !gone(&failure.reason)).take(10).collect();
+    assert!(other.is_empty(), "{other:#?}\n{}", host.log_text());
+}
+
+#[test]
+fn on_the_embedded_bus() {
+    requests_in_hand_are_answered_before_the_end(&Topology::default());
+}
+
+#[test]
+fn on_rabbitmq() {
+    let bus = Broker::shared().url();
+    requests_in_hand_are_answered_before_the_end(&Topology { bus, ..Topology::default() });
+}
