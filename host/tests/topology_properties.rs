@@ -337,7 +337,6 @@ fn settings_of_the_host_need_a_restart_and_workers_do_not() {
         ("[host]\nadmin = \"off\"", Some("[host] admin")),
         ("[bus]\nurl = \"amqp://h\"", Some("[bus] url")),
         ("[bus]\nqueue_limit = 1", Some("a limit of [bus]")),
-        ("[log]\nformat = \"json\"", Some("[log] format")),
         ("[manager]\nenabled = false", Some("[manager] enabled")),
     ] {
         let newer = parse(&format!("{text}\n{ONE}"));
@@ -345,6 +344,9 @@ fn settings_of_the_host_need_a_restart_and_workers_do_not() {
         let expected = what.map(|what| vec![format!("{what} has changed; restart the host to apply it")]);
         assert_eq!(said, expected, "{text}");
     }
+    // The log follows at once.
+    let newer = parse(&format!("[log]\nformat = \"json\"\n{ONE}")).unwrap();
+    assert_eq!(old.restart_needed(&newer), Vec::<String>::new());
 }
 
 #[test]

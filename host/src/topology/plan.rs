@@ -61,6 +61,7 @@ impl fmt::Debug for WorkerSpec {
             .field("concurrency", &self.concurrency)
             .field("timeout", &self.timeout)
             .field("retry", &self.retry)
+            .field("start_timeout", &self.start_timeout)
             .field("drain_timeout", &self.drain_timeout)
             .field("listen", &self.listen)
             .finish_non_exhaustive()

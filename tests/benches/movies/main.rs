@@ -1,9 +1,10 @@
 //! `make bench`: what the host costs, each figure next to the least that could do the same, measured in the same run.
 //!
 //! It runs the release builds of the host and of the movie plugins; `make bench` sees to them. Arguments choose among
-//! `http`, `amqp`, `embedded` and `reload`; without one, all are measured. `MSHOST_BENCH_SECONDS` (default 5) is the time
+//! `http`, `amqp`, `embedded`, `abi` and `reload`; without one, all are measured. `MSHOST_BENCH_SECONDS` (default 5) is the time
 //! per load.
 
+mod abi;
 mod amqp;
 mod embedded;
 mod host;
@@ -50,6 +51,9 @@ async fn measure() -> Outcome<Table> {
     }
     if wanted("embedded") {
         embedded::figures(&mut table).await?;
+    }
+    if wanted("abi") {
+        abi::figures(&mut table).await?;
     }
     if wanted("reload") {
         reload::figures(&mut table).await?;
