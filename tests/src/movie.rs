@@ -41,6 +41,7 @@ impl Topology {
             r#"
 [host]
 admin = "127.0.0.1:0"
+debounce = "50ms"
 [bus]
 url = "{bus}"
 codec = "{codec}"
