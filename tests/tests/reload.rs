@@ -175,6 +175,17 @@ fn a_broken_topology_changes_nothing_and_a_mended_one_is_applied() {
     host.until_topology("no error", |t| t["topology"]["last_error"].is_null().then_some(()));
 }
 
+#[test]
+fn an_empty_topology_stops_nothing() {
+    let (host, rest) = movie::serve(&Topology::default(), &[]);
+    host.site.topology("");
+    host.until_log(&["topology.toml", "the file is empty"]);
+    assert_eq!(get(rest, "/movies/").unwrap().status, 200);
+    host.site.topology(&Topology::default().text());
+    host.until_log(&["topology mended"]);
+    assert_eq!(host.ask("/readyz").status, 200);
+}
+
 fn ids(workers: &Value) -> Vec<&str> {
     workers.as_array().unwrap().iter().filter_map(|worker| worker["id"].as_str()).collect()
 }

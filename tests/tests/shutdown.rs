@@ -2,7 +2,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use mshost_tests::broker::Broker;
-use mshost_tests::host::LIMIT;
+use mshost_tests::fixtures;
+use mshost_tests::host::{Host, LIMIT, Site};
 use mshost_tests::load::Load;
 use mshost_tests::movie::{self, Topology};
 use mshost_tests::wait::until;
@@ -35,4 +36,23 @@ fn on_the_embedded_bus() {
 fn on_rabbitmq() {
     let bus = Broker::shared().url();
     requests_in_hand_are_answered_before_the_end(&Topology { bus, ..Topology::default() });
+}
+
+#[test]
+fn a_broker_that_is_not_there_keeps_nobody_from_looking_or_ending() {
+    // Bound and never answered: nobody else can take the port.
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let bus = format!("amqp://guest:s3cr3t@{}", nobody.local_addr().unwrap());
+    let site = Site::new();
+    for name in ["rest", "pilot", "db"] {
+        site.plugin(&fixtures::example(name));
+    }
+    site.topology(&Topology { bus, ..Topology::default() }.text());
+    let mut host = Host::start(site, &[]);
+    assert_eq!(host.ask("/healthz").status, 200);
+    let ready = host.ask("/readyz");
+    assert_eq!(ready.status, 503, "{}", ready.body);
+    assert!(ready.body.contains("the bus is away"), "{}", ready.body);
+    assert!(host.stop().success(), "{}", host.log_text());
+    assert!(!host.log_text().contains("s3cr3t"), "{}", host.log_text());
 }

@@ -86,7 +86,11 @@ impl Manager {
     /// # Errors
     /// Where the bus cannot be subscribed to.
     pub async fn run(mut self, stop: CancellationToken) -> Result<(), BusError> {
-        let mut subscription = self.bus.subscribe().await?;
+        let mut subscription = tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            subscription = self.bus.subscribe() => subscription?,
+        };
+        self.announce_counters();
         let mut state = self.bus.state();
         info!(target: LOG, id = self.id, "listening to the bus");
         tokio::select! {
@@ -239,6 +243,15 @@ impl Manager {
             warn!(target: LOG, id = %known.worker.id, host = known.host, "worker no longer answers; it is taken for dead");
         }
         true
+    }
+
+    /// A counter that appears with its first event hides that event from `rate()`.
+    fn announce_counters(&self) {
+        for kind in ["error", "worker_registration", "worker_deletion", "worker_list_update", "workers_list_request"] {
+            self.metrics.received.with_label_values(&[MANAGER, kind]);
+        }
+        self.metrics.sent.with_label_values(&[MANAGER, "keepalive"]);
+        self.metrics.job_errors.with_label_values(&[MANAGER, "no_worker_available"]);
     }
 
     fn received(&self, kind: &str) {

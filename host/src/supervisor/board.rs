@@ -11,8 +11,8 @@ use super::keeper::Keeper;
 use super::shelf::{Entry, Shelf};
 use super::view::{SlotState, SlotView};
 use crate::admin::{
-    BusHealth, BusStatus, HostStatus, Phase, PluginState, PluginStatus, QueueStatus, StatusSource, TopologyStatus,
-    WorkerState, WorkerStatus,
+    BusHealth, BusStatus, Complaint, HostStatus, Phase, PluginState, PluginStatus, QueueStatus, StatusSource,
+    TopologyStatus, WorkerState, WorkerStatus,
 };
 use crate::bus::{Bus, BusState};
 use crate::ids::PluginName;
@@ -64,7 +64,8 @@ impl Board {
         keepers: impl Iterator<Item = &'a Keeper>,
     ) {
         let plugins = shelf.entries().iter().map(|(name, entry)| plugin_status(name, entry)).collect();
-        let pending = plan.iter().filter(|(_, planned)| planned.generation.is_none()).map(pending_status).collect();
+        let pending = plan.iter().filter(|(_, planned)| planned.generation.is_none());
+        let pending = pending.map(|waiting| pending_status(waiting, shelf)).collect();
         let slots = keepers.map(Keeper::view).collect();
         let mut pinned = self.pinned.lock();
         *pinned = Pinned { phase: pinned.phase, topology, plugins, pending, slots };
@@ -136,7 +137,10 @@ fn plugin_state(entry: &Entry) -> PluginState {
     }
 }
 
-fn pending_status((slot, planned): (&Slot, &Planned)) -> WorkerStatus {
+fn pending_status((slot, planned): (&Slot, &Planned), shelf: &Shelf) -> WorkerStatus {
+    let plugin = &planned.spec.plugin;
+    let why = shelf.entries().get(plugin).and_then(|entry| entry.error.clone());
+    let why = why.unwrap_or_else(|| Complaint::now(format!("the plugin `{plugin}` is not in the folder of plugins")));
     WorkerStatus {
         slot: slot.to_string(),
         worker_type: slot.worker_type.clone(),
@@ -150,7 +154,7 @@ fn pending_status((slot, planned): (&Slot, &Planned)) -> WorkerStatus {
         done: 0,
         failed: 0,
         restarts: 0,
-        last_error: None,
+        last_error: Some(why),
     }
 }
 

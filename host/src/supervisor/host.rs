@@ -70,7 +70,7 @@ impl Host {
         let bus = open_bus(&topology, &metrics)?;
         let (observers, observers_stop) = (TaskTracker::new(), CancellationToken::new());
         let registry = start_manager(&topology, &bus, &metrics, &observers, &observers_stop);
-        let switchboard = Switchboard::open(&*bus).await?;
+        let switchboard = Switchboard::open(Arc::clone(&bus));
         let status = TopologyStatus { file: path.clone(), revision: 0, applied: None, last_error: None };
         let board = Arc::new(Board::new(
             topology.host.name.clone(),

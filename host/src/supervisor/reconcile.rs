@@ -84,16 +84,22 @@ impl Reconciler {
             self.apply(change);
             self.plan.apply(change);
         }
-        let outcome = match unread.or(unfit) {
-            Some(errors) => self.complain(errors),
-            None => {
-                self.topology_error = None;
-                if changes.is_empty() { "unchanged" } else { "applied" }
-            }
-        };
         if !changes.is_empty() {
             self.revision = (self.revision.0 + 1, SystemTime::now());
         }
+        let outcome = match unread.or(unfit) {
+            Some(errors) => self.complain(errors),
+            None if changes.is_empty() => {
+                let what = if self.topology_error.take().is_some() { "mended" } else { "read" };
+                tracing::info!(target: TARGET, "topology {what}, nothing to change");
+                "unchanged"
+            }
+            None => {
+                self.topology_error = None;
+                tracing::info!(target: TARGET, revision = self.revision.0, changes = changes.len(), "topology applied");
+                "applied"
+            }
+        };
         self.surroundings.metrics.reloads.with_label_values(&["topology", outcome]).inc();
         self.board.pin(self.topology_status(), &self.shelf, &self.plan, self.keepers.values());
     }
@@ -106,6 +112,11 @@ impl Reconciler {
     /// Takes the topology as it is now, or says what is wrong with it.
     fn read_topology(&mut self) -> Option<Vec<String>> {
         match topology::load(&self.path, &|name| std::env::var(name).ok()) {
+            // What an editor that truncates before it writes leaves for a moment, and a full disk for good.
+            Ok(newer) if newer.source.shown().trim().is_empty() => {
+                let file = self.path.display();
+                Some(vec![format!("{file}: error: the file is empty (to stop every worker, leave `[host]` in it)")])
+            }
             Ok(newer) => {
                 for setting in self.topology.restart_needed(&newer) {
                     if self.restart_needed.insert(setting.clone()) {
@@ -114,7 +125,8 @@ impl Reconciler {
                 }
                 self.log_as(&newer);
                 // What takes effect at a restart only must go on being compared with what is in effect.
-                self.topology = Topology { host: self.topology.host.clone(), bus: self.topology.bus.clone(), ..newer };
+                let Topology { host, bus, manager, .. } = self.topology.clone();
+                self.topology = Topology { host, bus, manager, ..newer };
                 None
             }
             Err(errors) => Some(errors.lines().collect()),

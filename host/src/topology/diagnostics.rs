@@ -188,7 +188,8 @@ impl Diagnostics {
             };
             // A key of the file may have any character, and a line is one line.
             let escaped = |c: char| if c.is_control() { c.escape_default().to_string() } else { c.to_string() };
-            let message: String = item.message.chars().map(escaped).collect();
+            let help = if item.help.is_empty() { String::new() } else { format!(" ({})", item.help.join("; ")) };
+            let message: String = item.message.chars().chain(help.chars()).map(escaped).collect();
             format!("{place}{}: {message}", item.severity)
         })
     }

@@ -26,6 +26,7 @@ pub(super) async fn attempt(
     delivery: Delivery,
 ) -> Outcome {
     hands.counters.received_jobs.inc();
+    hands.counters.activated.inc();
     let began = Instant::now();
     let done = tokio::time::timeout(hands.spec.timeout, handler).await;
     hands.counters.seconds.observe(began.elapsed().as_secs_f64());

@@ -10,6 +10,7 @@ pub(super) struct Counters {
     pub(super) sent_registrations: IntCounter,
     pub(super) sent_keepalives: IntCounter,
     pub(super) received_jobs: IntCounter,
+    pub(super) activated: IntCounter,
     pub(super) received_errors: IntCounter,
     pub(super) retried: IntCounter,
     pub(super) given_up: IntCounter,
@@ -23,11 +24,17 @@ impl Counters {
         let sent = |what| metrics.sent.with_label_values(&[service, what]);
         let received = |what| metrics.received.with_label_values(&[service, what]);
         let errors = |what| metrics.job_errors.with_label_values(&[service, what]);
+        // What only the original's pools and acks bring about stands at 0, for dashboards that add it up.
+        for kind in ["job_ack", "worker_removal", "worker_list_update"] {
+            received(kind);
+        }
+        sent("worker_list_update");
         Self {
             sent_jobs: sent("job_request"),
             sent_registrations: sent("worker_registration"),
             sent_keepalives: sent("keepalive_response"),
             received_jobs: received("job_request"),
+            activated: received("job_activated"),
             received_errors: received("error"),
             retried: errors("job_retry"),
             given_up: errors("job_max_retries_exceeded"),

@@ -91,6 +91,7 @@ impl Life {
         .await
         .map_err(|_| StartFailure(start_overran(spec.start_timeout)))?
         .map_err(|error| StartFailure(error.message))?;
+        surroundings.switchboard.listening().await;
         // Before the queues: whoever hears of this worker may report failures to it.
         let mailbox = surroundings.switchboard.register(&worker.id);
         let consumer = surroundings

@@ -5,9 +5,9 @@
 use std::sync::Arc;
 
 use dashmap::DashMap;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
-use crate::bus::{Bus, BusError, Event, Failure, Notification, Subscription};
+use crate::bus::{Bus, Event, Failure, Notification, Subscription};
 use crate::ids::WorkerId;
 
 /// Mail that waits for one worker. A worker that reads none of so much mail hangs, and what it would be told is logged.
@@ -25,21 +25,31 @@ pub(super) enum Mail {
 }
 
 /// Who of this host is on the bus.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Switchboard {
     mailboxes: DashMap<WorkerId, mpsc::Sender<Mail>>,
+    listening: watch::Sender<bool>,
 }
 
 impl Switchboard {
-    /// Subscribes, and listens until the bus is closed.
-    ///
-    /// # Errors
-    /// Where the bus is closed already.
-    pub async fn open(bus: &dyn Bus) -> Result<Arc<Self>, BusError> {
-        let switchboard = Arc::new(Self::default());
-        let subscription = bus.subscribe().await?;
-        tokio::spawn(Arc::clone(&switchboard).listen(subscription));
-        Ok(switchboard)
+    /// Listens, from when the bus can be used until it is closed, in a task of the runtime that this is called in.
+    #[must_use]
+    pub fn open(bus: Arc<dyn Bus>) -> Arc<Self> {
+        let switchboard = Arc::new(Self { mailboxes: DashMap::new(), listening: watch::Sender::new(false) });
+        let listener = Arc::clone(&switchboard);
+        tokio::spawn(async move {
+            match bus.subscribe().await {
+                Ok(subscription) => listener.listen(subscription).await,
+                Err(error) => tracing::debug!(target: "mshost::worker", "nothing is heard: {error}"),
+            }
+        });
+        switchboard
+    }
+
+    /// Returns once nothing that a worker is told can be missed.
+    pub(super) async fn listening(&self) {
+        // It lives as long as this does.
+        let _ = self.listening.subscribe().wait_for(|listening| *listening).await;
     }
 
     /// Opens the mailbox of a worker; it closes when the receiver is dropped.
@@ -50,6 +60,7 @@ impl Switchboard {
     }
 
     async fn listen(self: Arc<Self>, mut subscription: Box<dyn Subscription>) {
+        self.listening.send_replace(true);
         while let Some(event) = subscription.next().await {
             match event {
                 Event::Notification(Notification::Error(failure)) => {
