@@ -86,7 +86,9 @@ fn a_line_for_logs_stays_one_line() {
     let errors = topology::parse(Path::new("t.toml"), text, &|_| None).unwrap_err();
     assert_eq!(
         errors.lines().collect::<Vec<_>>(),
-        ["t.toml:1:1: error: unknown key `a\\nb\\u{1b}[31m` in the topology"]
+        [
+            "t.toml:1:1: error: unknown key `a\\nb\\u{1b}[31m` in the topology (the keys here are `config`, `host`, `bus`, `manager`, `log`, `defaults` and `worker`)"
+        ]
     );
     let escapes = errors.render(Style::Plain).contains('\u{1b}');
     assert!(!escapes, "a file must not be able to write to the terminal");
