@@ -13,8 +13,10 @@
 //! | [`bus`] | notifications and jobs; two engines, three codecs |
 //! | [`topology`] | `topology.toml`: parse, validate, plan, diff |
 //! | [`admin`], [`metrics`], [`telemetry`] | seeing it |
+//! | [`ids`], [`backoff`] | what things are called, how long to wait |
 
 pub mod admin;
+pub mod backoff;
 pub mod bus;
 pub mod cli;
 pub mod ids;

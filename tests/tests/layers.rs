@@ -17,7 +17,7 @@ const LAYERS: [&[&str]; 10] = [
     &["topology"],
     &["admin"],
     &["metrics", "telemetry"],
-    &["ids"],
+    &["ids", "backoff"],
 ];
 
 /// The only places where unsafe code may stand.

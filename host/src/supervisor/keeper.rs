@@ -5,20 +5,27 @@
 //! leaves the old one as it is. Each slot has a keeper of its own, so that one that hangs delays no other.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
 
-use super::backoff::{Backoff, STEADY};
 use super::lease::Lease;
 use super::view::{SlotState, SlotView};
 use crate::admin::Complaint;
+use crate::backoff::Backoff;
 use crate::topology::{Slot, WorkerSpec};
 use crate::worker::{Listeners, Sockets, StartFailure, Surroundings, Worker};
 
 const TARGET: &str = "mshost::supervisor";
+
+/// How long to wait before a worker is started again, at first and at most.
+const FIRST_WAIT: Duration = Duration::from_millis(500);
+const LONGEST_WAIT: Duration = Duration::from_secs(30);
+
+/// A worker that ran for so long starts anew with the shortest wait.
+const STEADY: Duration = Duration::from_secs(60);
 
 /// What a slot should run.
 #[derive(Debug, Clone)]
@@ -59,7 +66,7 @@ impl Keeper {
             view: Arc::clone(&view),
             current: None,
             refused: None,
-            backoff: Backoff::default(),
+            backoff: Backoff::new(FIRST_WAIT, LONGEST_WAIT, 0.25),
             drains: tasks.clone(),
         };
         tasks.spawn(keeping.keep());
@@ -192,7 +199,7 @@ impl Keeping {
 
     /// Nothing runs: waits before the next try, unless another wish comes first.
     async fn set_back(&mut self, failure: &StartFailure) {
-        let wait = self.backoff.next();
+        let wait = self.backoff.next_wait();
         tracing::error!(target: TARGET, slot = %self.slot, "{failure}; again in {:.1} s", wait.as_secs_f64());
         self.view.lock().failed(failure);
         tokio::select! {

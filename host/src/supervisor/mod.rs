@@ -4,7 +4,6 @@
 //! what is new on the [`shelf`], plan, diff with what was planned before, and tell each slot's [`keeper`] its new wish.
 //! Keepers get there by themselves; a [`lease`] retires a generation once nobody needs it.
 
-mod backoff;
 mod board;
 mod host;
 mod keeper;

@@ -1,6 +1,5 @@
 //! Connects, watches over both connections, and connects again.
 
-use std::hash::{BuildHasher, RandomState};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -15,6 +14,7 @@ use tracing::{info, warn};
 use super::Shared;
 use super::errors::{self, ACCESS_REFUSED, NOT_IMPLEMENTED};
 use super::names;
+use crate::backoff::Backoff;
 use crate::bus::BusState;
 
 /// The first and the longest wait between two attempts to connect.
@@ -70,7 +70,7 @@ impl Link {
 
 /// Keeps a link up until the bus is closed.
 pub(super) async fn supervise(shared: Arc<Shared>) {
-    let mut backoff = Backoff::default();
+    let mut backoff = backoff();
     let mut epoch = 0;
     loop {
         let started = Instant::now();
@@ -88,9 +88,9 @@ pub(super) async fn supervise(shared: Arc<Shared>) {
             Err(error) => error,
         };
         if started.elapsed() > STABLE {
-            backoff = Backoff::default();
+            backoff.reset();
         }
-        let wait = backoff.next();
+        let wait = backoff.next_wait();
         warn!(target: "mshost::bus", "not connected to {}: {error}; trying again in {wait:.1?}", shared.endpoint);
         shared.metrics.bus_connected.set(0);
         shared.state.send_replace(BusState::Away { error });
@@ -221,39 +221,7 @@ pub(super) async fn next_link(links: &mut watch::Receiver<Option<Link>>, shared:
     }
 }
 
-/// Doubles from wait to wait; each is shortened by up to half at random, so that hosts do not come back all at once.
-#[derive(Debug)]
-pub(super) struct Backoff(Duration);
-
-impl Default for Backoff {
-    fn default() -> Self {
-        Self(BACKOFF.0)
-    }
-}
-
-impl Backoff {
-    pub(super) fn next(&mut self) -> Duration {
-        let full = self.0;
-        self.0 = (full * 2).min(BACKOFF.1);
-        // The standard library seeds every `RandomState` anew.
-        let random = RandomState::new().hash_one(full) % 1_000;
-        full - full.mul_f64(random as f64 / 2_000.0)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn waits_grow_to_their_limit_and_are_never_shorter_than_half() {
-        let mut backoff = Backoff::default();
-        let mut full = BACKOFF.0;
-        for _ in 0..20 {
-            let wait = backoff.next();
-            assert!(wait <= full && wait >= full / 2, "{wait:?} of {full:?}");
-            full = (full * 2).min(BACKOFF.1);
-        }
-        assert_eq!(full, BACKOFF.1);
-    }
+/// Shortened by up to half, so that hosts do not come back all at once.
+pub(super) fn backoff() -> Backoff {
+    Backoff::new(BACKOFF.0, BACKOFF.1, 0.5)
 }

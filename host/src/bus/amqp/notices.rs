@@ -14,7 +14,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
-use super::connection::{Backoff, Link, next_link};
+use super::connection::{Link, backoff, next_link};
 use super::members::Member;
 use super::{Shared, errors, names};
 use crate::bus::codec::decode_notification;
@@ -119,11 +119,11 @@ async fn keep(
         };
         let Some(link) = link else { return };
         epoch = link.epoch;
-        let mut backoff = Backoff::default();
+        let mut backoff = backoff();
         while link.is_up() {
             match link.down.or(consume(&link)).await {
                 Ok(mut stream) => {
-                    backoff = Backoff::default();
+                    backoff.reset();
                     match subscribed.take() {
                         Some(subscribed) => drop(subscribed.send(())),
                         None => {
@@ -147,7 +147,7 @@ async fn keep(
             tokio::select! {
                 () = left.cancelled() => return,
                 () = shared.closed.cancelled() => return,
-                () = tokio::time::sleep(backoff.next()) => {}
+                () = tokio::time::sleep(backoff.next_wait()) => {}
             }
         }
     }

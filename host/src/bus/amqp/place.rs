@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::Shared;
-use super::connection::{Backoff, Down, Link, next_link};
+use super::connection::{Down, Link, backoff, next_link};
 use super::errors::{self, NOT_FOUND};
 use super::members::Member;
 use super::names;
@@ -112,7 +112,7 @@ pub(super) async fn keep(
         };
         let Some(link) = link else { return };
         epoch = link.epoch;
-        let mut backoff = Backoff::default();
+        let mut backoff = backoff();
         let mut channel = None;
         while link.is_up() {
             let settled = tokio::select! {
@@ -123,7 +123,7 @@ pub(super) async fn keep(
             match settled {
                 Ok(opened) => {
                     channel = Some(opened);
-                    backoff = Backoff::default();
+                    backoff.reset();
                     member.placed(epoch);
                     if let Some(joined) = joined.take() {
                         let _ = joined.send(Ok(()));
@@ -151,7 +151,7 @@ pub(super) async fn keep(
                     tokio::select! {
                         () = place.left.cancelled() => return,
                         () = shared.closed.cancelled() => return,
-                        () = tokio::time::sleep(backoff.next()) => {}
+                        () = tokio::time::sleep(backoff.next_wait()) => {}
                     }
                 }
             }
