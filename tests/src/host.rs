@@ -75,7 +75,7 @@ impl Default for Site {
 #[derive(Debug)]
 pub struct Host {
     child: Child,
-    log: Arc<Mutex<Vec<String>>>,
+    log: Log,
     admin: SocketAddr,
     /// Where it runs.
     pub site: Site,
@@ -85,21 +85,20 @@ impl Host {
     /// Starts the host in `site` and waits for its admin server. The topology must say `admin = "127.0.0.1:0"`.
     #[must_use]
     pub fn start(site: Site, environment: &[(&str, &str)]) -> Self {
-        let mut command = Command::new(crate::fixtures::mshost_binary());
-        command.args(["--topology", "topology.toml"]).current_dir(site.path());
-        command.env_remove("BROKER_URL").env_remove("RUST_LOG").envs(environment.iter().copied());
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
-        let mut child = command.spawn().expect("mshost starts");
-        let log = Arc::new(Mutex::new(Vec::new()));
-        follow(child.stdout.take().expect("piped"), Arc::clone(&log));
-        follow(child.stderr.take().expect("piped"), Arc::clone(&log));
-        let admin = until("the admin server's address in the log", LIMIT, || {
-            if let Some(status) = child.try_wait().expect("a child") {
-                panic!("mshost ended with {status}:\n{}", lines(&log).join("\n"));
-            }
-            lines(&log).iter().find_map(|line| admin_address(line))
-        });
+        let (child, log, admin) = launch(&site, environment);
         Self { child, log, admin, site }
+    }
+
+    /// SIGKILL, as a crash or the kernel does it.
+    pub fn kill(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Kills it where it still runs, and starts another where it was. The log begins anew.
+    pub fn restart(&mut self, environment: &[(&str, &str)]) {
+        self.kill();
+        (self.child, self.log, self.admin) = launch(&self.site, environment);
     }
 
     /// Where its admin server listens.
@@ -194,9 +193,28 @@ impl Host {
 
 impl Drop for Host {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.kill();
     }
+}
+
+type Log = Arc<Mutex<Vec<String>>>;
+
+fn launch(site: &Site, environment: &[(&str, &str)]) -> (Child, Log, SocketAddr) {
+    let mut command = Command::new(crate::fixtures::mshost_binary());
+    command.args(["--topology", "topology.toml"]).current_dir(site.path());
+    command.env_remove("BROKER_URL").env_remove("RUST_LOG").envs(environment.iter().copied());
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).process_group(0);
+    let mut child = command.spawn().expect("mshost starts");
+    let log = Log::default();
+    follow(child.stdout.take().expect("piped"), Arc::clone(&log));
+    follow(child.stderr.take().expect("piped"), Arc::clone(&log));
+    let admin = until("the admin server's address in the log", LIMIT, || {
+        if let Some(status) = child.try_wait().expect("a child") {
+            panic!("mshost ended with {status}:\n{}", lines(&log).join("\n"));
+        }
+        lines(&log).iter().find_map(|line| admin_address(line))
+    });
+    (child, log, admin)
 }
 
 /// The workers of a type in `/api/topology`.
@@ -232,7 +250,7 @@ fn admin_address(line: &str) -> Option<SocketAddr> {
     rest.split_whitespace().next()?.parse().ok()
 }
 
-fn follow(stream: impl std::io::Read + Send + 'static, log: Arc<Mutex<Vec<String>>>) {
+fn follow(stream: impl std::io::Read + Send + 'static, log: Log) {
     std::thread::spawn(move || {
         for line in BufReader::new(stream).lines().map_while(Result::ok) {
             log.lock().expect("not poisoned").push(line);

@@ -5,6 +5,7 @@ pub mod baseline;
 pub mod broker;
 pub mod conformance;
 pub mod fixtures;
+pub mod history;
 pub mod hop;
 pub mod host;
 pub mod http;

@@ -30,6 +30,8 @@ pub struct Proxy {
     mode: watch::Sender<Mode>,
     /// Counts up with each cut; connections from before it end.
     cuts: watch::Sender<u64>,
+    /// Counts up with each half-close; connections from before it are closed by half.
+    halves: watch::Sender<u64>,
     accepted: Arc<AtomicUsize>,
     task: JoinHandle<()>,
 }
@@ -42,20 +44,22 @@ impl Proxy {
     pub async fn start(target: SocketAddr) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
-        let (mode, cuts) = (watch::Sender::new(Mode::Forward), watch::Sender::new(0));
+        let (mode, cuts, halves) = (watch::Sender::new(Mode::Forward), watch::Sender::new(0), watch::Sender::new(0));
         let accepted = Arc::new(AtomicUsize::new(0));
-        let (mode_rx, cuts_rx, count) = (mode.subscribe(), cuts.subscribe(), Arc::clone(&accepted));
+        let (mode_rx, cuts_rx, halves_rx) = (mode.subscribe(), cuts.subscribe(), halves.subscribe());
+        let count = Arc::clone(&accepted);
         let task = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
                 count.fetch_add(1, Ordering::Relaxed);
                 if *mode_rx.borrow() != Mode::Refuse {
-                    let mut cuts = cuts_rx.clone();
+                    let (mut cuts, mut halves) = (cuts_rx.clone(), halves_rx.clone());
                     cuts.mark_unchanged();
-                    tokio::spawn(connection(client, target, mode_rx.clone(), cuts));
+                    halves.mark_unchanged();
+                    tokio::spawn(connection(client, target, mode_rx.clone(), cuts, halves));
                 }
             }
         });
-        Self { addr, mode, cuts, accepted, task }
+        Self { addr, mode, cuts, halves, accepted, task }
     }
 
     /// Where it listens.
@@ -73,6 +77,12 @@ impl Proxy {
     /// Cuts every connection; new ones work.
     pub fn cut(&self) {
         self.cuts.send_modify(|count| *count += 1);
+    }
+
+    /// Closes one direction of every connection: clients read its end, while what they say still reaches a server that
+    /// has not noticed anything. New connections work.
+    pub fn half_close(&self) {
+        self.halves.send_modify(|count| *count += 1);
     }
 
     /// Cuts every connection and closes new ones at once, until [`Proxy::heal`].
@@ -108,26 +118,66 @@ async fn connection(
     target: SocketAddr,
     mode: watch::Receiver<Mode>,
     mut cuts: watch::Receiver<u64>,
+    mut halves: watch::Receiver<u64>,
 ) {
     let Ok(server) = TcpStream::connect(target).await else { return };
     let _ = (client.set_nodelay(true), server.set_nodelay(true));
     let (client_read, client_write) = client.into_split();
     let (server_read, server_write) = server.into_split();
+    let backward = async {
+        let mut client_write = client_write;
+        tokio::select! {
+            () = pass(server_read, &mut client_write, mode.clone(), &[Mode::Forward, Mode::OneWay]) => {}
+            Ok(()) = halves.changed() => {
+                let _ = client_write.shutdown().await;
+                std::future::pending::<()>().await;
+            }
+        }
+    };
+    let mut server_write = server_write;
     tokio::select! {
-        () = pass(client_read, server_write, mode.clone(), &[Mode::Forward]) => {}
-        () = pass(server_read, client_write, mode, &[Mode::Forward, Mode::OneWay]) => {}
+        () = pass(client_read, &mut server_write, mode.clone(), &[Mode::Forward]) => {}
+        () = backward => {}
         // Also when the proxy is gone.
         _ = cuts.changed() => {}
     }
 }
 
 /// Passes bytes on while `mode` is one of `open`.
-async fn pass(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, mut mode: watch::Receiver<Mode>, open: &'static [Mode]) {
+async fn pass(
+    mut from: OwnedReadHalf,
+    to: &mut OwnedWriteHalf,
+    mut mode: watch::Receiver<Mode>,
+    open: &'static [Mode],
+) {
     let mut buffer = vec![0; 64 * 1024];
     loop {
         let Ok(read @ 1..) = from.read(&mut buffer).await else { return };
         if mode.wait_for(|mode| open.contains(mode)).await.is_err() || to.write_all(&buffer[..read]).await.is_err() {
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn a_half_closed_connection_still_speaks_to_the_server() {
+        let server = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let proxy = Proxy::start(server.local_addr().unwrap()).await;
+        let mut client = TcpStream::connect(proxy.addr()).await.unwrap();
+        let (mut served, _) = server.accept().await.unwrap();
+        let mut byte = [0];
+        served.write_all(b"a").await.unwrap();
+        client.read_exact(&mut byte).await.unwrap();
+        proxy.half_close();
+        assert_eq!(client.read(&mut byte).await.unwrap(), 0, "the client reads the end");
+        client.write_all(b"b").await.unwrap();
+        served.read_exact(&mut byte).await.unwrap();
+        assert_eq!(&byte, b"b");
+        drop(client);
+        assert_eq!(served.read(&mut byte).await.unwrap(), 0, "the server reads the end once the client has gone");
     }
 }

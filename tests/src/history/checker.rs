@@ -1,0 +1,269 @@
+//! What the records come to. The rules are in the folder's documentation.
+
+use std::collections::HashMap;
+
+use super::record::Record;
+use super::verdict::{Verdict, Violation};
+
+/// How many stages the pipeline has.
+pub const STAGES: usize = 3;
+
+/// Everything that is known so far. Records may come in any order, but those of one generator.
+#[derive(Debug, Default)]
+pub struct History {
+    jobs: HashMap<Box<str>, Job>,
+    pipelines: HashMap<u64, Pipeline>,
+    /// Accepted jobs of which rule 1 does not hold yet.
+    open: usize,
+    /// Pipelines whose first job was accepted.
+    accepted: u64,
+    records: u64,
+    finished: bool,
+    torn: u64,
+}
+
+#[derive(Debug, Default, Clone, Copy)]
+struct Job {
+    /// Where it belongs, once that is known.
+    place: Option<Place>,
+    accepted: bool,
+    executions: u32,
+    /// Executions that say of themselves that they may not be the first.
+    flagged: u32,
+    overtaken: bool,
+    done: bool,
+    reported: bool,
+    dead: bool,
+    /// Two records disagree on its place.
+    mixed_up: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Place {
+    pipeline: u64,
+    stage: u8,
+}
+
+#[derive(Debug, Default)]
+struct Pipeline {
+    /// Sends of the living generator that wait for an answer.
+    unanswered: u32,
+    /// Sends whose answer nobody knows.
+    unknown: u32,
+    /// Jobs accepted for each stage.
+    accepted: [u32; STAGES],
+    executions: [u32; STAGES],
+}
+
+impl Job {
+    fn is_open(&self) -> bool {
+        self.accepted && !(self.done || self.reported || self.dead)
+    }
+}
+
+impl History {
+    /// Takes one record in.
+    pub fn add(&mut self, record: &Record<'_>) {
+        self.records += 1;
+        match *record {
+            Record::Started => self.forget_answers(),
+            Record::Finished => self.finished = true,
+            Record::Intent { pipeline } => self.pipeline(pipeline).unanswered += 1,
+            Record::Refused { pipeline, certain } => {
+                let pipeline = self.pipeline(pipeline);
+                pipeline.unanswered = pipeline.unanswered.saturating_sub(1);
+                pipeline.unknown += u32::from(!certain);
+            }
+            Record::Sent { pipeline, stage, job, by } => self.sent(Place { pipeline, stage }, job, by),
+            Record::Begun { pipeline, stage, job, attempt, redelivered } => {
+                self.begun(Place { pipeline, stage }, job, redelivered || attempt > 1);
+            }
+            Record::Done { job } => self.change(job, |job| job.done = true),
+            Record::Failed { job, .. } => self.change(job, |job| job.reported = true),
+        }
+    }
+
+    /// A record that is not whole: somebody was killed in the middle of writing it.
+    pub fn add_torn(&mut self) {
+        self.torn += 1;
+    }
+
+    /// A job that the bus keeps as a dead letter.
+    pub fn add_dead_letter(&mut self, job: &str) {
+        self.change(job, |job| job.dead = true);
+    }
+
+    /// Whether the generator has sent all, and of each accepted job it is known what became of it.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.finished && self.open == 0
+    }
+
+    /// How many accepted jobs nobody has accounted for so far.
+    #[must_use]
+    pub fn open(&self) -> usize {
+        self.open
+    }
+
+    /// How many pipelines were accepted so far.
+    #[must_use]
+    pub fn accepted(&self) -> u64 {
+        self.accepted
+    }
+
+    /// How many records there are: it stands still when nothing happens.
+    #[must_use]
+    pub fn records(&self) -> u64 {
+        self.records
+    }
+
+    /// Judges what is known.
+    #[must_use]
+    pub fn verdict(&self) -> Verdict {
+        let mut verdict = Verdict { accepted: self.accepted, torn: self.torn, ..Verdict::default() };
+        let mut unrecorded: HashMap<Place, u32> = HashMap::new();
+        for (id, job) in &self.jobs {
+            count(&mut verdict, job);
+            verdict.violations.extend(condemn(id, job));
+            if let (Some(place), false, true) = (job.place, job.accepted, job.executions > 0) {
+                *unrecorded.entry(place).or_default() += 1;
+            }
+        }
+        for (&number, pipeline) in &self.pipelines {
+            if pipeline.unanswered > 0 {
+                verdict.violations.push(Violation::Unanswered { pipeline: number });
+            }
+        }
+        for (place, jobs) in unrecorded {
+            let allowed =
+                self.pipelines.get(&place.pipeline).map_or(0, |pipeline| pipeline.unrecorded_sends(place.stage));
+            if jobs > allowed {
+                let Place { pipeline, stage } = place;
+                verdict.violations.push(Violation::Invented { pipeline, stage, jobs, allowed });
+            }
+        }
+        verdict.resent = self.pipelines.values().map(Pipeline::resent).sum();
+        verdict.violations.sort();
+        verdict
+    }
+
+    fn pipeline(&mut self, number: u64) -> &mut Pipeline {
+        self.pipelines.entry(number).or_default()
+    }
+
+    /// The generator is a new one: what the old one waits for, it will never hear.
+    fn forget_answers(&mut self) {
+        for pipeline in self.pipelines.values_mut() {
+            pipeline.unknown += std::mem::take(&mut pipeline.unanswered);
+        }
+    }
+
+    fn sent(&mut self, place: Place, job: &str, by: Option<&str>) {
+        let pipeline = self.pipeline(place.pipeline);
+        if by.is_none() {
+            pipeline.unanswered = pipeline.unanswered.saturating_sub(1);
+        }
+        let is_new = place.stage == 1 && pipeline.accepted[0] == 0;
+        if let Some(accepted) = pipeline.accepted.get_mut(index(place.stage)) {
+            *accepted += 1;
+        }
+        self.accepted += u64::from(is_new);
+        self.change(job, |job| {
+            job.put(place);
+            job.accepted = true;
+        });
+        if let Some(by) = by {
+            self.change(by, |job| job.done = true);
+        }
+    }
+
+    fn begun(&mut self, place: Place, job: &str, flagged: bool) {
+        if let Some(executions) = self.pipeline(place.pipeline).executions.get_mut(index(place.stage)) {
+            *executions += 1;
+        }
+        self.change(job, |job| {
+            job.put(place);
+            job.overtaken |= !flagged && job.flagged > 0;
+            job.executions += 1;
+            job.flagged += u32::from(flagged);
+        });
+    }
+
+    fn change(&mut self, id: &str, change: impl FnOnce(&mut Job)) {
+        let job = match self.jobs.get_mut(id) {
+            Some(job) => job,
+            None => self.jobs.entry(id.into()).or_default(),
+        };
+        let was_open = job.is_open();
+        change(job);
+        match (was_open, job.is_open()) {
+            (false, true) => self.open += 1,
+            (true, false) => self.open -= 1,
+            _ => {}
+        }
+    }
+}
+
+impl Job {
+    fn put(&mut self, place: Place) {
+        self.mixed_up |= self.place.is_some_and(|known| known != place);
+        self.place = Some(place);
+    }
+}
+
+impl Pipeline {
+    /// How many jobs for a stage may have been accepted without a record of it.
+    fn unrecorded_sends(&self, stage: u8) -> u32 {
+        match index(stage) {
+            0 => self.unknown + self.unanswered,
+            stage @ 1..STAGES => self.executions[stage - 1].saturating_sub(self.accepted[stage]),
+            _ => 0,
+        }
+    }
+
+    /// How many jobs were accepted for a stage in addition to the one that was meant to be.
+    fn resent(&self) -> u64 {
+        self.accepted.iter().map(|accepted| u64::from(accepted.saturating_sub(1))).sum()
+    }
+}
+
+/// Where a stage stands in the arrays; stage 0 does not exist, and is in none.
+fn index(stage: u8) -> usize {
+    usize::from(stage).wrapping_sub(1)
+}
+
+fn count(verdict: &mut Verdict, job: &Job) {
+    let Some(place) = job.place else { return };
+    verdict.jobs += u64::from(job.accepted);
+    verdict.reported += u64::from(job.reported);
+    verdict.dead_letters += u64::from(job.dead);
+    verdict.overtaken += u64::from(job.overtaken);
+    let stage = index(place.stage);
+    if stage + 1 == STAGES {
+        verdict.done += u64::from(job.done);
+    }
+    if let Some(duplicates) = verdict.duplicates.get_mut(stage) {
+        *duplicates += u64::from(job.executions.saturating_sub(1));
+    }
+}
+
+/// What is wrong with one job.
+fn condemn(id: &str, job: &Job) -> Vec<Violation> {
+    let Some(Place { pipeline, stage }) = job.place else { return Vec::new() };
+    let job_id = || id.to_owned();
+    let mut violations = Vec::new();
+    if job.is_open() {
+        violations.push(match job.executions {
+            0 => Violation::Lost { pipeline, stage, job: job_id() },
+            executions => Violation::Silent { pipeline, stage, job: job_id(), executions },
+        });
+    }
+    let unflagged = job.executions - job.flagged;
+    if unflagged > 1 {
+        violations.push(Violation::Unflagged { pipeline, stage, job: job_id(), executions: job.executions, unflagged });
+    }
+    if job.mixed_up || index(stage) >= STAGES {
+        violations.push(Violation::MixedUp { job: job_id() });
+    }
+    violations
+}

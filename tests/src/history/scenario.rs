@@ -1,0 +1,231 @@
+//! A pipeline at work on real hosts.
+
+use std::fs::File;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use super::{History, Journals, Verdict};
+use crate::fixtures;
+use crate::host::{Host, Site};
+use crate::wait::poll;
+
+/// The types of the fixture's workers; the first is the generator.
+const WORKERS: [&str; 4] = ["HG", "HA", "HB", "HC"];
+
+/// How long nothing may happen before the end of a scenario is no longer waited for.
+const SILENCE: Duration = Duration::from_secs(60);
+
+/// How the pipeline works.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    /// How many pipelines the generator sends.
+    pub pipelines: u64,
+    /// How many sends wait for the bus's answer at a time.
+    pub in_flight: u32,
+    /// The pause of each sender between two pipelines.
+    pub think: Duration,
+    /// How many of a thousand attempts fail.
+    pub failures: u32,
+    /// Chooses which.
+    pub seed: u64,
+    /// `retry.max_attempts`
+    pub max_attempts: u32,
+    /// Further lines for `[bus]`.
+    pub bus_lines: String,
+}
+
+impl Default for Setup {
+    /// Attempts fail, but none so often that a job fails for good.
+    fn default() -> Self {
+        Self {
+            pipelines: 20_000,
+            in_flight: 64,
+            think: Duration::ZERO,
+            failures: 10,
+            seed: 1,
+            max_attempts: 12,
+            bus_lines: String::new(),
+        }
+    }
+}
+
+/// One host: the URL of its bus and its workers.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// `bus.url`
+    pub url: String,
+    /// The types of its workers.
+    pub workers: &'static [&'static str],
+}
+
+impl Place {
+    /// The pipeline on one host.
+    #[must_use]
+    pub fn single(url: &str) -> [Self; 1] {
+        [Self { url: url.to_owned(), workers: &WORKERS }]
+    }
+
+    /// The pipeline on two: the generator and the first stage on one, the other stages on the other.
+    #[must_use]
+    pub fn pair([first, second]: [String; 2]) -> [Self; 2] {
+        [Self { url: first, workers: &WORKERS[..2] }, Self { url: second, workers: &WORKERS[2..] }]
+    }
+
+    fn topology(&self, setup: &Setup, journal: &str) -> String {
+        let Setup { pipelines, in_flight, think, failures, seed, max_attempts, bus_lines } = setup;
+        let mut text = format!(
+            r#"
+[host]
+admin = "127.0.0.1:0"
+[bus]
+url = "{}"
+send_timeout = "2m"
+{bus_lines}
+[log]
+manager = "error"
+worker = "error"
+[defaults]
+concurrency = 64
+timeout = "5m"
+retry = {{ delay = "20ms", max_attempts = {max_attempts} }}
+"#,
+            self.url
+        );
+        for kind in self.workers {
+            let config = if *kind == WORKERS[0] {
+                format!("count = {pipelines}\nin_flight = {in_flight}\nthink_us = {}", think.as_micros())
+            } else {
+                format!("failures = {failures}\nseed = {seed}")
+            };
+            text += &format!(
+                "[[worker]]\ntype = \"{kind}\"\nplugin = \"mshost_fixture_history\"\n[worker.config]\njournal = \"{journal}\"\n{config}\n"
+            );
+        }
+        text
+    }
+}
+
+/// Hosts with a pipeline on them, and what their journals say.
+#[derive(Debug)]
+pub struct Scenario {
+    /// The hosts, in the order of their places.
+    pub hosts: Vec<Host>,
+    places: Vec<Place>,
+    folder: TempDir,
+    journals: Journals,
+    history: History,
+}
+
+impl Scenario {
+    /// Starts the hosts, the last first: a stage is there before those that send to it.
+    #[must_use]
+    pub fn start(setup: &Setup, places: &[Place]) -> Self {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let mut hosts = Vec::new();
+        for place in places.iter().rev() {
+            let site = Site::new();
+            site.plugin(&fixtures::fixture("history"));
+            site.topology(&place.topology(setup, &folder.path().display().to_string()));
+            let host = Host::start(site, &[]);
+            until_all_run(&host, place);
+            hosts.insert(0, host);
+        }
+        let journals = Journals::new(folder.path());
+        Self { hosts, places: places.to_vec(), folder, journals, history: History::default() }
+    }
+
+    /// What is known so far.
+    pub fn history(&mut self) -> &History {
+        self.journals.read(&mut self.history).expect("the journals can be read");
+        &self.history
+    }
+
+    /// Waits until this many pipelines were accepted; gives up when nothing happens any more.
+    ///
+    /// # Errors
+    /// What is known when it gives up.
+    pub fn until_accepted(&mut self, count: u64) -> Result<(), Box<Verdict>> {
+        self.until(|history| history.accepted() >= count)
+    }
+
+    /// Waits until all is accounted for that was accepted; no new pipelines may be begun meanwhile.
+    ///
+    /// # Errors
+    /// As [`Scenario::until_accepted`].
+    pub fn until_quiet(&mut self) -> Result<(), Box<Verdict>> {
+        self.until(|history| history.open() == 0)
+    }
+
+    /// Kills a host and starts it again.
+    pub fn restart_host(&mut self, index: usize) {
+        self.hosts[index].restart(&[]);
+        until_all_run(&self.hosts[index], &self.places[index]);
+    }
+
+    /// Has the generator begin no pipeline, until [`Scenario::resume`].
+    pub fn pause(&self) {
+        File::create(self.folder.path().join("pause")).expect("a file");
+    }
+
+    /// Has it go on.
+    pub fn resume(&self) {
+        std::fs::remove_file(self.folder.path().join("pause")).expect("it was paused");
+    }
+
+    /// Has the generator begin no pipeline any more.
+    pub fn stop(&self) {
+        File::create(self.folder.path().join("stop")).expect("a file");
+    }
+
+    /// Waits until everything that was accepted is accounted for, or nothing happens any more; stops the hosts and judges.
+    #[must_use]
+    pub fn finish(mut self) -> Verdict {
+        // Where it is in vain the verdict says why.
+        let settled = self.until(History::is_settled).is_ok();
+        for host in &mut self.hosts {
+            if settled {
+                let status = host.stop();
+                assert!(status.success(), "{status}\n{}", host.log_text());
+            } else {
+                host.kill();
+            }
+        }
+        self.history().verdict()
+    }
+
+    /// What the hosts logged since their last start.
+    #[must_use]
+    pub fn logs(&self) -> String {
+        self.hosts.iter().map(Host::log_text).collect::<Vec<_>>().join("\n--- the next host\n")
+    }
+
+    fn until(&mut self, mut condition: impl FnMut(&History) -> bool) -> Result<(), Box<Verdict>> {
+        let mut last = (0, Instant::now());
+        loop {
+            let look = || {
+                let history = self.history();
+                let records = history.records();
+                if records != last.0 {
+                    last = (records, Instant::now());
+                }
+                if condition(history) {
+                    return Some(true);
+                }
+                (last.1.elapsed() > SILENCE).then_some(false)
+            };
+            match poll(SILENCE, look) {
+                Some(true) => return Ok(()),
+                Some(false) => return Err(Box::new(self.history().verdict())),
+                // Still at work.
+                None => {}
+            }
+        }
+    }
+}
+
+fn until_all_run(host: &Host, place: &Place) {
+    for kind in place.workers {
+        host.until_running(kind, 1);
+    }
+}
