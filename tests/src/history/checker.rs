@@ -17,6 +17,8 @@ pub struct History {
     open: usize,
     /// Pipelines whose first job was accepted.
     accepted: u64,
+    /// Sends of the living generator that wait for an answer.
+    unanswered: u64,
     records: u64,
     finished: bool,
     torn: u64,
@@ -68,11 +70,13 @@ impl History {
         match *record {
             Record::Started => self.forget_answers(),
             Record::Finished => self.finished = true,
-            Record::Intent { pipeline } => self.pipeline(pipeline).unanswered += 1,
+            Record::Intent { pipeline } => {
+                self.unanswered += 1;
+                self.pipeline(pipeline).unanswered += 1;
+            }
             Record::Refused { pipeline, certain } => {
-                let pipeline = self.pipeline(pipeline);
-                pipeline.unanswered = pipeline.unanswered.saturating_sub(1);
-                pipeline.unknown += u32::from(!certain);
+                self.answered(pipeline);
+                self.pipeline(pipeline).unknown += u32::from(!certain);
             }
             Record::Sent { pipeline, stage, job, by } => self.sent(Place { pipeline, stage }, job, by),
             Record::Begun { pipeline, stage, job, attempt, redelivered } => {
@@ -103,6 +107,12 @@ impl History {
     #[must_use]
     pub fn open(&self) -> usize {
         self.open
+    }
+
+    /// Whether no send waits for its answer, and nothing that was accepted waits to be done.
+    #[must_use]
+    pub fn is_quiet(&self) -> bool {
+        self.unanswered == 0 && self.open == 0
     }
 
     /// How many pipelines were accepted so far.
@@ -153,16 +163,25 @@ impl History {
 
     /// The generator is a new one: what the old one waits for, it will never hear.
     fn forget_answers(&mut self) {
+        self.unanswered = 0;
         for pipeline in self.pipelines.values_mut() {
             pipeline.unknown += std::mem::take(&mut pipeline.unanswered);
         }
     }
 
-    fn sent(&mut self, place: Place, job: &str, by: Option<&str>) {
-        let pipeline = self.pipeline(place.pipeline);
-        if by.is_none() {
-            pipeline.unanswered = pipeline.unanswered.saturating_sub(1);
+    fn answered(&mut self, pipeline: u64) {
+        let pipeline = self.pipeline(pipeline);
+        if pipeline.unanswered > 0 {
+            pipeline.unanswered -= 1;
+            self.unanswered -= 1;
         }
+    }
+
+    fn sent(&mut self, place: Place, job: &str, by: Option<&str>) {
+        if by.is_none() {
+            self.answered(place.pipeline);
+        }
+        let pipeline = self.pipeline(place.pipeline);
         let is_new = place.stage == 1 && pipeline.accepted[0] == 0;
         if let Some(accepted) = pipeline.accepted.get_mut(index(place.stage)) {
             *accepted += 1;

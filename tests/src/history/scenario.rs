@@ -13,9 +13,6 @@ use crate::wait::poll;
 /// The types of the fixture's workers; the first is the generator.
 const WORKERS: [&str; 4] = ["HG", "HA", "HB", "HC"];
 
-/// How long nothing may happen before the end of a scenario is no longer waited for.
-const SILENCE: Duration = Duration::from_secs(60);
-
 /// How the pipeline works.
 #[derive(Debug, Clone)]
 pub struct Setup {
@@ -33,6 +30,8 @@ pub struct Setup {
     pub max_attempts: u32,
     /// Further lines for `[bus]`.
     pub bus_lines: String,
+    /// How long nothing may happen before what has not come is no longer waited for.
+    pub patience: Duration,
 }
 
 impl Default for Setup {
@@ -46,6 +45,7 @@ impl Default for Setup {
             seed: 1,
             max_attempts: 12,
             bus_lines: String::new(),
+            patience: Duration::from_secs(60),
         }
     }
 }
@@ -73,7 +73,7 @@ impl Place {
     }
 
     fn topology(&self, setup: &Setup, journal: &str) -> String {
-        let Setup { pipelines, in_flight, think, failures, seed, max_attempts, bus_lines } = setup;
+        let Setup { pipelines, in_flight, think, failures, seed, max_attempts, bus_lines, .. } = setup;
         let mut text = format!(
             r#"
 [host]
@@ -112,6 +112,7 @@ pub struct Scenario {
     /// The hosts, in the order of their places.
     pub hosts: Vec<Host>,
     places: Vec<Place>,
+    patience: Duration,
     folder: TempDir,
     journals: Journals,
     history: History,
@@ -132,7 +133,8 @@ impl Scenario {
             hosts.insert(0, host);
         }
         let journals = Journals::new(folder.path());
-        Self { hosts, places: places.to_vec(), folder, journals, history: History::default() }
+        let history = History::default();
+        Self { hosts, places: places.to_vec(), patience: setup.patience, folder, journals, history }
     }
 
     /// What is known so far.
@@ -149,28 +151,24 @@ impl Scenario {
         self.until(|history| history.accepted() >= count)
     }
 
-    /// Waits until all is accounted for that was accepted; no new pipelines may be begun meanwhile.
+    /// Has the generator begin no pipeline, and waits until nothing is on its way.
     ///
     /// # Errors
     /// As [`Scenario::until_accepted`].
-    pub fn until_quiet(&mut self) -> Result<(), Box<Verdict>> {
-        self.until(|history| history.open() == 0)
+    pub fn pause(&mut self) -> Result<(), Box<Verdict>> {
+        File::create(self.folder.path().join("pause")).expect("a file");
+        self.until(History::is_quiet)
+    }
+
+    /// Has it go on.
+    pub fn resume(&self) {
+        std::fs::remove_file(self.folder.path().join("pause")).expect("it was paused");
     }
 
     /// Kills a host and starts it again.
     pub fn restart_host(&mut self, index: usize) {
         self.hosts[index].restart(&[]);
         until_all_run(&self.hosts[index], &self.places[index]);
-    }
-
-    /// Has the generator begin no pipeline, until [`Scenario::resume`].
-    pub fn pause(&self) {
-        File::create(self.folder.path().join("pause")).expect("a file");
-    }
-
-    /// Has it go on.
-    pub fn resume(&self) {
-        std::fs::remove_file(self.folder.path().join("pause")).expect("it was paused");
     }
 
     /// Has the generator begin no pipeline any more.
@@ -201,20 +199,18 @@ impl Scenario {
     }
 
     fn until(&mut self, mut condition: impl FnMut(&History) -> bool) -> Result<(), Box<Verdict>> {
+        let patience = self.patience;
         let mut last = (0, Instant::now());
         loop {
-            let look = || {
+            let met = poll(patience, || {
                 let history = self.history();
-                let records = history.records();
-                if records != last.0 {
-                    last = (records, Instant::now());
+                if history.records() != last.0 {
+                    last = (history.records(), Instant::now());
                 }
-                if condition(history) {
-                    return Some(true);
-                }
-                (last.1.elapsed() > SILENCE).then_some(false)
-            };
-            match poll(SILENCE, look) {
+                let met = condition(history);
+                (met || last.1.elapsed() > patience).then_some(met)
+            });
+            match met {
                 Some(true) => return Ok(()),
                 Some(false) => return Err(Box::new(self.history().verdict())),
                 // Still at work.

@@ -1,0 +1,64 @@
+//! One kind of fault, several times.
+
+use mshost_tests::history::Verdict;
+use mshost_tests::history::faults::{Fault, Rig};
+use mshost_tests::history::scenario::Setup;
+
+/// How often a fault strikes in one history.
+const TIMES: u64 = 3;
+
+fn under(faults: &[Fault]) -> Verdict {
+    let setup = Setup::default();
+    let mut rig = Rig::start(&setup);
+    for (round, fault) in (1..).zip(faults.iter().cycle()).take(TIMES as usize) {
+        let due = setup.pipelines * round / (TIMES + 1);
+        rig.scenario.until_accepted(due).unwrap_or_else(|verdict| panic!("{verdict}\n{}", rig.scenario.logs()));
+        println!("{round}: {fault} at {}", rig.scenario.history().accepted());
+        rig.strike(*fault).unwrap_or_else(|error| panic!("{fault}: {error}"));
+    }
+    let verdict = rig.scenario.finish();
+    println!("{verdict}");
+    verdict.assert_flawless();
+    assert_eq!(verdict.accepted, setup.pipelines);
+    verdict
+}
+
+#[test]
+fn a_broker_killed_and_restarted() {
+    under(&[Fault::BrokerKilled]);
+}
+
+#[test]
+fn a_network_that_cuts_connections() {
+    under(&[Fault::Cut]);
+}
+
+#[test]
+fn a_network_that_closes_connections_by_half() {
+    under(&[Fault::HalfClosed]);
+}
+
+#[test]
+fn a_network_that_stalls() {
+    under(&[Fault::Stalled, Fault::OneWay]);
+}
+
+#[test]
+fn a_broker_short_of_memory() {
+    under(&[Fault::MemoryAlarm]);
+}
+
+#[test]
+fn a_host_of_senders_killed() {
+    under(&[Fault::SendersKilled]);
+}
+
+#[test]
+fn a_host_of_takers_killed() {
+    under(&[Fault::TakersKilled]);
+}
+
+#[test]
+fn queues_deleted() {
+    under(&[Fault::QueuesDeleted]);
+}

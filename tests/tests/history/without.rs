@@ -1,0 +1,72 @@
+//! Nothing breaks but the handlers. At the end, the experiment that has to fail.
+
+use std::time::Duration;
+
+use mshost_tests::broker::Broker;
+use mshost_tests::history::scenario::{Place, Scenario, Setup};
+use mshost_tests::history::{Verdict, Violation};
+
+fn run(setup: &Setup, places: &[Place]) -> Verdict {
+    let verdict = Scenario::start(setup, places).finish();
+    println!("{verdict}");
+    verdict.assert_flawless();
+    assert_eq!(verdict.accepted, setup.pipelines);
+    assert_eq!(verdict.resent + verdict.torn, 0, "nobody died: {verdict}");
+    verdict
+}
+
+#[test]
+fn on_two_hosts() {
+    let url = Broker::shared().url_of("two");
+    let setup = Setup::default();
+    let verdict = run(&setup, &Place::pair([url.clone(), url]));
+    assert_eq!(verdict.done, setup.pipelines);
+    assert!(verdict.duplicates.iter().all(|retries| *retries > 100), "attempts failed: {verdict}");
+}
+
+#[test]
+fn on_the_embedded_bus() {
+    let setup = Setup::default();
+    let verdict = run(&setup, &Place::single("embedded"));
+    assert_eq!(verdict.done, setup.pipelines);
+}
+
+/// Every third attempt fails, and there are two of them: a good part of the jobs fails for good.
+fn failures_are_heard_of(places: &[Place]) {
+    let setup = Setup { pipelines: 2_000, failures: 333, max_attempts: 2, ..Setup::default() };
+    let verdict = run(&setup, places);
+    assert!(verdict.reported > 200 && verdict.done > 200, "{verdict}");
+    assert_eq!(verdict.reported + verdict.done, setup.pipelines, "{verdict}");
+}
+
+#[test]
+fn failures_for_good_are_heard_of_on_rabbitmq() {
+    let url = Broker::shared().url_of("failures");
+    failures_are_heard_of(&Place::pair([url.clone(), url]));
+}
+
+#[test]
+fn failures_for_good_are_heard_of_on_the_embedded_bus() {
+    failures_are_heard_of(&Place::single("embedded"));
+}
+
+/// A proof that cannot fail is none: here somebody takes jobs away.
+#[test]
+fn a_queue_that_is_purged_is_found_out() {
+    let broker = Broker::shared();
+    let url = broker.url_of("purged");
+    let setup = Setup { pipelines: 2_000, patience: Duration::from_secs(10), ..Setup::default() };
+    let mut scenario = Scenario::start(&setup, &Place::pair([url.clone(), url]));
+    scenario.hosts[1].kill();
+    scenario.until_accepted(setup.pipelines).unwrap();
+    broker.ctl(["purge_queue", "-p", "purged", "mshost.job.HB"]);
+    scenario.restart_host(1);
+    let verdict = scenario.finish();
+    println!("{verdict}");
+    assert!(verdict.lost() > 0, "{verdict}");
+    let is_expected = |violation: &Violation| {
+        // A handler of the killed host may have been in hand, too; its job was in the queue again.
+        matches!(violation, Violation::Lost { stage: 2, .. } | Violation::Silent { stage: 2, .. })
+    };
+    assert!(verdict.violations.iter().all(is_expected), "{verdict}");
+}
