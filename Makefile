@@ -26,8 +26,9 @@ run: build ## Build all, then serve the movie example on http://127.0.0.1:8080/m
 	@cat .ci/welcome.txt
 	@exec $(TARGET)/release/mshost --topology topology.toml
 
-test: ## Run every test (installs rabbitmq-server through apt where it is absent)
+test: ## Run every test (installs rabbitmq-server and nodejs through apt where they are absent)
 	.ci/install-rabbitmq
+	.ci/install-peer
 	cargo test --workspace
 
 lint: ## Check format, lints, documentation and, where cargo-deny is installed, dependencies
