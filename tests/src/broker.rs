@@ -15,6 +15,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
+use crate::wait::blocking;
+
 /// Where Debian puts the scripts that take their whole configuration from the environment. The ones in `/usr/sbin`
 /// switch to the user `rabbitmq`.
 const SCRIPTS: &str = "/usr/lib/rabbitmq/bin";
@@ -275,15 +277,6 @@ impl Drop for Broker {
         let _ = fs::remove_file(self.dir.join("epmd.pid"));
         drop(self.janitor_stdin.take());
         let _ = self.janitor.wait();
-    }
-}
-
-/// Lets the other tasks of a multi-threaded runtime go on meanwhile.
-fn blocking<T>(f: impl FnOnce() -> T) -> T {
-    use tokio::runtime::{Handle, RuntimeFlavor};
-    match Handle::try_current() {
-        Ok(handle) if handle.runtime_flavor() == RuntimeFlavor::MultiThread => tokio::task::block_in_place(f),
-        _ => f(),
     }
 }
 

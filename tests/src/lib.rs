@@ -11,6 +11,7 @@ pub mod host;
 pub mod http;
 pub mod load;
 pub mod movie;
+pub mod peer;
 pub mod plugins;
 pub mod proxy;
 pub mod table;

@@ -24,3 +24,12 @@ pub fn poll<T>(limit: Duration, mut condition: impl FnMut() -> Option<T>) -> Opt
 pub fn until<T>(what: &str, limit: Duration, condition: impl FnMut() -> Option<T>) -> T {
     poll(limit, condition).unwrap_or_else(|| panic!("waited {limit:?} in vain for {what}"))
 }
+
+/// Lets the other tasks of a multi-threaded runtime go on meanwhile.
+pub(crate) fn blocking<T>(f: impl FnOnce() -> T) -> T {
+    use tokio::runtime::{Handle, RuntimeFlavor};
+    match Handle::try_current() {
+        Ok(handle) if handle.runtime_flavor() == RuntimeFlavor::MultiThread => tokio::task::block_in_place(f),
+        _ => f(),
+    }
+}
