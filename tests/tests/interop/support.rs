@@ -1,0 +1,53 @@
+//! What these tests begin with.
+
+use std::time::Duration;
+
+use mshost::bus::Codec;
+use mshost_tests::broker::Broker;
+use mshost_tests::fixtures;
+use mshost_tests::host::{Host, Site, workers};
+use serde_json::Value;
+
+/// How often both managers ask who is there.
+pub const KEEPALIVE: Duration = Duration::from_millis(500);
+
+/// A virtual host of this name for a codec; one codec for the whole bus.
+pub fn bus(name: &str, codec: Codec) -> String {
+    Broker::shared().url_of(&format!("{name}-{codec}"))
+}
+
+/// A host whose manager is quick to miss who no longer answers, with two workers of type `EC`, which run.
+pub fn host(url: &str, codec: Codec) -> Host {
+    let site = Site::new();
+    site.plugin(&fixtures::fixture("echo"));
+    site.topology(&format!(
+        r#"
+[host]
+admin = "127.0.0.1:0"
+[bus]
+url = "{url}"
+codec = "{codec}"
+[manager]
+keepalive = "500ms"
+expire_after = "2s"
+[[worker]]
+type = "EC"
+plugin = "mshost_fixture_echo"
+instances = 2
+"#
+    ));
+    let host = Host::start(site, &[]);
+    host.until_running("EC", 2);
+    host
+}
+
+/// The ids of the host's own workers of type `EC`.
+pub fn own(host: &Host) -> Vec<String> {
+    workers(&host.topology(), "EC").map(|worker| worker["id"].as_str().unwrap().to_owned()).collect()
+}
+
+/// Waits until the host's manager knows this many workers of a type, on whatever host.
+pub fn until_known(host: &Host, worker_type: &str, count: u64) {
+    let known = |topology: &Value| topology["bus"]["workers"][worker_type].as_u64().unwrap_or_default();
+    host.until_topology(&format!("{count} known {worker_type}"), |topology| (known(topology) == count).then_some(()));
+}
