@@ -5,7 +5,7 @@
 //   {"role": "manager", "url", "codec", "keepalive": MS, "target": "id" | "object"}
 //   {"role": "codec",   "codec"}
 //
-// Commands (standard input) and events (standard output) are JSON objects, one a line; tests/src/peer.rs says what each
+// Commands (standard input) and events (standard output) are JSON objects, one a line; tests/src/peer/ says what each
 // means. The process ends with 1 where the original would be disconnected for good: a message that it cannot read.
 
 const { codec } = require('./codec');

@@ -39,10 +39,11 @@
 //! | `disconnected`, `failed` | all | the last one: the broker or the test went wrong | `reason` |
 //! | `stopped` | all | the last one: it left as told | |
 
+mod setup;
+
 use std::collections::BTreeSet;
-use std::io::{BufRead, BufReader, ErrorKind, Read, Write};
-use std::path::PathBuf;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::process::{Child, ExitStatus};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -50,15 +51,10 @@ use std::time::Duration;
 use mshost::bus::Codec;
 use serde_json::{Value, json};
 
-use crate::host::{LIMIT, repository};
+use crate::host::LIMIT;
 use crate::wait::{blocking, poll};
 
-/// What to do where Node or the peer's packages are missing.
-const INSTALL: &str = "run `.ci/install-peer` (or `make test`, which does)";
-
-/// A peer that has not started yet. What is not set is as in the original.
-#[derive(Debug, Clone)]
-pub struct Setup(Value);
+pub use setup::Setup;
 
 /// A running peer; killed when dropped. Its methods block; in an async test they need a multi-threaded runtime.
 #[derive(Debug)]
@@ -69,75 +65,17 @@ pub struct Peer {
     may_die: AtomicBool,
 }
 
-impl Setup {
-    fn with(mut self, key: &str, value: Value) -> Self {
-        self.0[key] = value;
-        self
-    }
-
-    /// For a worker: sends its results to this pipeline instead of to the next of the job's. `"$sender"` stands for the id of
-    /// the job's sender.
-    #[must_use]
-    pub fn to(self, addresses: &[&str]) -> Self {
-        self.with("to", json!(addresses))
-    }
-
-    /// For a worker: the result is the data as it came, without its id in `data.trace`.
-    #[must_use]
-    pub fn echo(self) -> Self {
-        self.with("does", json!("echo"))
-    }
-
-    /// For a worker: how long each job takes. The original does any number of them at the same time.
-    #[must_use]
-    pub fn delay(self, delay: Duration) -> Self {
-        self.with("delay", json!(u64::try_from(delay.as_millis()).expect("a short delay")))
-    }
-
-    /// For a worker: does not ack what it takes, so that whoever sent it sends it again.
-    #[must_use]
-    pub fn silent(self) -> Self {
-        self.with("silent", json!(true))
-    }
-
-    /// For a manager: asks who is there not only at its start, but as often as this.
-    #[must_use]
-    pub fn keepalive(self, every: Duration) -> Self {
-        self.with("keepalive", json!(u64::try_from(every.as_millis()).expect("a short keepalive")))
-    }
-
-    /// For a manager: the `target` of its errors is the sender's id, and not the object that the original's workers do not
-    /// recognise.
-    #[must_use]
-    pub fn target_id(self) -> Self {
-        self.with("target", json!("id"))
-    }
-
-    /// Starts it and waits until it is ready.
-    ///
-    /// # Panics
-    /// Where Node or the packages are missing, or it cannot connect; the message says what to do.
-    #[must_use]
-    pub fn start(self) -> Peer {
-        let folder = folder();
-        assert!(folder.join("node_modules").is_dir(), "the packages of {} are missing: {INSTALL}", folder.display());
-        let mut command = Command::new("node");
-        command.arg(folder.join("peer.js")).arg(self.0.to_string());
-        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = match command.spawn() {
-            Err(error) if error.kind() == ErrorKind::NotFound => panic!("Node.js is not installed: {INSTALL}"),
-            child => child.expect("node starts"),
-        };
+impl Peer {
+    /// Takes over a child that has just started.
+    fn follow(mut child: Child) -> Self {
         let events = Arc::new(Mutex::new(Vec::new()));
         follow(child.stdout.take().expect("piped"), &events, |line| serde_json::from_str(line).expect("an event"));
         follow(child.stderr.take().expect("piped"), &events, |line| json!({ "event": "stderr", "line": line }));
-        let mut peer = Peer { child: Mutex::new(child), events, id: String::new(), may_die: AtomicBool::new(false) };
+        let mut peer = Self { child: Mutex::new(child), events, id: String::new(), may_die: AtomicBool::new(false) };
         peer.id = peer.until("ready", 1)[0]["id"].as_str().unwrap_or_default().to_owned();
         peer
     }
-}
 
-impl Peer {
     /// A worker of a type. It appends its id to `data.trace` and passes the result on to the next of the job's pipeline, if
     /// there is one.
     #[must_use]
@@ -322,11 +260,6 @@ impl Drop for Peer {
         let noticed = *self.may_die.get_mut() || std::thread::panicking();
         assert!(!ended || noticed, "the peer {} ended unnoticed:\n{}", self.id, self.said());
     }
-}
-
-/// Where its sources are.
-fn folder() -> PathBuf {
-    repository().join("tests/peer")
 }
 
 fn follow(stream: impl Read + Send + 'static, events: &Arc<Mutex<Vec<Value>>>, event: fn(&str) -> Value) {
