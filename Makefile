@@ -9,7 +9,7 @@ CRATES  := $(PLUGINS:%=mshost-plugin-%)
 BUILD   := cargo build --release -p mshost && cargo build --release $(CRATES:%=-p %)
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test lint bench
+.PHONY: help build run test lint bench chaos
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,3 +42,7 @@ bench: ## Measure, each figure next to its baseline
 	.ci/install-rabbitmq
 	$(BUILD)
 	cargo bench -p mshost-tests --bench movies
+
+chaos: ## Break a pipeline on RabbitMQ at random for 10 minutes, and prove that nothing is lost (MSHOST_CHAOS_SEED repeats a run)
+	.ci/install-rabbitmq
+	cargo bench -p mshost-tests --bench chaos

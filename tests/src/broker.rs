@@ -45,7 +45,8 @@ pub struct Broker {
     dist_port: u16,
     epmd_port: u16,
     node: String,
-    epmd: Child,
+    /// A member of a cluster registers with the epmd of the first.
+    epmd: Option<Child>,
     server: Option<Child>,
     janitor: Child,
     janitor_stdin: Option<ChildStdin>,
@@ -67,7 +68,7 @@ impl Broker {
         blocking(|| {
             let mut last = String::new();
             for _ in 0..START_ATTEMPTS {
-                let mut broker = Self::prepare();
+                let mut broker = Self::prepare(None);
                 match broker.launch() {
                     Ok(()) => return broker,
                     Err(log) => last = log,
@@ -75,6 +76,24 @@ impl Broker {
             }
             panic!("RabbitMQ did not start in {START_ATTEMPTS} attempts; the last one said:\n{last}")
         })
+    }
+
+    /// Starts another broker that can become a member of `first`'s cluster. It must not outlive `first`.
+    pub(crate) fn start_beside(first: &Self) -> Self {
+        blocking(|| {
+            let mut broker = Self::prepare(Some(first));
+            if let Err(log) = broker.launch() {
+                panic!("another RabbitMQ did not start beside {}; it said:\n{log}", first.node);
+            }
+            broker
+        })
+    }
+
+    /// Makes it a member of `first`'s cluster; it keeps nothing of what it had.
+    pub(crate) fn join(&self, first: &Self) {
+        self.ctl(["stop_app"]);
+        self.ctl(["join_cluster", &first.node]);
+        self.ctl(["start_app"]);
     }
 
     /// The broker that all tests of one binary share. It goes when the test process ends.
@@ -168,14 +187,15 @@ impl Broker {
         ]);
     }
 
-    /// Writes the configuration, starts epmd and the janitor.
-    fn prepare() -> Self {
+    /// Writes the configuration, starts epmd and the janitor. Beside another broker it shares that one's epmd and secret.
+    fn prepare(beside: Option<&Self>) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let dir = tempfile::Builder::new().prefix("mshost-rabbitmq-").tempdir().unwrap().keep();
         // `$HOME/.erlang.cookie` is the secret of this node and its tools; nobody else can read it.
         let mut cookie = fs::OpenOptions::new();
         let mut cookie = cookie.write(true).create_new(true).mode(0o600).open(dir.join(".erlang.cookie")).unwrap();
-        let name = dir.file_name().unwrap().to_string_lossy().into_owned();
+        let secret = beside.map_or(&dir, |broker| &broker.dir);
+        let name = secret.file_name().unwrap().to_string_lossy().into_owned();
         cookie.write_all(name.replace('-', "").as_bytes()).unwrap();
         fs::write(dir.join("enabled_plugins"), "[].").unwrap();
         fs::write(dir.join("rabbitmq-env.conf"), "").unwrap();
@@ -193,15 +213,8 @@ impl Broker {
             .unwrap();
         let janitor_stdin = janitor.stdin.take();
         let [port, dist_port, epmd_port] = free_ports();
-        let epmd = Command::new("epmd")
-            .args(["-address", "127.0.0.1", "-port", &epmd_port.to_string()])
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .process_group(0)
-            .spawn()
-            .unwrap();
-        fs::write(dir.join("epmd.pid"), epmd.id().to_string()).unwrap();
+        let epmd_port = beside.map_or(epmd_port, |broker| broker.epmd_port);
+        let epmd = beside.is_none().then(|| start_epmd(&dir, epmd_port));
         let node = format!("t{}-{}@localhost", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let vhosts = Mutex::default();
         Self { dir, port, dist_port, epmd_port, node, epmd, server: None, janitor, janitor_stdin, vhosts }
@@ -271,13 +284,28 @@ impl Broker {
 impl Drop for Broker {
     fn drop(&mut self) {
         self.kill();
-        let _ = self.epmd.kill();
-        let _ = self.epmd.wait();
+        if let Some(epmd) = &mut self.epmd {
+            let _ = epmd.kill();
+            let _ = epmd.wait();
+        }
         // Both pids are free for others to use from here on.
         let _ = fs::remove_file(self.dir.join("epmd.pid"));
         drop(self.janitor_stdin.take());
         let _ = self.janitor.wait();
     }
+}
+
+fn start_epmd(dir: &Path, port: u16) -> Child {
+    let epmd = Command::new("epmd")
+        .args(["-address", "127.0.0.1", "-port", &port.to_string()])
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .process_group(0)
+        .spawn()
+        .unwrap();
+    fs::write(dir.join("epmd.pid"), epmd.id().to_string()).unwrap();
+    epmd
 }
 
 /// Three ports that nobody listens on.

@@ -3,6 +3,7 @@
 
 pub mod baseline;
 pub mod broker;
+pub mod cluster;
 pub mod conformance;
 pub mod fixtures;
 pub mod history;

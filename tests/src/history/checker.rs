@@ -103,6 +103,12 @@ impl History {
         self.finished && self.open == 0
     }
 
+    /// Whether the generator has sent all that it was to send.
+    #[must_use]
+    pub fn is_finished(&self) -> bool {
+        self.finished
+    }
+
     /// How many accepted jobs nobody has accounted for so far.
     #[must_use]
     pub fn open(&self) -> usize {

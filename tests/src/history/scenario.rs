@@ -32,6 +32,8 @@ pub struct Setup {
     pub bus_lines: String,
     /// How long nothing may happen before what has not come is no longer waited for.
     pub patience: Duration,
+    /// How long one wait may take at most.
+    pub limit: Duration,
 }
 
 impl Default for Setup {
@@ -46,6 +48,7 @@ impl Default for Setup {
             max_attempts: 12,
             bus_lines: String::new(),
             patience: Duration::from_secs(60),
+            limit: Duration::from_secs(600),
         }
     }
 }
@@ -113,6 +116,7 @@ pub struct Scenario {
     pub hosts: Vec<Host>,
     places: Vec<Place>,
     patience: Duration,
+    limit: Duration,
     folder: TempDir,
     journals: Journals,
     history: History,
@@ -134,7 +138,8 @@ impl Scenario {
         }
         let journals = Journals::new(folder.path());
         let history = History::default();
-        Self { hosts, places: places.to_vec(), patience: setup.patience, folder, journals, history }
+        let Setup { patience, limit, .. } = *setup;
+        Self { hosts, places: places.to_vec(), patience, limit, folder, journals, history }
     }
 
     /// What is known so far.
@@ -199,24 +204,17 @@ impl Scenario {
     }
 
     fn until(&mut self, mut condition: impl FnMut(&History) -> bool) -> Result<(), Box<Verdict>> {
-        let patience = self.patience;
+        let (patience, limit) = (self.patience, self.limit);
         let mut last = (0, Instant::now());
-        loop {
-            let met = poll(patience, || {
-                let history = self.history();
-                if history.records() != last.0 {
-                    last = (history.records(), Instant::now());
-                }
-                let met = condition(history);
-                (met || last.1.elapsed() > patience).then_some(met)
-            });
-            match met {
-                Some(true) => return Ok(()),
-                Some(false) => return Err(Box::new(self.history().verdict())),
-                // Still at work.
-                None => {}
+        let met = poll(limit, || {
+            let history = self.history();
+            if history.records() != last.0 {
+                last = (history.records(), Instant::now());
             }
-        }
+            let met = condition(history);
+            (met || last.1.elapsed() > patience).then_some(met)
+        });
+        if met == Some(true) { Ok(()) } else { Err(Box::new(self.history().verdict())) }
     }
 }
 

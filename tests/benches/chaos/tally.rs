@@ -1,0 +1,70 @@
+//! What happened from each fault until the next.
+
+use std::fmt::Write;
+
+use mshost_tests::history::Verdict;
+use mshost_tests::history::faults::Fault;
+
+/// The figures at one time: accepted, done, reported, dead letters, duplicates.
+type Figures = [u64; 5];
+
+/// Sums, by fault.
+#[derive(Default)]
+pub struct Tally {
+    rows: Vec<(Fault, u64, Figures)>,
+    /// Before the next fault.
+    before: Figures,
+}
+
+impl Tally {
+    /// The faults begin.
+    pub fn begin(&mut self, verdict: &Verdict) {
+        self.before = figures(verdict);
+    }
+
+    /// A fault is over: what happened since the last one is put down to it.
+    pub fn end(&mut self, fault: Fault, verdict: &Verdict) {
+        let now = figures(verdict);
+        let place = self.rows.iter().position(|row| row.0 == fault).unwrap_or_else(|| {
+            self.rows.push((fault, 0, Figures::default()));
+            self.rows.len() - 1
+        });
+        let (_, times, sums) = &mut self.rows[place];
+        *times += 1;
+        for (sum, (now, before)) in sums.iter_mut().zip(now.iter().zip(self.before)) {
+            *sum += now.saturating_sub(before);
+        }
+        self.before = now;
+    }
+
+    /// A row for each fault, and one for everything, until the end.
+    pub fn table(&self, verdict: &Verdict) -> String {
+        let mut text = row(
+            "fault",
+            ["times", "accepted", "executed", "on_error", "dead", "duplicates", "lost"].map(str::to_owned),
+        );
+        for (fault, times, figures) in &self.rows {
+            text += &numbers(&fault.to_string(), *times, *figures, "");
+        }
+        let times = self.rows.iter().map(|row| row.1).sum();
+        text + &numbers("everything", times, figures(verdict), &verdict.lost().to_string())
+    }
+}
+
+fn figures(verdict: &Verdict) -> Figures {
+    let duplicates = verdict.duplicates.iter().sum();
+    [verdict.accepted, verdict.done, verdict.reported, verdict.dead_letters, duplicates]
+}
+
+fn numbers(what: &str, times: u64, figures: Figures, lost: &str) -> String {
+    let [accepted, done, reported, dead, duplicates] = figures.map(|figure| figure.to_string());
+    row(what, [times.to_string(), accepted, done, reported, dead, duplicates, lost.to_owned()])
+}
+
+fn row(what: &str, cells: [String; 7]) -> String {
+    let mut text = format!("{what:<30}");
+    for cell in cells {
+        let _ = write!(text, "  {cell:>10}");
+    }
+    text + "\n"
+}
