@@ -5,7 +5,7 @@ use std::fmt::Write;
 use mshost_tests::history::Verdict;
 use mshost_tests::history::faults::Fault;
 
-/// The figures at one time: accepted, done, reported, dead letters, duplicates.
+/// The figures at one time: accepted, executed, reported, dead letters, duplicates.
 type Figures = [u64; 5];
 
 /// Sums, by fault.
@@ -53,12 +53,12 @@ impl Tally {
 
 fn figures(verdict: &Verdict) -> Figures {
     let duplicates = verdict.duplicates.iter().sum();
-    [verdict.accepted, verdict.done, verdict.reported, verdict.dead_letters, duplicates]
+    [verdict.accepted, verdict.executed, verdict.reported, verdict.dead_letters, duplicates]
 }
 
 fn numbers(what: &str, times: u64, figures: Figures, lost: &str) -> String {
-    let [accepted, done, reported, dead, duplicates] = figures.map(|figure| figure.to_string());
-    row(what, [times.to_string(), accepted, done, reported, dead, duplicates, lost.to_owned()])
+    let [accepted, executed, reported, dead, duplicates] = figures.map(|figure| figure.to_string());
+    row(what, [times.to_string(), accepted, executed, reported, dead, duplicates, lost.to_owned()])
 }
 
 fn row(what: &str, cells: [String; 7]) -> String {

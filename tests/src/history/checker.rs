@@ -17,6 +17,8 @@ pub struct History {
     open: usize,
     /// Pipelines whose first job was accepted.
     accepted: u64,
+    /// Pipelines of which a last job was done.
+    executed: u64,
     /// Sends of the living generator that wait for an answer.
     unanswered: u64,
     records: u64,
@@ -55,6 +57,8 @@ struct Pipeline {
     /// Jobs accepted for each stage.
     accepted: [u32; STAGES],
     executions: [u32; STAGES],
+    /// A job of the last stage was done.
+    executed: bool,
 }
 
 impl Job {
@@ -82,7 +86,7 @@ impl History {
             Record::Begun { pipeline, stage, job, attempt, redelivered } => {
                 self.begun(Place { pipeline, stage }, job, redelivered || attempt > 1);
             }
-            Record::Done { job } => self.change(job, |job| job.done = true),
+            Record::Done { job } => self.done(job),
             Record::Failed { job, .. } => self.change(job, |job| job.reported = true),
         }
     }
@@ -136,7 +140,8 @@ impl History {
     /// Judges what is known.
     #[must_use]
     pub fn verdict(&self) -> Verdict {
-        let mut verdict = Verdict { accepted: self.accepted, torn: self.torn, ..Verdict::default() };
+        let mut verdict =
+            Verdict { accepted: self.accepted, executed: self.executed, torn: self.torn, ..Verdict::default() };
         let mut unrecorded: HashMap<Place, u32> = HashMap::new();
         for (id, job) in &self.jobs {
             count(&mut verdict, job);
@@ -214,6 +219,16 @@ impl History {
         });
     }
 
+    fn done(&mut self, job: &str) {
+        self.change(job, |job| job.done = true);
+        // The worker that did it has recorded its place before.
+        if let Some(place) = self.jobs.get(job).and_then(|job| job.place) {
+            let pipeline = self.pipeline(place.pipeline);
+            let is_first = !std::mem::replace(&mut pipeline.executed, true);
+            self.executed += u64::from(is_first);
+        }
+    }
+
     fn change(&mut self, id: &str, change: impl FnOnce(&mut Job)) {
         let job = match self.jobs.get_mut(id) {
             Some(job) => job,
@@ -263,11 +278,7 @@ fn count(verdict: &mut Verdict, job: &Job) {
     verdict.reported += u64::from(job.reported);
     verdict.dead_letters += u64::from(job.dead);
     verdict.overtaken += u64::from(job.overtaken);
-    let stage = index(place.stage);
-    if stage + 1 == STAGES {
-        verdict.done += u64::from(job.done);
-    }
-    if let Some(duplicates) = verdict.duplicates.get_mut(stage) {
+    if let Some(duplicates) = verdict.duplicates.get_mut(index(place.stage)) {
         *duplicates += u64::from(job.executions.saturating_sub(1));
     }
 }

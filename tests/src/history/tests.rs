@@ -50,7 +50,7 @@ fn violations<'a>(records: impl IntoIterator<Item = &'a Record<'a>>) -> Vec<Viol
 fn a_flawless_history_is_one() {
     let verdict = verdict(FLAWLESS);
     verdict.assert_flawless();
-    let expected = Verdict { accepted: 1, jobs: 3, done: 1, ..Verdict::default() };
+    let expected = Verdict { accepted: 1, jobs: 3, executed: 1, ..Verdict::default() };
     assert_eq!(verdict, expected);
     assert!(history(FLAWLESS).is_settled());
 }
@@ -111,7 +111,7 @@ fn a_sender_that_died_may_have_sent_what_it_did_not_record() {
     let records: Vec<_> = died.iter().chain(&sent_by_it).chain(&done).chain(&FLAWLESS[1..]).collect();
     let verdict = verdict(records.iter().copied());
     verdict.assert_flawless();
-    assert_eq!((verdict.accepted, verdict.done, verdict.resent), (1, 2, 2));
+    assert_eq!((verdict.accepted, verdict.executed, verdict.resent), (1, 1, 2));
     // But not two of them.
     let one_more = [begun(1, "L1", 1, false)];
     let found = violations(records.into_iter().chain(&one_more));
@@ -174,7 +174,7 @@ fn journals_are_read_as_they_grow_and_half_a_record_spoils_no_other() {
     }
     let verdict = history.verdict();
     verdict.assert_flawless();
-    assert_eq!((verdict.accepted, verdict.done, verdict.torn), (1, 1, 1));
+    assert_eq!((verdict.accepted, verdict.executed, verdict.torn), (1, 1, 1));
     assert!(history.is_settled());
 }
 

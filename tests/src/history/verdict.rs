@@ -12,8 +12,8 @@ pub struct Verdict {
     pub accepted: u64,
     /// Jobs that the bus accepted, over all stages.
     pub jobs: u64,
-    /// Jobs of the last stage that were done.
-    pub done: u64,
+    /// Pipelines of which a job of the last stage was done.
+    pub executed: u64,
     /// Jobs that failed for good and of which an `on_error` heard.
     pub reported: u64,
     /// Jobs that are dead letters.
@@ -47,11 +47,11 @@ impl Verdict {
 
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { accepted, jobs, done, reported, dead_letters, duplicates, overtaken, resent, torn, violations } =
+        let Self { accepted, jobs, executed, reported, dead_letters, duplicates, overtaken, resent, torn, violations } =
             self;
         write!(
             f,
-            "{accepted} pipelines accepted ({jobs} jobs), {done} done, {reported} reported, {dead_letters} dead letters, \
+            "{accepted} pipelines accepted ({jobs} jobs), {executed} executed, {reported} reported, {dead_letters} dead letters, \
              {duplicates:?} duplicates by stage ({overtaken} overtaken), {resent} resent, {torn} torn records, \
              {} violations",
             violations.len()

@@ -20,7 +20,7 @@ fn on_two_hosts() {
     let url = Broker::shared().url_of("two");
     let setup = Setup::default();
     let verdict = run(&setup, &Place::pair([url.clone(), url]));
-    assert_eq!(verdict.done, setup.pipelines);
+    assert_eq!(verdict.executed, setup.pipelines);
     assert!(verdict.duplicates.iter().all(|retries| *retries > 100), "attempts failed: {verdict}");
 }
 
@@ -28,15 +28,15 @@ fn on_two_hosts() {
 fn on_the_embedded_bus() {
     let setup = Setup::default();
     let verdict = run(&setup, &Place::single("embedded"));
-    assert_eq!(verdict.done, setup.pipelines);
+    assert_eq!(verdict.executed, setup.pipelines);
 }
 
 /// Every third attempt fails, and there are two of them: a good part of the jobs fails for good.
 fn failures_are_heard_of(places: &[Place]) {
     let setup = Setup { pipelines: 2_000, failures: 333, max_attempts: 2, ..Setup::default() };
     let verdict = run(&setup, places);
-    assert!(verdict.reported > 200 && verdict.done > 200, "{verdict}");
-    assert_eq!(verdict.reported + verdict.done, setup.pipelines, "{verdict}");
+    assert!(verdict.reported > 200 && verdict.executed > 200, "{verdict}");
+    assert_eq!(verdict.reported + verdict.executed, setup.pipelines, "{verdict}");
 }
 
 #[test]
