@@ -8,6 +8,8 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
@@ -22,6 +24,12 @@ fn variables(folder: &Path) -> BTreeMap<String, String> {
 }
 
 fn load(folder: &Path) -> Result<Topology, Diagnostics> {
+    // A checkout gives files whatever mode the umask leaves; that secrets are readable to all is another test's.
+    for file in fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()) {
+        if file.extension().is_some_and(|extension| extension == "secret") {
+            fs::set_permissions(file, Permissions::from_mode(0o600)).unwrap();
+        }
+    }
     let variables = variables(folder);
     topology::load(&folder.join("topology.toml"), &|name| variables.get(name).cloned())
 }
@@ -64,6 +72,22 @@ fn a_file_too_large_is_not_read() {
     assert_eq!(outcome(folder.path()), "error: cannot read topology.toml: it is larger than 1MiB\n\n1 error\n");
     fs::write(folder.path().join("topology.toml"), "#".repeat(1 << 20)).unwrap();
     assert!(load(folder.path()).is_ok());
+}
+
+#[test]
+fn a_secret_that_everybody_can_read_is_warned_of() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = "[bus]\nurl = \"amqps://me@broker\"\npassword_file = \"password\"\n";
+    fs::write(folder.path().join("topology.toml"), text).unwrap();
+    let password = folder.path().join("password");
+    fs::write(&password, "s3cret\n").unwrap();
+    for (mode, is_warned) in [(0o600, false), (0o640, false), (0o644, true)] {
+        fs::set_permissions(&password, Permissions::from_mode(mode)).unwrap();
+        let topology = load(folder.path()).unwrap();
+        let warnings = topology.warnings.map(|found| found.render(Style::Plain)).unwrap_or_default();
+        assert_eq!(warnings.contains("every user of this machine can read the file of `password_file`"), is_warned);
+        assert!(!format!("{warnings}{:?}", topology.bus).contains("s3cret"));
+    }
 }
 
 /// What a log shows of a file that is broken on reload.

@@ -15,6 +15,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
+use crate::tls_listener::TlsListener;
 use crate::wait::blocking;
 
 /// Where Debian puts the scripts that take their whole configuration from the environment. The ones in `/usr/sbin`
@@ -42,6 +43,7 @@ for try in 1 2 3 4 5 6 7 8 9 10; do rm -rf "$1" 2>/dev/null && exit; sleep 0.1; 
 pub struct Broker {
     dir: PathBuf,
     port: u16,
+    tls_port: u16,
     dist_port: u16,
     epmd_port: u16,
     node: String,
@@ -60,6 +62,19 @@ impl Broker {
     /// Where rabbitmq-server is not installed or does not start; the message says what to do.
     #[must_use]
     pub fn start() -> Self {
+        Self::start_with(None)
+    }
+
+    /// As [`Broker::start`], and listens with TLS at [`Broker::tls_addr`] as well.
+    ///
+    /// # Panics
+    /// As [`Broker::start`].
+    #[must_use]
+    pub fn start_tls(tls: &TlsListener) -> Self {
+        Self::start_with(Some(tls))
+    }
+
+    fn start_with(tls: Option<&TlsListener>) -> Self {
         assert!(
             Path::new(SCRIPTS).join("rabbitmq-server").exists(),
             "these tests need RabbitMQ: `apt-get install rabbitmq-server` (or `make test`, which does so); \
@@ -69,6 +84,9 @@ impl Broker {
             let mut last = String::new();
             for _ in 0..START_ATTEMPTS {
                 let mut broker = Self::prepare(None);
+                if let Some(tls) = tls {
+                    tls.write(&broker.dir, broker.tls_addr());
+                }
                 match broker.launch() {
                     Ok(()) => return broker,
                     Err(log) => last = log,
@@ -124,6 +142,12 @@ impl Broker {
     #[must_use]
     pub fn addr(&self) -> SocketAddr {
         SocketAddr::from(([127, 0, 0, 1], self.port))
+    }
+
+    /// Where it listens with TLS.
+    #[must_use]
+    pub fn tls_addr(&self) -> SocketAddr {
+        SocketAddr::from(([127, 0, 0, 1], self.tls_port))
     }
 
     /// SIGKILL. What it had confirmed is on disk.
@@ -212,12 +236,12 @@ impl Broker {
             .spawn()
             .unwrap();
         let janitor_stdin = janitor.stdin.take();
-        let [port, dist_port, epmd_port] = free_ports();
+        let [port, tls_port, dist_port, epmd_port] = free_ports();
         let epmd_port = beside.map_or(epmd_port, |broker| broker.epmd_port);
         let epmd = beside.is_none().then(|| start_epmd(&dir, epmd_port));
         let node = format!("t{}-{}@localhost", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed));
         let vhosts = Mutex::default();
-        Self { dir, port, dist_port, epmd_port, node, epmd, server: None, janitor, janitor_stdin, vhosts }
+        Self { dir, port, tls_port, dist_port, epmd_port, node, epmd, server: None, janitor, janitor_stdin, vhosts }
     }
 
     fn launch(&mut self) -> Result<(), String> {
@@ -235,7 +259,10 @@ impl Broker {
         fs::write(self.dir.join("server.pid"), server.id().to_string()).unwrap();
         let server = self.server.insert(server);
         let deadline = Instant::now() + START_TIMEOUT;
-        while !answers(SocketAddr::from(([127, 0, 0, 1], self.port))) {
+        let tls = self.dir.join("rabbitmq.conf").exists().then(|| SocketAddr::from(([127, 0, 0, 1], self.tls_port)));
+        while !(answers(SocketAddr::from(([127, 0, 0, 1], self.port)))
+            && tls.is_none_or(|addr| TcpStream::connect(addr).is_ok()))
+        {
             let ended = server.try_wait().unwrap();
             if ended.is_some() || Instant::now() > deadline {
                 let log = fs::read_to_string(&log_path).unwrap_or_default();
@@ -308,9 +335,9 @@ fn start_epmd(dir: &Path, port: u16) -> Child {
     epmd
 }
 
-/// Three ports that nobody listens on.
-fn free_ports() -> [u16; 3] {
-    let listeners = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+/// Ports that nobody listens on.
+fn free_ports() -> [u16; 4] {
+    let listeners = [(); 4].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
     listeners.map(|listener| listener.local_addr().unwrap().port())
 }
 

@@ -1,6 +1,7 @@
 //! What the tests and benchmarks of mshost share.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+pub mod authority;
 pub mod baseline;
 pub mod broker;
 pub mod cluster;
@@ -16,4 +17,5 @@ pub mod peer;
 pub mod plugins;
 pub mod proxy;
 pub mod table;
+pub mod tls_listener;
 pub mod wait;

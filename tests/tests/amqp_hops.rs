@@ -16,6 +16,7 @@ use mshost::bus::amqp::{AmqpBus, AmqpOptions};
 use mshost::bus::{Bus, BusLimits, BusState, Codec, ConsumerOptions, Job, Payload, Route};
 use mshost::ids::{JobId, WorkerId, WorkerType};
 use mshost::metrics::Metrics;
+use mshost::topology::BusTls;
 use mshost_tests::broker::Broker;
 use tokio::sync::mpsc;
 
@@ -49,6 +50,7 @@ fn a_hop_costs_little_more_than_bare_lapin() {
 async fn ours(in_flight: usize, loops: usize) -> f64 {
     let options = AmqpOptions {
         url: Broker::shared().url(),
+        tls: BusTls::default(),
         codec: Codec::MsgPack,
         limits: BusLimits::default(),
         host: "hops".into(),

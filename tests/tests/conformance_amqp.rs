@@ -6,6 +6,7 @@ use std::sync::Arc;
 use mshost::bus::amqp::{AmqpBus, AmqpOptions};
 use mshost::bus::{Bus, BusLimits, BusState, Codec};
 use mshost::metrics::Metrics;
+use mshost::topology::BusTls;
 use mshost_tests::broker::Broker;
 use mshost_tests::conformance::Engine;
 
@@ -21,7 +22,7 @@ impl Engine for Amqp {
 async fn host(name: &str, codec: Codec, limits: BusLimits) -> Arc<dyn Bus> {
     let url = Broker::shared().url_of(&codec.name().to_lowercase());
     let metrics = Metrics::new().unwrap();
-    let bus = AmqpBus::connect(AmqpOptions { url, codec, limits, host: name.into(), metrics }).unwrap();
+    let bus = AmqpBus::connect(AmqpOptions { url, tls: BusTls::default(), codec, limits, host: name.into(), metrics }).unwrap();
     bus.state().wait_for(|state| *state == BusState::Connected).await.unwrap();
     Arc::new(bus)
 }

@@ -185,6 +185,7 @@ fn open_bus(topology: &Topology, metrics: &Arc<Metrics>) -> Result<Arc<dyn Bus>,
         BusUrl::Embedded => Arc::new(EmbeddedBus::new(config.limits.clone(), config.codec)),
         BusUrl::Amqp(url) => Arc::new(AmqpBus::connect(AmqpOptions {
             url: url.expose().to_owned(),
+            tls: config.tls.clone(),
             codec: config.codec,
             limits: config.limits.clone(),
             host: topology.host.name.clone(),

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use mshost_plugin_api::Codec;
 
+use super::access::BusTls;
 use super::diagnostics::Diagnostics;
 use super::json::ConfigSpans;
 use super::source::Source;
@@ -74,6 +75,8 @@ pub enum Watch {
 pub struct BusConfig {
     /// Which bus; default `embedded`.
     pub url: BusUrl,
+    /// Whom to trust, and what to show, where the URL is `amqps://`.
+    pub tls: BusTls,
     /// How data is written; default MessagePack.
     pub codec: Codec,
     /// Its limits.

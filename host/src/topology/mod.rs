@@ -4,6 +4,7 @@
 //! place. [`plan`](plan()) spreads it over the loaded plugins, one [`Slot`] an instance; [`diff`](diff()) compares what
 //! runs with what should. Nothing here touches the bus, a plugin or a worker: all but `load` are pure.
 
+mod access;
 mod config;
 mod diagnostics;
 mod diff;
@@ -27,6 +28,7 @@ mod values;
 mod walk;
 mod workers;
 
+pub use access::{BusTls, Identity};
 pub use config::{
     BusConfig, BusLimits, HostConfig, ManagerConfig, RetryPolicy, Topology, Watch, WorkerConfig, WorkerSpans,
 };

@@ -99,11 +99,7 @@ fn walk(cx: &Context<'_>, folder: &Path, document: &DeTable<'_>, others: &mut Ot
     let legacy = root.node("config").map(|node| legacy::load(&node, folder, others)).unwrap_or_default();
     let host = sections::host(root.take("host", |node| Fields::of(node, "[host]")), folder);
     let bus = root.take("bus", |node| Fields::of(node, "[bus]"));
-    let mut bus = sections::bus(bus, folder, &legacy, &mut others.files);
-    // The environment wins over every file, as in the original's compose file.
-    if let Some(url) = legacy::url_of_environment(cx) {
-        bus.url = url;
-    }
+    let bus = sections::bus(bus, folder, &legacy, legacy::url_of_environment(cx), &mut others.files);
     let manager = sections::manager(root.take("manager", |node| Fields::of(node, "[manager]")), &legacy);
     let logs = sections::log(root.take("log", |node| Fields::of(node, "[log]")), &legacy);
     let defaults = workers::defaults(root.take("defaults", |node| Fields::of(node, "[defaults]")));

@@ -31,8 +31,9 @@ fn host(old: &HostConfig, new: &HostConfig, found: &mut Vec<String>) {
 }
 
 fn bus(old: &BusConfig, new: &BusConfig, found: &mut Vec<String>) {
-    let BusConfig { url, codec, limits } = new;
+    let BusConfig { url, tls, codec, limits } = new;
     compare("[bus] url", &old.url, url, found);
+    compare("the TLS of [bus]", &old.tls, tls, found);
     compare("[bus] codec", &old.codec, codec, found);
     compare("a limit of [bus]", &old.limits, limits, found);
 }

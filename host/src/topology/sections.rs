@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use mshost_plugin_api::Codec;
 
+use super::access::{self, BusTls};
 use super::config::{BusConfig, BusLimits, HostConfig, ManagerConfig, Watch};
 use super::files;
 use super::legacy::Legacy;
@@ -25,6 +26,11 @@ const PLACES: [(&str, &[&str]); 6] = [
         &[
             "url",
             "url_file",
+            "ca_file",
+            "cert_file",
+            "key_file",
+            "server_name",
+            "password_file",
             "codec",
             "queue_limit",
             "max_message",
@@ -120,12 +126,19 @@ pub(super) fn bus(
     fields: Option<Fields<'_, '_>>,
     folder: &Path,
     legacy: &Legacy,
+    environment: Option<BusUrl>,
     files: &mut Vec<PathBuf>,
 ) -> BusConfig {
     let (mut url, mut codec, mut limits) = (None, None, BusLimits::default());
+    let mut tls = BusTls::default();
+    // The environment wins over every file, as in the original's compose file.
+    let resolve = |url: Option<BusUrl>| {
+        environment.clone().or(url).or_else(|| legacy.url.clone()).unwrap_or_default()
+    };
     if let Some(mut bus) = fields {
         let inline = bus.node("url");
         let from_file = bus.node("url_file");
+        let is_set = inline.is_some() || from_file.is_some();
         if let (Some(inline), Some(file)) = (inline, from_file) {
             let help = Some("leave one of them out".to_owned());
             let _: Option<()> = file.refuse("both `url` and `url_file` are set", "there is a `url` too", help);
@@ -133,6 +146,10 @@ pub(super) fn bus(
         } else {
             url = inline.and_then(|node| bus_url(&node)).or_else(|| url_file(&from_file?, folder, files));
         }
+        let is_known = url.is_some() || !is_set || environment.is_some();
+        let mut resolved = resolve(url);
+        tls = access::read(&mut bus, is_known.then_some(&mut resolved), folder, files);
+        url = Some(resolved);
         codec = bus.take("codec", read_codec);
         set(&mut limits.queue, bus.take("queue_limit", integer(1..=100_000_000)));
         set(&mut limits.message_bytes, bus.take("max_message", size(MIN_MESSAGE..=MAX_MESSAGE)));
@@ -142,7 +159,8 @@ pub(super) fn bus(
         bus.finish(place_of);
     }
     BusConfig {
-        url: url.or_else(|| legacy.url.clone()).unwrap_or_default(),
+        url: url.unwrap_or_else(|| resolve(None)),
+        tls,
         codec: codec.or(legacy.codec).unwrap_or_default(),
         limits,
     }

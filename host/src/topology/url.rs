@@ -87,6 +87,34 @@ impl AmqpUrl {
     pub fn expose(&self) -> &str {
         &self.0
     }
+
+    /// Whether the connection is encrypted.
+    #[must_use]
+    pub fn is_tls(&self) -> bool {
+        self.0.starts_with("amqps://")
+    }
+
+    /// Whether there is a password in it.
+    #[must_use]
+    pub fn has_password(&self) -> bool {
+        self.user().is_some_and(|user| user.contains(':'))
+    }
+
+    /// The same URL with this password for its user; `None` where it names none.
+    #[must_use]
+    pub fn with_password(&self, password: &str) -> Option<Self> {
+        let user = self.user().filter(|user| !user.is_empty())?;
+        let (start, end) = self.0.split_at(self.0.find("://")? + "://".len() + user.len());
+        let escaped: String = password.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        Some(Self(format!("{start}:{escaped}{end}")))
+    }
+
+    /// What stands before the `@`.
+    fn user(&self) -> Option<&str> {
+        let (_, rest) = self.0.split_once("://")?;
+        let authority = rest.split(['/', '?', '#']).next()?;
+        authority.rsplit_once('@').map(|(user, _)| user)
+    }
 }
 
 impl fmt::Display for AmqpUrl {
@@ -141,6 +169,20 @@ mod tests {
         ] {
             assert_eq!(BusUrl::parse(bad), Err(why.to_owned()), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_password_is_filled_in() {
+        let url = |text: &str| match BusUrl::parse(text) {
+            Ok(BusUrl::Amqp(url)) => url,
+            other => panic!("{other:?}"),
+        };
+        let filled = url("amqps://me@h:1/v?heartbeat=1").with_password("a/:@%").unwrap();
+        assert_eq!(filled.expose(), "amqps://me:%61%2F%3A%40%25@h:1/v?heartbeat=1");
+        assert_eq!(filled.to_string(), "amqps://me:***@h:1/v");
+        assert!(filled.has_password() && filled.is_tls());
+        assert!(!url("amqp://me@h:1").has_password() && !url("amqp://h:1").is_tls());
+        assert_eq!((url("amqp://h").with_password("p"), url("amqp://@h").with_password("p")), (None, None));
     }
 
     proptest! {

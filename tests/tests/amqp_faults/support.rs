@@ -8,6 +8,7 @@ use mshost::bus::amqp::{AmqpBus, AmqpOptions};
 use mshost::bus::{Bus, BusLimits, BusState, Codec, Consumer, ConsumerOptions, Job, Payload, Route};
 use mshost::ids::{JobId, WorkerId, WorkerRef, WorkerType};
 use mshost::metrics::Metrics;
+use mshost::topology::BusTls;
 
 /// The longest wait for one condition; a broker may have to start in it.
 pub const LIMIT: Duration = Duration::from_secs(120);
@@ -27,7 +28,7 @@ pub struct Host {
 pub fn host(url: &str, limits: BusLimits) -> Host {
     let metrics = Metrics::new().unwrap();
     let options =
-        AmqpOptions { url: url.into(), codec: Codec::Json, limits, host: "test".into(), metrics: Arc::clone(&metrics) };
+        AmqpOptions { url: url.into(), tls: BusTls::default(), codec: Codec::Json, limits, host: "test".into(), metrics: Arc::clone(&metrics) };
     Host { bus: Arc::new(AmqpBus::connect(options).unwrap()), metrics }
 }
 

@@ -144,12 +144,14 @@ async fn probe_prefetch(shared: &Shared, link: &Link) -> lapin::Result<()> {
 /// Why a connection was refused, in words that say what to do.
 fn refusal(shared: &Shared, error: &lapin::Error) -> String {
     match error.kind() {
-        ErrorKind::ProtocolError(_) if errors::code(error) == Some(ACCESS_REFUSED) => format!(
-            "it refuses the login of user {:?}; check user and password in the URL of the bus \
-             (RabbitMQ's `guest` may only log in from its own machine)",
-            shared.endpoint.user()
-        ),
-        _ => errors::text(error),
+        ErrorKind::ProtocolError(_) if errors::code(error) == Some(ACCESS_REFUSED) => {
+            let (who, check) = shared.endpoint.login();
+            format!(
+                "it refuses the login of {who}; check {check} \
+                 (RabbitMQ's `guest` may only log in from its own machine)"
+            )
+        }
+        _ => shared.endpoint.explain(error).unwrap_or_else(|| errors::text(error)),
     }
 }
 

@@ -21,6 +21,7 @@ mod place;
 mod publisher;
 mod settle;
 mod stranded;
+mod tls;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -54,6 +55,7 @@ use super::{
 use crate::ids::WorkerRef;
 use crate::ids::{WorkerId, WorkerType};
 use crate::metrics::Metrics;
+use crate::topology::BusTls;
 
 /// How long closing waits for workers that have just left to take their queues away.
 const CLOSE_WAIT: Duration = Duration::from_secs(3);
@@ -62,6 +64,8 @@ const CLOSE_WAIT: Duration = Duration::from_secs(3);
 pub struct AmqpOptions {
     /// `amqp://USER:PASSWORD@HOST:PORT/VHOST?heartbeat=SECONDS`, or `amqps://…`.
     pub url: String,
+    /// Whom to trust and what to show, where the URL is `amqps://`.
+    pub tls: BusTls,
     /// The codec of the whole bus.
     pub codec: Codec,
     /// The limits of `[bus]`.
@@ -118,8 +122,8 @@ impl AmqpBus {
     /// # Panics
     /// Outside of a tokio runtime.
     pub fn connect(options: AmqpOptions) -> Result<Self, BusError> {
-        let AmqpOptions { url, codec, limits, host, metrics } = options;
-        let endpoint = Endpoint::parse(&url)?;
+        let AmqpOptions { url, tls, codec, limits, host, metrics } = options;
+        let endpoint = Endpoint::parse(&url, &tls)?;
         let runtime = Handle::current();
         let (publisher, requests) = Publisher::new(limits.in_flight, limits.send_timeout, runtime.clone());
         let shared = Arc::new(Shared {

@@ -1,0 +1,257 @@
+//! `amqps://` against real brokers: whom the host trusts, what it shows, what it says when that is not enough.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::path::Path;
+use std::sync::{Arc, LazyLock};
+use std::time::Duration;
+
+use mshost::bus::amqp::{AmqpBus, AmqpOptions};
+use mshost::bus::{Bus, BusState};
+use mshost::metrics::Metrics;
+use mshost::topology::{self, BusUrl};
+use mshost_tests::authority::{Authority, Signed};
+use mshost_tests::broker::Broker;
+use mshost_tests::fixtures;
+use mshost_tests::host::{Host, Site};
+use mshost_tests::http::{get, post};
+use mshost_tests::movie::Topology;
+use mshost_tests::tls_listener::TlsListener;
+use tempfile::TempDir;
+
+/// The longest wait for one condition.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// The user that logs in with a password, and the one that does with a certificate.
+const USERS: [(&str, &str); 2] = [("farmer", "pa55:w0rd@/%"), ("client", "unused-b3cause-of-the-certificate")];
+
+/// A broker that takes clients without a certificate and one that does not, with the authority of all certificates.
+struct World {
+    authority: Authority,
+    open: Broker,
+    strict: Broker,
+    expired: Broker,
+}
+
+static WORLD: LazyLock<World> = LazyLock::new(|| {
+    let authority = Authority::new("The brokers' authority");
+    let broker = |Signed { certificate, key }, demands_certificate| {
+        let client_authority = authority.certificate().to_owned();
+        let broker = Broker::start_tls(&TlsListener { certificate, key, client_authority, demands_certificate });
+        for (user, password) in USERS {
+            broker.ctl(["add_user", user, password]);
+            broker.ctl(["set_permissions", user, ".*", ".*", ".*"]);
+        }
+        broker
+    };
+    let open = broker(authority.sign(&["localhost", "rabbit.internal"]), false);
+    let strict = broker(authority.sign(&["localhost"]), true);
+    let expired = broker(authority.sign_expired(&["localhost"]), false);
+    World { authority, open, strict, expired }
+});
+
+/// A folder with a topology and the files that it names.
+struct Farm(TempDir);
+
+impl Farm {
+    fn new(files: &[(&str, &str)]) -> Self {
+        let farm = Self(tempfile::tempdir().unwrap());
+        for (name, text) in files {
+            farm.write(name, text);
+        }
+        farm
+    }
+
+    fn write(&self, name: &str, text: &str) {
+        write(self.0.path(), name, text);
+    }
+
+    /// What the bus of a topology with these lines in `[bus]` is or becomes; `wanted` says when it is enough.
+    async fn state(&self, lines: &str, wanted: impl FnMut(&BusState) -> bool) -> BusState {
+        let file = self.0.path().join("topology.toml");
+        let topology = topology::parse(&file, &format!("[bus]\n{lines}"), &|_| None);
+        let bus = topology.unwrap_or_else(|errors| panic!("{errors}")).bus;
+        let BusUrl::Amqp(url) = bus.url else { panic!("no broker: {:?}", bus.url) };
+        let options = AmqpOptions {
+            url: url.expose().to_owned(),
+            tls: bus.tls,
+            codec: bus.codec,
+            limits: bus.limits,
+            host: "test".into(),
+            metrics: Metrics::new().unwrap(),
+        };
+        let shown = format!("{options:?}");
+        let bus = Arc::new(AmqpBus::connect(options).unwrap());
+        let shown = format!("{shown} {bus:?}");
+        assert!(!shown.contains("pa55") && !shown.contains("PRIVATE"), "{shown}");
+        let mut states = bus.state();
+        let state = tokio::time::timeout(LIMIT, states.wait_for(wanted)).await;
+        let state = state.map(|state| state.unwrap().clone()).unwrap_or_else(|_| panic!("still {:?}", bus.state()));
+        bus.close().await;
+        state
+    }
+
+    async fn connects(&self, lines: &str) {
+        self.state(lines, |state| *state == BusState::Connected).await;
+    }
+
+    /// Why no connection comes about.
+    async fn error(&self, lines: &str) -> String {
+        let is_tried = |state: &BusState| matches!(state, BusState::Away { error } if !error.contains("first time"));
+        match self.state(lines, |state| *state == BusState::Connected || is_tried(state)).await {
+            BusState::Away { error } => {
+                assert!(!error.contains("pa55") && !error.contains("guess"), "{error}");
+                error
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+fn write(folder: &Path, name: &str, text: &str) {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::write(folder.join(name), text).unwrap();
+    std::fs::set_permissions(folder.join(name), std::fs::Permissions::from_mode(0o600)).unwrap();
+}
+
+fn url(user: &str, broker: &Broker) -> String {
+    format!("url = \"amqps://{user}localhost:{}\"\n", broker.tls_addr().port())
+}
+
+const CA: &str = "ca_file = \"ca.pem\"\n";
+const PASSWORD: &str = "password_file = \"password\"\n";
+const CLIENT: &str = "cert_file = \"client.pem\"\nkey_file = \"client.key\"\n";
+
+/// With the authority, a password and a client certificate.
+fn farm() -> Farm {
+    let client = WORLD.authority.sign(&["client"]);
+    Farm::new(&[
+        ("ca.pem", WORLD.authority.certificate()),
+        ("password", &format!("{}\n", USERS[0].1)),
+        ("client.pem", &client.certificate),
+        ("client.key", &client.key),
+    ])
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn trusts_the_authorities_of_the_file_and_no_others() {
+    let farm = farm();
+    let url = url("guest:guest@", &WORLD.open);
+    farm.connects(&format!("{url}{CA}")).await;
+
+    let error = farm.error(&url).await;
+    assert!(error.contains("no authority that this machine trusts") && error.contains("set `ca_file`"), "{error}");
+
+    farm.write("ca.pem", Authority::new("Somebody else").certificate());
+    let error = farm.error(&format!("{url}{CA}")).await;
+    assert!(error.contains("no authority of `ca_file` in [bus] has signed its certificate"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn takes_the_password_from_a_file() {
+    let farm = farm();
+    let lines = url("farmer@", &WORLD.open) + CA + PASSWORD;
+    farm.connects(&lines).await;
+    farm.write("password", "a-wrong-guess");
+    let error = farm.error(&lines).await;
+    assert!(error.contains("it refuses the login of user \"farmer\"") && error.contains("`password_file`"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn shows_its_certificate_where_the_broker_wants_one() {
+    let farm = farm();
+    let with_password = url("farmer@", &WORLD.strict) + CA + PASSWORD;
+    farm.connects(&(with_password.clone() + CLIENT)).await;
+    let error = farm.error(&with_password).await;
+    assert!(error.contains("set `cert_file` and `key_file` in [bus]"), "{error}");
+
+    let stranger = Authority::new("Somebody else").sign(&["client"]);
+    farm.write("client.pem", &stranger.certificate);
+    farm.write("client.key", &stranger.key);
+    let error = farm.error(&(with_password + CLIENT)).await;
+    assert!(error.contains("it refuses the certificate of `cert_file` in [bus]"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn logs_in_by_its_certificate_where_there_is_no_password() {
+    let farm = farm();
+    let lines = url("", &WORLD.strict) + CA + CLIENT;
+    farm.connects(&lines).await;
+    let unknown = WORLD.authority.sign(&["nobody"]);
+    farm.write("client.pem", &unknown.certificate);
+    farm.write("client.key", &unknown.key);
+    let error = farm.error(&lines).await;
+    assert!(error.contains("it refuses the login of the client certificate of `cert_file`"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn checks_the_broker_s_name_and_dates() {
+    let farm = farm();
+    let by_address = format!("url = \"amqps://guest:guest@{}\"\n{CA}", WORLD.open.tls_addr());
+    let error = farm.error(&by_address).await;
+    assert!(error.contains("its certificate is for another name") && error.contains("`server_name`"), "{error}");
+    farm.connects(&(by_address + "server_name = \"rabbit.internal\"\n")).await;
+
+    let error = farm.error(&(url("guest:guest@", &WORLD.expired) + CA)).await;
+    assert!(error.contains("its certificate is no longer valid; renew it on the broker"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn says_when_only_one_side_speaks_tls() {
+    let farm = farm();
+    let error = farm.error(&format!("url = \"amqps://guest:guest@{}\"\n{CA}", WORLD.open.addr())).await;
+    assert!(error.contains("it does not speak TLS on this port"), "{error}");
+    let error = farm.error(&format!("url = \"amqp://guest:guest@{}\"\n", WORLD.open.tls_addr())).await;
+    assert!(error.contains("write `amqps://`"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn comes_up_once_the_broker_s_certificate_is_right() {
+    let world = &*WORLD;
+    let farm = farm();
+    let authority = Authority::new("A second authority");
+    farm.write("ca.pem", authority.certificate());
+    let attempts = std::sync::atomic::AtomicU32::new(0);
+    let is_retried = |state: &BusState| {
+        matches!(state, BusState::Away { error } if error.contains("ca_file"))
+            && attempts.fetch_add(1, std::sync::atomic::Ordering::Relaxed) >= 2
+    };
+    farm.state(&(url("guest:guest@", &world.open) + CA), is_retried).await;
+}
+
+/// The real binary, a job through the broker and back, and not a word of what is secret anywhere.
+#[test]
+fn a_host_works_over_tls_and_keeps_its_secrets() {
+    let world = &*WORLD;
+    let site = Site::new();
+    for name in ["rest", "pilot", "db"] {
+        site.plugin(&fixtures::example(name));
+    }
+    let client = world.authority.sign(&["client"]);
+    write(site.path(), "ca.pem", world.authority.certificate());
+    write(site.path(), "password", USERS[0].1);
+    write(site.path(), "client.pem", &client.certificate);
+    write(site.path(), "client.key", &client.key);
+    let text = Topology::default().text();
+    let bus = format!("{}{CA}{PASSWORD}{CLIENT}", url("farmer@", &world.strict));
+    site.topology(&text.replace("url = \"embedded\"\n", &bus));
+    let mut host = Host::start(site, &[("RUST_LOG", "trace")]);
+    let rest = host.http("WA");
+    mshost_tests::wait::until("a movie", LIMIT, || {
+        post(rest, "/movies/", r#"{"title": "Stalker", "year": 1979}"#).ok().filter(|answer| answer.status == 201)
+    });
+    assert_eq!(get(rest, "/movies/").unwrap().status, 200, "{}", host.log_text());
+
+    // A wrong password and a broken key while it runs: what the log then says must hold none of them either.
+    write(&host.site.path().to_owned(), "password", "pa55-that-is-wrong\nsecond line");
+    write(&host.site.path().to_owned(), "client.key", &client.key.replace("BEGIN", "BEGUN"));
+    host.until_log(&["there is no private key in the file of `key_file`"]);
+
+    let api = ["/api/topology", "/metrics", "/readyz"].map(|path| host.ask(path).body).join("\n");
+    assert!(host.stop().success(), "{}", host.log_text());
+    let shown = host.log_text() + &api;
+    let escaped = "%70%61%35%35";
+    let key_line = client.key.lines().nth(1).unwrap();
+    for secret in ["pa55", escaped, key_line] {
+        assert!(!shown.contains(secret), "{}", shown.lines().find(|line| line.contains(secret)).unwrap());
+    }
+}
