@@ -22,7 +22,8 @@ impl Engine for Amqp {
 async fn host(name: &str, codec: Codec, limits: BusLimits) -> Arc<dyn Bus> {
     let url = Broker::shared().url_of(&codec.name().to_lowercase());
     let metrics = Metrics::new().unwrap();
-    let bus = AmqpBus::connect(AmqpOptions { url, tls: BusTls::default(), codec, limits, host: name.into(), metrics }).unwrap();
+    let bus = AmqpBus::connect(AmqpOptions { url, tls: BusTls::default(), codec, limits, host: name.into(), metrics })
+        .unwrap();
     bus.state().wait_for(|state| *state == BusState::Connected).await.unwrap();
     Arc::new(bus)
 }

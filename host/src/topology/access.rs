@@ -71,7 +71,8 @@ pub(super) fn read(
     if let Some(url) = url.as_deref().filter(|url| !uses_tls(url)) {
         for node in nodes.iter().flatten() {
             let message = format!("`{}` has no use: the bus is `{url}`, which has no TLS", node.key);
-            let help = Some("write an `amqps://` URL (RabbitMQ's port for it is 5671), or leave the key out".to_owned());
+            let help =
+                Some("write an `amqps://` URL (RabbitMQ's port for it is 5671), or leave the key out".to_owned());
             let _: Option<()> = node.refuse(message, "only for `amqps://`", help);
         }
     }
@@ -126,7 +127,8 @@ fn identity(
         let (path, pem) = secret(&node, folder, read)?;
         PrivateKeyDer::from_pem_slice(&pem).map_or_else(
             |_| {
-                let help = "expected `-----BEGIN PRIVATE KEY-----` (or `RSA` or `EC PRIVATE KEY`), without a passphrase";
+                let help =
+                    "expected `-----BEGIN PRIVATE KEY-----` (or `RSA` or `EC PRIVATE KEY`), without a passphrase";
                 let help = Some(format!("{help}; looked in {}", path.display()));
                 node.refuse("there is no private key in the file of `key_file`", "no PEM private key", help)
             },

@@ -132,9 +132,7 @@ pub(super) fn bus(
     let (mut url, mut codec, mut limits) = (None, None, BusLimits::default());
     let mut tls = BusTls::default();
     // The environment wins over every file, as in the original's compose file.
-    let resolve = |url: Option<BusUrl>| {
-        environment.clone().or(url).or_else(|| legacy.url.clone()).unwrap_or_default()
-    };
+    let resolve = |url: Option<BusUrl>| environment.clone().or(url).or_else(|| legacy.url.clone()).unwrap_or_default();
     if let Some(mut bus) = fields {
         let inline = bus.node("url");
         let from_file = bus.node("url_file");

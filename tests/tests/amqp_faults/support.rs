@@ -27,8 +27,14 @@ pub struct Host {
 /// A host that may not be connected yet.
 pub fn host(url: &str, limits: BusLimits) -> Host {
     let metrics = Metrics::new().unwrap();
-    let options =
-        AmqpOptions { url: url.into(), tls: BusTls::default(), codec: Codec::Json, limits, host: "test".into(), metrics: Arc::clone(&metrics) };
+    let options = AmqpOptions {
+        url: url.into(),
+        tls: BusTls::default(),
+        codec: Codec::Json,
+        limits,
+        host: "test".into(),
+        metrics: Arc::clone(&metrics),
+    };
     Host { bus: Arc::new(AmqpBus::connect(options).unwrap()), metrics }
 }
 

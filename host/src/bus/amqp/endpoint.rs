@@ -73,7 +73,10 @@ impl Endpoint {
             let who = "the client certificate of `cert_file`".to_owned();
             (who, "that the broker has the plugin rabbitmq_auth_mechanism_ssl and a user named as the certificate")
         } else {
-            (format!("user {:?}", self.uri.authority.userinfo.username), "user and password in the URL of the bus")
+            (
+                format!("user {:?}", self.uri.authority.userinfo.username),
+                "the user in the URL of the bus and the password there or in `password_file`",
+            )
         }
     }
 

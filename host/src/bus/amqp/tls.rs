@@ -73,6 +73,21 @@ impl Tls {
         }
     }
 
+    /// In TLS 1.3 a broker judges a client's certificate after the handshake, and its alert is lost where its reset
+    /// overtakes it.
+    fn explain_reset(&self, error: &io::Error) -> Option<String> {
+        use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+        if !matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof) {
+            return None;
+        }
+        let check = if self.has_identity {
+            "check that it trusts the certificate of `cert_file` in [bus]"
+        } else {
+            "if it wants a certificate from its clients, set `cert_file` and `key_file` in [bus]"
+        };
+        Some(format!("it ended the connection instead of answering ({error}); {check}"))
+    }
+
     fn explain_certificate(&self, error: &CertificateError) -> String {
         match error {
             CertificateError::UnknownIssuer if self.has_own_authorities => {
@@ -130,10 +145,20 @@ fn store(certificates: &[rustls::pki_types::CertificateDer<'static>]) -> RootCer
     store
 }
 
-/// What a failure to connect means where TLS is in it; `None` for other failures.
+/// What a failure to connect means where TLS is in it, or should be; `None` for other failures.
 pub(super) fn explain(error: &lapin::Error, tls: Option<&Tls>) -> Option<String> {
-    let ErrorKind::IOError(error) = error.kind() else { return None };
-    Some(tls?.explain(tls_error(error)?))
+    match (error.kind(), tls) {
+        (ErrorKind::IOError(error), Some(tls)) => match tls_error(error) {
+            Some(error) => Some(tls.explain(error)),
+            None => tls.explain_reset(error),
+        },
+        (ErrorKind::ParsingError(_), None) => Some(
+            "it does not answer in AMQP on this port; if this is the broker's TLS port (RabbitMQ's is 5671), write \
+             `amqps://`"
+                .into(),
+        ),
+        _ => None,
+    }
 }
 
 fn tls_error(error: &io::Error) -> Option<&Error> {
