@@ -75,17 +75,12 @@ impl Tls {
 
     /// In TLS 1.3 a broker judges a client's certificate after the handshake, and its alert is lost where its reset
     /// overtakes it.
-    fn explain_reset(&self, error: &io::Error) -> Option<String> {
-        use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
-        if !matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof) {
-            return None;
-        }
-        let check = if self.has_identity {
+    fn advice_on_reset(&self) -> &'static str {
+        if self.has_identity {
             "check that it trusts the certificate of `cert_file` in [bus]"
         } else {
             "if it wants a certificate from its clients, set `cert_file` and `key_file` in [bus]"
-        };
-        Some(format!("it ended the connection instead of answering ({error}); {check}"))
+        }
     }
 
     fn explain_certificate(&self, error: &CertificateError) -> String {
@@ -147,18 +142,25 @@ fn store(certificates: &[rustls::pki_types::CertificateDer<'static>]) -> RootCer
 
 /// What a failure to connect means where TLS is in it, or should be; `None` for other failures.
 pub(super) fn explain(error: &lapin::Error, tls: Option<&Tls>) -> Option<String> {
+    const WRONG_PORT: &str = "if this is the broker's TLS port (RabbitMQ's is 5671), write `amqps://`";
     match (error.kind(), tls) {
         (ErrorKind::IOError(error), Some(tls)) => match tls_error(error) {
             Some(error) => Some(tls.explain(error)),
-            None => tls.explain_reset(error),
+            None => is_reset(error).then(|| hung_up(error, tls.advice_on_reset())),
         },
-        (ErrorKind::ParsingError(_), None) => Some(
-            "it does not answer in AMQP on this port; if this is the broker's TLS port (RabbitMQ's is 5671), write \
-             `amqps://`"
-                .into(),
-        ),
+        (ErrorKind::IOError(error), None) => is_reset(error).then(|| hung_up(error, WRONG_PORT)),
+        (ErrorKind::ParsingError(_), None) => Some(format!("it does not answer in AMQP on this port; {WRONG_PORT}")),
         _ => None,
     }
+}
+
+fn is_reset(error: &io::Error) -> bool {
+    use io::ErrorKind::{BrokenPipe, ConnectionAborted, ConnectionReset, UnexpectedEof};
+    matches!(error.kind(), BrokenPipe | ConnectionAborted | ConnectionReset | UnexpectedEof)
+}
+
+fn hung_up(error: &io::Error, advice: &str) -> String {
+    format!("it ended the connection instead of answering ({error}); {advice}")
 }
 
 fn tls_error(error: &io::Error) -> Option<&Error> {
