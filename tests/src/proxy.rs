@@ -23,7 +23,7 @@ enum Mode {
     Refuse,
 }
 
-/// Forwards TCP to one address until told otherwise. Stops when dropped.
+/// Forwards TCP until told otherwise. Stops when dropped.
 #[derive(Debug)]
 pub struct Proxy {
     addr: SocketAddr,
@@ -42,6 +42,14 @@ impl Proxy {
     /// # Panics
     /// Where no port is free.
     pub async fn start(target: SocketAddr) -> Self {
+        Self::balance(vec![target]).await
+    }
+
+    /// Starts a proxy that connects to the first of `targets` that takes the connection.
+    ///
+    /// # Panics
+    /// Where no port is free.
+    pub async fn balance(targets: Vec<SocketAddr>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let addr = listener.local_addr().unwrap();
         let (mode, cuts, halves) = (watch::Sender::new(Mode::Forward), watch::Sender::new(0), watch::Sender::new(0));
@@ -55,7 +63,7 @@ impl Proxy {
                     let (mut cuts, mut halves) = (cuts_rx.clone(), halves_rx.clone());
                     cuts.mark_unchanged();
                     halves.mark_unchanged();
-                    tokio::spawn(connection(client, target, mode_rx.clone(), cuts, halves));
+                    tokio::spawn(connection(client, targets.clone(), mode_rx.clone(), cuts, halves));
                 }
             }
         });
@@ -115,12 +123,12 @@ impl Drop for Proxy {
 
 async fn connection(
     client: TcpStream,
-    target: SocketAddr,
+    targets: Vec<SocketAddr>,
     mode: watch::Receiver<Mode>,
     mut cuts: watch::Receiver<u64>,
     mut halves: watch::Receiver<u64>,
 ) {
-    let Ok(server) = TcpStream::connect(target).await else { return };
+    let Ok(server) = TcpStream::connect(&*targets).await else { return };
     let _ = (client.set_nodelay(true), server.set_nodelay(true));
     let (client_read, client_write) = client.into_split();
     let (server_read, server_write) = server.into_split();

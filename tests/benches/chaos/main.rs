@@ -24,6 +24,9 @@ use tally::Tally;
 /// The pause between two faults, in milliseconds.
 const PAUSE: std::ops::Range<u64> = 1_000..8_000;
 
+/// How much of the logs is shown where a host does not come back.
+const LOG_LINES: usize = 100;
+
 struct Settings {
     pipelines: u64,
     duration: Duration,
@@ -66,7 +69,7 @@ fn run(settings: &Settings) -> ExitCode {
         Ok(()) if verdict.violations.is_empty() => ExitCode::SUCCESS,
         Ok(()) => ExitCode::FAILURE,
         Err(error) => {
-            say(&format!("{error}\n{}", logs.unwrap_or_default()));
+            say(&format!("{error}\n{}", last_lines(&logs.unwrap_or_default())));
             ExitCode::FAILURE
         }
     }
@@ -90,6 +93,12 @@ fn make_chaos(rig: &mut Rig, tally: &mut Tally, duration: Duration, mut dice: Di
             .map_err(|error| format!("{fault}: {error}"))?;
     }
     Ok(())
+}
+
+/// The end of the hosts' logs, without what the handlers were told to do.
+fn last_lines(logs: &str) -> String {
+    let lines: Vec<_> = logs.lines().filter(|line| !line.contains("told to panic")).collect();
+    lines[lines.len().saturating_sub(LOG_LINES)..].join("\n")
 }
 
 fn say(text: &str) {
