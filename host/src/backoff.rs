@@ -24,15 +24,21 @@ impl Backoff {
     pub fn next_wait(&mut self) -> Duration {
         let full = self.next;
         self.next = full.saturating_mul(2).min(self.longest);
-        // Each `RandomState` is seeded at random: randomness enough for jitter.
-        let random = (RandomState::new().hash_one(full) % 1_024) as f64 / 1_024.0;
-        full - full.mul_f64(random * self.jitter)
+        shortened(full, self.jitter)
     }
 
     /// All is well again.
     pub fn reset(&mut self) {
         self.next = self.first;
     }
+}
+
+/// A wait, shortened at random by up to a share of it, from 0 to 1.
+#[must_use]
+pub fn shortened(full: Duration, share: f64) -> Duration {
+    // Each `RandomState` is seeded at random: randomness enough for jitter.
+    let random = (RandomState::new().hash_one(full) % 1_024) as f64 / 1_024.0;
+    full - full.mul_f64(random * share)
 }
 
 #[cfg(test)]

@@ -50,6 +50,10 @@ pub struct Metrics {
     pub bus_reconnects: IntCounter,
     /// `mshost_malformed_total{source,kind}`: bad input that was refused (bus messages, HTTP requests, plugin files, topology).
     pub malformed: IntCounterVec,
+    /// `mshost_dead_letters_total{type,reason}`: jobs that this host gave up, by the type that they were for.
+    pub dead_letters: IntCounterVec,
+    /// `mshost_manager_active`: 1 while this host's manager is the one that acts for all hosts on the bus.
+    pub manager_active: IntGauge,
     /// `mshost_queue_ready{queue}`: jobs that wait.
     pub queue_ready: IntGaugeVec,
     /// `mshost_plugin_value{service,name}`: what plugins count themselves.
@@ -117,6 +121,8 @@ impl Metrics {
             bus_connected: gauge("mshost_bus_connected", "1 while the bus can be used")?,
             bus_reconnects: counter("mshost_bus_reconnects_total", "Times the bus came back")?,
             malformed: counters("mshost_malformed_total", "Bad input that was refused", &["source", "kind"])?,
+            dead_letters: counters("mshost_dead_letters_total", "Jobs that were given up", &["type", "reason"])?,
+            manager_active: gauge("mshost_manager_active", "1 while this host's manager acts for all hosts")?,
             queue_ready: gauges("mshost_queue_ready", "Jobs that wait in a queue", &["queue"])?,
             plugin_values,
             registry,

@@ -63,12 +63,13 @@ fn job(route: &str) -> Job {
         sender: worker("Sender"),
         origin: worker("Sender"),
         attempt: 1,
+        deadline: None,
         payload: Payload::encode(Codec::MsgPack, &[0_u8; 200][..]).unwrap(),
     }
 }
 
 async fn join(bus: &dyn Bus, kind: &str) -> Box<dyn Consumer> {
-    bus.join(&worker(kind), ConsumerOptions { prefetch: 1 }).await.unwrap()
+    bus.join(&worker(kind), ConsumerOptions::new(1)).await.unwrap()
 }
 
 async fn embedded_ping_pong(hops: u32) -> Duration {

@@ -62,7 +62,7 @@ async fn ours(in_flight: usize, loops: usize) -> f64 {
     let mut tasks = Vec::new();
     for hop in 0..HOPS {
         let worker = WorkerId::new(&format!("Hop{hop}:1460306476102")).unwrap().into();
-        let mut consumer = bus.join(&worker, ConsumerOptions { prefetch: PREFETCH }).await.unwrap();
+        let mut consumer = bus.join(&worker, ConsumerOptions::new(PREFETCH)).await.unwrap();
         let (bus, round) = (Arc::clone(&bus), round.clone());
         tasks.push(tokio::spawn(async move {
             while let Some(delivery) = consumer.next().await {
@@ -88,6 +88,7 @@ async fn ours(in_flight: usize, loops: usize) -> f64 {
             origin: sender.clone().into(),
             sender: sender.clone().into(),
             attempt: 1,
+            deadline: None,
             payload: Payload::encode(Codec::MsgPack, &"x".repeat(PAYLOAD)).unwrap(),
         };
         bus.send(job).await.unwrap();

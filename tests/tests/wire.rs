@@ -137,7 +137,7 @@ fn notifications_of_theirs_mean_to_us_what_they_mean_to_them() {
 
 fn job(read: WireJob) -> Job {
     let WireJob { id, route, sender, payload } = read;
-    Job { correlation: id.clone(), id, route, origin: sender.clone(), sender, attempt: 1, payload }
+    Job { correlation: id.clone(), id, route, origin: sender.clone(), sender, attempt: 1, deadline: None, payload }
 }
 
 #[test]
@@ -267,6 +267,7 @@ fn what_we_write_means_to_them_what_it_means_to_us() {
             sender: person("WA:1460306476101"),
             origin: person("WA:1460306476101"),
             attempt: 1,
+            deadline: None,
             payload: Payload::encode(codec, &payload).unwrap(),
         };
         let expected = json!({

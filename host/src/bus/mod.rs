@@ -4,20 +4,22 @@
 //! conformance suite proves against both. The promise is *at least once*: a job that [`Bus::send`] accepted is done, or
 //! its sender hears why not; whoever receives it a second time sees [`Delivery::redelivered`] or a higher `attempt`.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 pub use mshost_plugin_api::{Codec, Payload, Route, SendError};
 use tokio::sync::watch;
 
 use crate::ids::{JobId, WorkerRef, WorkerType};
-pub use crate::topology::BusLimits;
+pub use crate::topology::{Absent, BusLimits, Durability};
 
 pub mod amqp;
 pub mod codec;
+mod dead_letter;
 pub mod embedded;
 mod notification;
 
+pub use dead_letter::{DeadLetter, Death, DeathReason, MAX_ERROR_BYTES, Requeued};
 pub use notification::{Announcement, Failure, Notification, PoolEntry};
 
 /// A job on its way to the worker that `route.target()` names.
@@ -35,8 +37,18 @@ pub struct Job {
     pub origin: WorkerRef,
     /// Which attempt this is; the first is 1.
     pub attempt: u32,
+    /// When it is no longer wanted; `None` is never. Kept in milliseconds.
+    pub deadline: Option<SystemTime>,
     /// The data.
     pub payload: Payload,
+}
+
+impl Job {
+    /// Whether it is no longer wanted at `now`.
+    #[must_use]
+    pub fn is_expired(&self, now: SystemTime) -> bool {
+        self.deadline.is_some_and(|deadline| deadline <= now)
+    }
 }
 
 /// How a worker wants to be served.
@@ -44,6 +56,16 @@ pub struct Job {
 pub struct ConsumerOptions {
     /// The most jobs that are delivered and not yet settled, the worker's `concurrency`.
     pub prefetch: u16,
+    /// What the jobs that wait for it outlive, where the engine can choose.
+    pub durability: Durability,
+}
+
+impl ConsumerOptions {
+    /// Durable, with this prefetch.
+    #[must_use]
+    pub fn new(prefetch: u16) -> Self {
+        Self { prefetch, durability: Durability::default() }
+    }
 }
 
 /// A bus that workers meet on. All methods may be called from any thread and any tokio runtime.
@@ -88,6 +110,34 @@ pub trait Bus: Send + Sync + 'static {
 
     /// Whether the bus can be used, now and at each change.
     fn state(&self) -> watch::Receiver<BusState>;
+
+    /// Whether this host's manager is the one that asks and tidies up for all hosts on the bus, now and at each change. One
+    /// at a time is; another takes over when it is gone.
+    fn leads(&self) -> watch::Receiver<bool>;
+
+    /// A worker is known to be dead: what waits for its id alone is buried as [`DeathReason::NoWorker`] and reported.
+    ///
+    /// # Errors
+    /// [`BusError`] where the bus is away; calling again is harmless.
+    async fn reap(&self, worker: &WorkerRef) -> Result<(), BusError>;
+
+    /// The dead letters, oldest first, at most `limit`.
+    ///
+    /// # Errors
+    /// [`BusError`] where the bus is away or closed.
+    async fn dead_letters(&self, limit: usize) -> Result<Vec<DeadLetter>, BusError>;
+
+    /// Sends dead letters again, each as a first attempt without a deadline; it is a dead letter until the bus has the job.
+    ///
+    /// # Errors
+    /// [`BusError`] where the bus is away or closed; some may have been sent by then.
+    async fn requeue_dead(&self, ids: &[String]) -> Result<Requeued, BusError>;
+
+    /// Forgets every dead letter and says how many there were.
+    ///
+    /// # Errors
+    /// [`BusError`] where the bus is away or closed.
+    async fn purge_dead(&self) -> Result<u64, BusError>;
 
     /// What waits in the queues that this host knows of.
     async fn depths(&self) -> Vec<QueueDepth>;
@@ -145,6 +195,7 @@ pub(crate) trait Settle: Send + std::fmt::Debug {
     async fn ack(self: Box<Self>) -> Result<(), BusError>;
     async fn retry(self: Box<Self>, job: Job, after: Duration) -> Result<(), BusError>;
     async fn requeue(self: Box<Self>) -> Result<(), BusError>;
+    async fn bury(self: Box<Self>, job: Job, death: Death) -> Result<(), BusError>;
 }
 
 impl Delivery {
@@ -168,6 +219,15 @@ impl Delivery {
         let Self { mut job, settle, .. } = self;
         job.attempt = job.attempt.saturating_add(1);
         settle.retry(job, after).await
+    }
+
+    /// Nobody will do it: keep it as a dead letter. Telling those who wait for it is the caller's.
+    ///
+    /// # Errors
+    /// Where the bus could not keep it; the job will come again.
+    pub async fn bury(self, death: Death) -> Result<(), BusError> {
+        let Self { job, settle, .. } = self;
+        settle.bury(job, death).await
     }
 
     /// It was not done: deliver it again at once, as the same attempt.

@@ -5,7 +5,7 @@ use tokio::task::JoinHandle;
 
 use super::*;
 use crate::bus::embedded::EmbeddedBus;
-use crate::bus::{BusLimits, Codec, Consumer, ConsumerOptions, Job, QueueDepth, SendError};
+use crate::bus::{BusLimits, Codec, Consumer, ConsumerOptions, DeadLetter, Job, QueueDepth, Requeued, SendError};
 use crate::ids::{Address, JobId, WorkerId};
 
 const KEEPALIVE: Duration = Duration::from_secs(10);
@@ -46,6 +46,21 @@ impl Bus for Wire {
     }
     fn state(&self) -> watch::Receiver<BusState> {
         self.state.subscribe()
+    }
+    fn leads(&self) -> watch::Receiver<bool> {
+        self.bus.leads()
+    }
+    async fn reap(&self, worker: &WorkerRef) -> Result<(), BusError> {
+        self.bus.reap(worker).await
+    }
+    async fn dead_letters(&self, limit: usize) -> Result<Vec<DeadLetter>, BusError> {
+        self.bus.dead_letters(limit).await
+    }
+    async fn requeue_dead(&self, ids: &[String]) -> Result<Requeued, BusError> {
+        self.bus.requeue_dead(ids).await
+    }
+    async fn purge_dead(&self) -> Result<u64, BusError> {
+        self.bus.purge_dead().await
     }
     async fn depths(&self) -> Vec<QueueDepth> {
         self.bus.depths().await

@@ -82,6 +82,8 @@ pub struct JobHeader {
     pub origin: WorkerRef,
     /// 1 for the first attempt.
     pub attempt: u32,
+    /// When it is no longer wanted; what is sent in its handling inherits this.
+    pub deadline: Option<std::time::SystemTime>,
     /// It may have been delivered before.
     pub redelivered: bool,
 }

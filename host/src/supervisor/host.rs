@@ -90,6 +90,7 @@ impl Host {
             switchboard,
             metrics: Arc::clone(&metrics),
             closing: closing.clone(),
+            absent: topology.bus.absent,
             host: topology.host.name.as_str().into(),
         };
         let shelf = new_shelf(&topology, &metrics, &tasks);

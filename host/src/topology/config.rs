@@ -79,8 +79,35 @@ pub struct BusConfig {
     pub tls: BusTls,
     /// How data is written; default MessagePack.
     pub codec: Codec,
+    /// What a job outlives, where its worker says nothing else; default [`Durability::Durable`].
+    pub durability: Durability,
+    /// What becomes of a job for a type that has no worker now; default [`Absent::Fail`].
+    pub absent: Absent,
     /// Its limits.
     pub limits: BusLimits,
+}
+
+/// What a job outlives that waits in a queue of a broker.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Durability {
+    /// Its worker and its host, not the broker.
+    Transient,
+    /// A restart of the broker.
+    #[default]
+    Durable,
+    /// The loss of any minority of a cluster's nodes: in quorum queues.
+    Replicated,
+}
+
+/// What becomes of a job for a type that had workers and has none now.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Absent {
+    /// Its sender hears at once that nobody is there.
+    #[default]
+    Fail,
+    /// It waits for the next worker of the type until its deadline.
+    Wait,
 }
 
 /// The limits of a bus; each can be set in `[bus]`.
@@ -94,6 +121,11 @@ pub struct BusLimits {
     pub notifications: usize,
     /// The most jobs that are sent and not yet confirmed by a broker (`in_flight_limit`).
     pub in_flight: usize,
+    /// How often a job may be delivered and not settled before it is taken for one that kills its workers
+    /// (`delivery_limit`).
+    pub deliveries: u32,
+    /// The most dead letters that are kept; jobs that fail beyond stay in their queues (`dead_letter_limit`).
+    pub dead_letters: usize,
     /// How long a sender waits at a limit or for a bus that is away (`send_timeout`).
     pub send_timeout: Duration,
 }
@@ -105,6 +137,8 @@ impl Default for BusLimits {
             message_bytes: 16 << 20,
             notifications: 4_096,
             in_flight: 1_024,
+            deliveries: 20,
+            dead_letters: 100_000,
             send_timeout: Duration::from_secs(10),
         }
     }
@@ -124,17 +158,42 @@ pub struct ManagerConfig {
 }
 
 /// How often a job that failed is tried again.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 pub struct RetryPolicy {
-    /// How long to wait before the next attempt; default 2 s, as the original.
+    /// How long to wait before the second attempt; default 2 s, as the original.
     pub delay: Duration,
+    /// By what each wait is longer than the one before; default 1, as the original.
+    pub backoff: f64,
+    /// The longest wait; default 1 min.
+    pub max_delay: Duration,
+    /// The share, from 0 to 1, by which a wait is shortened at random, so that jobs that failed together do not come back
+    /// together; default 0.1.
+    pub jitter: f64,
     /// How often it is tried in all; default 5, as the original.
     pub max_attempts: u32,
 }
 
 impl Default for RetryPolicy {
     fn default() -> Self {
-        Self { delay: Duration::from_secs(2), max_attempts: 5 }
+        Self {
+            delay: Duration::from_secs(2),
+            backoff: 1.0,
+            max_delay: Duration::from_secs(60),
+            jitter: 0.1,
+            max_attempts: 5,
+        }
+    }
+}
+
+impl RetryPolicy {
+    /// How long to wait after the attempt of this number, the first being 1.
+    #[must_use]
+    pub fn wait_after(&self, attempt: u32) -> Duration {
+        let exponent = i32::try_from(attempt.saturating_sub(1)).unwrap_or(i32::MAX);
+        let seconds = self.delay.as_secs_f64() * self.backoff.powi(exponent);
+        // Infinite and not-a-number fall to the limit, too.
+        let full = Duration::try_from_secs_f64(seconds).map_or(self.max_delay, |wait| wait.min(self.max_delay));
+        crate::backoff::shortened(full, self.jitter)
     }
 }
 
@@ -153,6 +212,10 @@ pub struct WorkerConfig {
     pub timeout: Duration,
     /// How often a job is tried.
     pub retry: RetryPolicy,
+    /// What the jobs that wait for it outlive; `None` is what `[bus]` says.
+    pub durability: Option<Durability>,
+    /// How long the pipelines that it begins may take; `None` is for ever. Default 1 h.
+    pub deadline: Option<Duration>,
     /// How long its `start` may take; default 30 s.
     pub start_timeout: Duration,
     /// How long its jobs in flight may take to finish when it is stopped; default 10 s.
@@ -174,6 +237,8 @@ impl fmt::Debug for WorkerConfig {
             .field("concurrency", &self.concurrency)
             .field("timeout", &self.timeout)
             .field("retry", &self.retry)
+            .field("durability", &self.durability)
+            .field("deadline", &self.deadline)
             .field("start_timeout", &self.start_timeout)
             .field("drain_timeout", &self.drain_timeout)
             .field("listen", &self.listen)

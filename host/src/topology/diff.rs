@@ -92,6 +92,10 @@ pub enum Reason {
     },
     /// `retry`.
     Retry,
+    /// `durability`.
+    Durability,
+    /// `deadline`.
+    Deadline,
     /// `start_timeout`.
     StartTimeout {
         /// What runs.
@@ -119,6 +123,8 @@ impl fmt::Display for Reason {
             Self::Concurrency { from, to } => write!(f, "concurrency {from} → {to}"),
             Self::Timeout { from, to } => write!(f, "timeout {} → {}", time(from), time(to)),
             Self::Retry => f.write_str("retry"),
+            Self::Durability => f.write_str("durability"),
+            Self::Deadline => f.write_str("deadline"),
             Self::StartTimeout { from, to } => write!(f, "start_timeout {} → {}", time(from), time(to)),
             Self::DrainTimeout { from, to } => write!(f, "drain_timeout {} → {}", time(from), time(to)),
             Self::Listen => f.write_str("listen"),
@@ -159,6 +165,8 @@ fn reasons(from: &WorkerSpec, to: &WorkerSpec, old: GenerationId, new: Generatio
         concurrency,
         timeout,
         retry,
+        durability,
+        deadline,
         start_timeout,
         drain_timeout,
         listen,
@@ -170,6 +178,8 @@ fn reasons(from: &WorkerSpec, to: &WorkerSpec, old: GenerationId, new: Generatio
         (from.concurrency != *concurrency, Reason::Concurrency { from: from.concurrency, to: *concurrency }),
         (from.timeout != *timeout, Reason::Timeout { from: from.timeout, to: *timeout }),
         (from.retry != *retry, Reason::Retry),
+        (from.durability != *durability, Reason::Durability),
+        (from.deadline != *deadline, Reason::Deadline),
         (from.start_timeout != *start_timeout, Reason::StartTimeout { from: from.start_timeout, to: *start_timeout }),
         (from.drain_timeout != *drain_timeout, Reason::DrainTimeout { from: from.drain_timeout, to: *drain_timeout }),
         (from.listen != *listen, Reason::Listen),

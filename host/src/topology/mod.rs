@@ -30,7 +30,8 @@ mod workers;
 
 pub use access::{BusTls, Identity};
 pub use config::{
-    BusConfig, BusLimits, HostConfig, ManagerConfig, RetryPolicy, Topology, Watch, WorkerConfig, WorkerSpans,
+    Absent, BusConfig, BusLimits, Durability, HostConfig, ManagerConfig, RetryPolicy, Topology, Watch, WorkerConfig,
+    WorkerSpans,
 };
 pub use diagnostics::{Diagnostic, Diagnostics, Label, Severity};
 pub use diff::{Change, Reason, diff};

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::config::{RetryPolicy, Topology, WorkerConfig};
+use super::config::{Durability, RetryPolicy, Topology, WorkerConfig};
 use super::diff::Change;
 use crate::ids::{GenerationId, PluginName, WorkerType};
 
@@ -44,6 +44,10 @@ pub struct WorkerSpec {
     pub timeout: Duration,
     /// How often a job is tried.
     pub retry: RetryPolicy,
+    /// What the jobs that wait for it outlive.
+    pub durability: Durability,
+    /// How long the pipelines that it begins may take; `None` is for ever.
+    pub deadline: Option<Duration>,
     /// How long its `start` may take.
     pub start_timeout: Duration,
     /// How long its jobs in flight may take to finish when it is stopped.
@@ -61,6 +65,8 @@ impl fmt::Debug for WorkerSpec {
             .field("concurrency", &self.concurrency)
             .field("timeout", &self.timeout)
             .field("retry", &self.retry)
+            .field("durability", &self.durability)
+            .field("deadline", &self.deadline)
             .field("start_timeout", &self.start_timeout)
             .field("drain_timeout", &self.drain_timeout)
             .field("listen", &self.listen)
@@ -69,7 +75,7 @@ impl fmt::Debug for WorkerSpec {
 }
 
 impl WorkerSpec {
-    fn new(worker: &WorkerConfig, index: u32) -> Self {
+    fn new(worker: &WorkerConfig, index: u32, durability: Durability) -> Self {
         let (worker_type, plugin) = (worker.worker_type.clone(), worker.plugin.clone());
         Self {
             slot: Slot { worker_type: worker_type.clone(), plugin: plugin.clone(), index },
@@ -78,6 +84,8 @@ impl WorkerSpec {
             concurrency: worker.concurrency,
             timeout: worker.timeout,
             retry: worker.retry,
+            durability: worker.durability.unwrap_or(durability),
+            deadline: worker.deadline,
             start_timeout: worker.start_timeout,
             drain_timeout: worker.drain_timeout,
             listen: worker.listen.clone(),
@@ -157,7 +165,7 @@ pub fn plan(topology: &Topology, generations: &BTreeMap<PluginName, GenerationId
     let instances = topology.workers.iter().flat_map(|worker| (0..worker.instances).map(move |index| (worker, index)));
     instances
         .map(|(worker, index)| {
-            let spec = Arc::new(WorkerSpec::new(worker, index));
+            let spec = Arc::new(WorkerSpec::new(worker, index, topology.bus.durability));
             let generation = generations.get(&spec.plugin).copied();
             (spec.slot.clone(), Planned { spec, generation })
         })

@@ -8,7 +8,7 @@ use std::time::Duration;
 use mshost_plugin_api::Codec;
 
 use super::access::{self, BusTls};
-use super::config::{BusConfig, BusLimits, HostConfig, ManagerConfig, Watch};
+use super::config::{Absent, BusConfig, BusLimits, Durability, HostConfig, ManagerConfig, Watch};
 use super::files;
 use super::legacy::Legacy;
 use super::url::BusUrl;
@@ -19,7 +19,7 @@ use super::walk::{Fields, Node};
 use crate::telemetry::{LogFormat, LogLevel, LogSettings};
 
 /// The tables of the file and their keys: what `key is a key of [table]` is said from.
-const PLACES: [(&str, &[&str]); 6] = [
+const PLACES: [(&str, &[&str]); 7] = [
     ("[host]", &["name", "plugins", "admin", "state", "debounce", "plugin_threads", "shutdown_timeout", "watch"]),
     (
         "[bus]",
@@ -36,13 +36,20 @@ const PLACES: [(&str, &[&str]); 6] = [
             "max_message",
             "notification_limit",
             "in_flight_limit",
+            "delivery_limit",
+            "dead_letter_limit",
+            "absent",
             "send_timeout",
         ],
     ),
     ("[manager]", &["enabled", "keepalive", "expire_after", "max_workers"]),
     ("[log]", &["format", "level", "manager", "worker"]),
     ("[[worker]]", &["type", "plugin", "instances", "listen", "isolation"]),
-    ("[[worker]] and of [defaults]", &["concurrency", "timeout", "retry", "start_timeout", "drain_timeout"]),
+    ("[bus] and of [[worker]]", &["durability"]),
+    (
+        "[[worker]] and of [defaults]",
+        &["concurrency", "timeout", "retry", "deadline", "start_timeout", "drain_timeout"],
+    ),
 ];
 
 /// The table that a key is right in.
@@ -133,6 +140,7 @@ pub(super) fn bus(
     let mut tls = BusTls::default();
     // The environment wins over every file, as in the original's compose file.
     let resolve = |url: Option<BusUrl>| environment.clone().or(url).or_else(|| legacy.url.clone()).unwrap_or_default();
+    let (mut durability, mut absent) = (Durability::default(), Absent::default());
     if let Some(mut bus) = fields {
         let inline = bus.node("url");
         let from_file = bus.node("url_file");
@@ -153,6 +161,10 @@ pub(super) fn bus(
         set(&mut limits.message_bytes, bus.take("max_message", size(MIN_MESSAGE..=MAX_MESSAGE)));
         set(&mut limits.notifications, bus.take("notification_limit", integer(1..=10_000_000)));
         set(&mut limits.in_flight, bus.take("in_flight_limit", integer(1..=65_535)));
+        set(&mut limits.deliveries, bus.take("delivery_limit", integer(1..=1_000)));
+        set(&mut limits.dead_letters, bus.take("dead_letter_limit", integer(1..=100_000_000)));
+        set(&mut durability, bus.take("durability", one_of(DURABILITIES)));
+        set(&mut absent, bus.take("absent", one_of(&[("fail", Absent::Fail), ("wait", Absent::Wait)])));
         set(&mut limits.send_timeout, bus.take("send_timeout", positive_duration));
         bus.finish(place_of);
     }
@@ -160,9 +172,14 @@ pub(super) fn bus(
         url: url.unwrap_or_else(|| resolve(None)),
         tls,
         codec: codec.or(legacy.codec).unwrap_or_default(),
+        durability,
+        absent,
         limits,
     }
 }
+
+pub(super) const DURABILITIES: &[(&str, Durability)] =
+    &[("transient", Durability::Transient), ("durable", Durability::Durable), ("replicated", Durability::Replicated)];
 
 /// What a bus URL looks like, for "expected …".
 pub(super) const A_BUS_URL: &str = "\"embedded\" or a URL like \"amqp://user:password@host:5672\"";

@@ -119,6 +119,20 @@ where
     }
 }
 
+/// A number within a range.
+pub(super) fn number(range: RangeInclusive<f64>) -> impl Fn(&Node<'_, '_>) -> Option<f64> {
+    move |node| {
+        let what = || format!("a number from {} to {}", range.start(), range.end());
+        let number: Option<f64> = match node.value.get_ref() {
+            DeValue::Integer(number) => i32::from_str_radix(number.as_str(), number.radix()).ok().map(f64::from),
+            DeValue::Float(number) => number.as_str().parse().ok(),
+            DeValue::String(_) if node.is_filled_in() => text(node)?.trim().parse().ok(),
+            _ => None,
+        };
+        number.filter(|number| range.contains(number)).or_else(|| node.expected(&what()))
+    }
+}
+
 /// `true` or `false`.
 pub(super) fn boolean(node: &Node<'_, '_>) -> Option<bool> {
     match node.value.get_ref() {

@@ -9,8 +9,8 @@ use toml::de::DeValue;
 
 use super::config::{RetryPolicy, WorkerConfig, WorkerSpans};
 use super::json::{self, ConfigSpans};
-use super::sections::place_of;
-use super::values::{address, duration, integer, one_of, positive_duration, text};
+use super::sections::{DURABILITIES, place_of};
+use super::values::{address, duration, duration_or_off, integer, number, one_of, positive_duration, text};
 use super::walk::{Fields, Node, Span};
 use crate::ids::{PluginName, WorkerType};
 
@@ -30,6 +30,7 @@ pub(super) struct Defaults {
     concurrency: u16,
     timeout: Duration,
     retry: RetryPolicy,
+    deadline: Option<Duration>,
     start_timeout: Duration,
     drain_timeout: Duration,
 }
@@ -40,6 +41,7 @@ impl Default for Defaults {
             concurrency: 64,
             timeout: Duration::from_secs(30),
             retry: RetryPolicy::default(),
+            deadline: Some(Duration::from_secs(60 * 60)),
             start_timeout: Duration::from_secs(30),
             drain_timeout: Duration::from_secs(10),
         }
@@ -53,6 +55,7 @@ impl Defaults {
             concurrency: fields.take("concurrency", integer(1..=u16::MAX)).unwrap_or(self.concurrency),
             timeout: fields.take("timeout", positive_duration).unwrap_or(self.timeout),
             retry: fields.take("retry", |node| retry(node, self.retry)).unwrap_or(self.retry),
+            deadline: fields.take("deadline", duration_or_off).unwrap_or(self.deadline),
             start_timeout: fields.take("start_timeout", duration).unwrap_or(self.start_timeout),
             drain_timeout: fields.take("drain_timeout", duration).unwrap_or(self.drain_timeout),
         }
@@ -63,6 +66,9 @@ fn retry(node: &Node<'_, '_>, default: RetryPolicy) -> Option<RetryPolicy> {
     let mut retry = Fields::of(node, "`retry`")?;
     let policy = RetryPolicy {
         delay: retry.take("delay", duration).unwrap_or(default.delay),
+        backoff: retry.take("backoff", number(1.0..=100.0)).unwrap_or(default.backoff),
+        max_delay: retry.take("max_delay", duration).unwrap_or(default.max_delay),
+        jitter: retry.take("jitter", number(0.0..=1.0)).unwrap_or(default.jitter),
         max_attempts: retry.take("max_attempts", integer(1..=MAX_ATTEMPTS)).unwrap_or(default.max_attempts),
     };
     retry.finish(|_| None);
@@ -100,6 +106,7 @@ fn worker(node: &Node<'_, '_>, defaults: Defaults) -> Option<WorkerConfig> {
     let plugin =
         fields.require("plugin", "the plugin's name, such as `plugin = \"db\"` for `plugins/libdb.so`", plugin_name);
     let instances = fields.take("instances", integer(1..=MAX_INSTANCES)).unwrap_or(1);
+    let durability = fields.take("durability", one_of(DURABILITIES));
     let drain_timeout_span = fields.node("drain_timeout").map(|node| node.span());
     let common = defaults.read(&mut fields);
     let (listen, listen_spans) = fields.take("listen", listen).unwrap_or_default();
@@ -124,6 +131,8 @@ fn worker(node: &Node<'_, '_>, defaults: Defaults) -> Option<WorkerConfig> {
         concurrency: common.concurrency,
         timeout: common.timeout,
         retry: common.retry,
+        durability,
+        deadline: common.deadline,
         start_timeout: common.start_timeout,
         drain_timeout: common.drain_timeout,
         listen,

@@ -1,17 +1,20 @@
 //! One attempt at one job: hand it to the plugin, then settle it by what became of it.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use mshost_plugin_api::Retry;
 
 use super::life::Hands;
-use crate::bus::{BusError, Delivery, Failure, Job, Notification};
+use crate::bus::{BusError, Death, DeathReason, Delivery, Failure, Job, Notification};
 use crate::ids::WorkerRef;
 use crate::plugin::{HandlerError, JobHeader};
 
 /// The original's words for a job that has used up its sends; its own workers may look for them.
 const TOO_MANY: &str = "Job send too many times";
+
+/// What is said of a job whose deadline has passed.
+const EXPIRED: &str = "Job expired: its deadline passed before it was done";
 
 /// What became of an attempt, for the worker's progress.
 pub(super) enum Outcome {
@@ -28,6 +31,11 @@ pub(super) async fn attempt(
     hands.counters.received_jobs.inc();
     hands.counters.activated.inc();
     let began = Instant::now();
+    if delivery.job.is_expired(SystemTime::now()) {
+        let job = delivery.job.id.clone();
+        settled(&job, give_up(&hands, delivery, DeathReason::Expired, EXPIRED.to_owned()).await);
+        return Outcome::Failed(EXPIRED.to_owned());
+    }
     let done = tokio::time::timeout(hands.spec.timeout, handler).await;
     hands.counters.seconds.observe(began.elapsed().as_secs_f64());
     let error = match done {
@@ -56,24 +64,33 @@ fn overran(limit: Duration) -> HandlerError {
 async fn fail(hands: &Hands, delivery: Delivery, error: HandlerError) -> Result<(), BusError> {
     let (job, policy) = (&delivery.job, &hands.spec.retry);
     let HandlerError { message, retry, .. } = error;
-    if retry == Retry::Later && job.attempt < policy.max_attempts {
+    let wait = policy.wait_after(job.attempt);
+    let too_late = job.is_expired(SystemTime::now() + wait);
+    if retry == Retry::Later && job.attempt < policy.max_attempts && !too_late {
         hands.counters.retried.inc();
         tracing::warn!(target: "mshost::worker", worker = %hands.worker.id, job = %job.id, attempt = job.attempt,
-            "job failed, again in {}: {message}", humantime::format_duration(policy.delay));
-        return delivery.retry(policy.delay).await;
+            "job failed, again in {}: {message}", humantime::format_duration(wait));
+        return delivery.retry(wait).await;
     }
-    tracing::warn!(target: "mshost::worker", worker = %hands.worker.id, job = %job.id, attempt = job.attempt,
-        "job failed for good: {message}");
-    let message = match retry {
-        Retry::Never => message,
+    let (reason, message) = match retry {
+        Retry::Never => (DeathReason::Failed, message),
+        Retry::Later if job.attempt < policy.max_attempts => (DeathReason::Expired, format!("{EXPIRED}: {message}")),
         Retry::Later => {
             hands.counters.given_up.inc();
-            format!("{TOO_MANY}: {message} ({} attempts)", job.attempt)
+            (DeathReason::Failed, format!("{TOO_MANY}: {message} ({} attempts)", job.attempt))
         }
     };
+    give_up(hands, delivery, reason, message).await
+}
+
+/// Reports a job to those who wait for it, and keeps it as a dead letter.
+async fn give_up(hands: &Hands, delivery: Delivery, reason: DeathReason, message: String) -> Result<(), BusError> {
+    let job = &delivery.job;
+    tracing::warn!(target: "mshost::worker", worker = %hands.worker.id, job = %job.id, attempt = job.attempt,
+        "job failed for good: {message}");
     // Reported first: if the bus cannot take the report, the job comes again instead of failing in silence.
     report(hands, job, &message).await?;
-    delivery.ack().await
+    delivery.bury(Death::now(reason, &message, Some(hands.worker.clone()))).await
 }
 
 /// Tells the job's sender, and the worker that began its pipeline, that it failed for good.
@@ -111,6 +128,7 @@ pub(super) fn header(delivery: &Delivery) -> Arc<JobHeader> {
         sender: job.sender.clone(),
         origin: job.origin.clone(),
         attempt: job.attempt,
+        deadline: job.deadline,
         redelivered: delivery.redelivered,
     })
 }

@@ -83,6 +83,7 @@ impl Life {
             surroundings: surroundings.clone(),
             counters: Arc::clone(counters),
             listeners: self.listeners.clone(),
+            deadline: spec.deadline,
         });
         let instance = tokio::time::timeout(
             spec.start_timeout,
@@ -96,7 +97,7 @@ impl Life {
         let mailbox = surroundings.switchboard.register(&worker.id);
         let consumer = surroundings
             .bus
-            .join(worker, ConsumerOptions { prefetch: spec.concurrency })
+            .join(worker, ConsumerOptions { prefetch: spec.concurrency, durability: spec.durability })
             .await
             .map_err(|error| StartFailure(format!("cannot join the bus: {error}")))?;
         self.announce(false).await;

@@ -21,7 +21,7 @@ pub use handle::{Progress, StartFailure, Worker, WorkerState};
 pub use sockets::{BindError, Listeners, Sockets};
 pub use switchboard::Switchboard;
 
-use crate::bus::Bus;
+use crate::bus::{Absent, Bus};
 use crate::manager::Registry;
 use crate::metrics::Metrics;
 
@@ -38,6 +38,8 @@ pub struct Surroundings {
     pub metrics: Arc<Metrics>,
     /// Where they hear that the host is to end.
     pub closing: Closing,
+    /// What becomes of a job for a type that has no worker now.
+    pub absent: Absent,
     /// The host's name, which tells its workers from the original's.
     pub host: Arc<str>,
 }

@@ -2,14 +2,14 @@
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use mshost_plugin_api::{Codec, SendError};
 
 use super::counters::Counters;
 use super::{Listeners, Surroundings, fresh};
-use crate::bus::Job;
-use crate::ids::WorkerRef;
+use crate::bus::{Absent, Job};
+use crate::ids::{Address, WorkerRef};
 use crate::metrics::worker_service;
 use crate::plugin::{HostServices, SendOutcome, SendRequest};
 
@@ -19,14 +19,18 @@ pub(super) struct Outbox {
     pub(super) surroundings: Surroundings,
     pub(super) counters: Arc<Counters>,
     pub(super) listeners: Listeners,
+    /// How long the pipelines that the worker begins may take.
+    pub(super) deadline: Option<Duration>,
 }
 
 impl Outbox {
     fn job(&self, request: SendRequest) -> Job {
         let id = fresh::job_id();
-        let (correlation, origin) = match request.parent {
-            Some(parent) => (parent.correlation.clone(), parent.origin.clone()),
-            None => (id.clone(), self.worker.clone()),
+        let (correlation, origin, deadline) = match request.parent {
+            Some(parent) => (parent.correlation.clone(), parent.origin.clone(), parent.deadline),
+            None => {
+                (id.clone(), self.worker.clone(), self.deadline.and_then(|limit| SystemTime::now().checked_add(limit)))
+            }
         };
         Job {
             id,
@@ -35,8 +39,16 @@ impl Outbox {
             sender: self.worker.clone(),
             origin,
             attempt: 1,
+            deadline,
             payload: request.payload,
         }
+    }
+}
+
+impl Outbox {
+    /// Whether a job for a type without workers is to wait for one.
+    fn may_wait(&self, target: &Address) -> bool {
+        self.surroundings.absent == Absent::Wait && matches!(target, Address::Any(_))
     }
 }
 
@@ -53,7 +65,7 @@ impl HostServices for Outbox {
         let job = self.job(request);
         let id = job.id.clone();
         // A durable queue outlives its workers, so that the bus alone cannot always tell that nobody is there.
-        if self.surroundings.registry.is_gone(job.route.target()) {
+        if !self.may_wait(job.route.target()) && self.surroundings.registry.is_gone(job.route.target()) {
             self.counters.no_worker.inc();
             return SendOutcome::Done(Err(SendError::NoWorker(job.route.target().clone())));
         }

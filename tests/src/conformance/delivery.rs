@@ -198,7 +198,7 @@ pub async fn other_runtimes_may_use_the_bus(stage: &Stage) {
     let thread = std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
-            let options = mshost::bus::ConsumerOptions { prefetch: 1 };
+            let options = mshost::bus::ConsumerOptions::new(1);
             let mut echo = bus.join(&worker_of(&echoed, &worker), options).await.unwrap();
             let route = Route::parse([&*from, &*echoed]).unwrap();
             bus.send(Job { route, ..template }).await.unwrap();

@@ -54,7 +54,7 @@ pub async fn closing_ends_everything_and_can_be_repeated(stage: &Stage) {
     limited("the end of notifications", async { while subscription.next().await.is_some() {} }).await;
     let sent = limited("send", stage.bus.send(stage.numbered(&kind, 1))).await;
     assert!(matches!(sent, Err(SendError::Unavailable(_))), "{sent:?}");
-    let joined = limited("join", stage.bus.join(&worker, ConsumerOptions { prefetch: 1 })).await;
+    let joined = limited("join", stage.bus.join(&worker, ConsumerOptions::new(1))).await;
     assert!(matches!(joined, Err(BusError::Closed)));
     let published = limited("publish", stage.bus.publish(Notification::GetAll)).await;
     assert!(matches!(published, Err(BusError::Closed)), "{published:?}");

@@ -62,7 +62,7 @@ impl Stage {
     /// Puts a new worker of a type on the bus, on a given host.
     pub async fn join_at(&self, bus: &dyn Bus, kind: &WorkerType, prefetch: u16) -> (WorkerRef, Box<dyn Consumer>) {
         let worker = self.worker(kind);
-        let consumer = limited("join", bus.join(&worker, ConsumerOptions { prefetch })).await.unwrap();
+        let consumer = limited("join", bus.join(&worker, ConsumerOptions::new(prefetch))).await.unwrap();
         (worker, consumer)
     }
 
@@ -77,6 +77,7 @@ impl Stage {
             origin: sender.clone(),
             sender,
             attempt: 1,
+            deadline: None,
             payload: Payload::encode(self.codec, data).unwrap(),
         }
     }

@@ -29,7 +29,7 @@ async fn a_queue_with_other_arguments_is_named_and_left_alone() {
         .unwrap();
 
     let host = connected(&url, patient()).await;
-    let refused = limited("join", host.bus.join(&worker(&kind), ConsumerOptions { prefetch: 1 })).await;
+    let refused = limited("join", host.bus.join(&worker(&kind), ConsumerOptions::new(1))).await;
     let Err(BusError::Refused { what, reason }) = refused.map(drop) else { panic!("it was not refused") };
     for part in [&queue, "x-max-length", "delete_queue"] {
         assert!(format!("{what}: {reason}").contains(part), "{part} is not in {what}: {reason}");

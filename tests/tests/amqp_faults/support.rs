@@ -83,7 +83,7 @@ pub fn worker(kind: &WorkerType) -> WorkerRef {
 /// Puts a new worker on the bus.
 pub async fn join(bus: &AmqpBus, kind: &WorkerType, prefetch: u16) -> (WorkerRef, Box<dyn Consumer>) {
     let worker = worker(kind);
-    let consumer = limited("join", bus.join(&worker, ConsumerOptions { prefetch })).await.unwrap();
+    let consumer = limited("join", bus.join(&worker, ConsumerOptions::new(prefetch))).await.unwrap();
     (worker, consumer)
 }
 
@@ -98,6 +98,7 @@ pub fn job(target: &str, number: u32) -> Job {
         origin: sender.clone(),
         sender,
         attempt: 1,
+        deadline: None,
         payload: Payload::encode(Codec::Json, &number).unwrap(),
     }
 }

@@ -71,6 +71,7 @@ pub(super) fn decode(codec: Codec, properties: &BasicProperties, body: &Bytes) -
         origin: origin.map_or_else(|| wire.sender.clone(), Into::into),
         sender: wire.sender,
         attempt: attempt.max(1),
+        deadline: None,
         payload: wire.payload,
     };
     Ok((job, matches!(header(names::RESENT), Some(AMQPValue::Boolean(true)))))

@@ -49,8 +49,8 @@ use self::notices::AmqpSubscription;
 use self::publisher::{Outgoing, PublishError, Publisher};
 use super::codec::encode_notification;
 use super::{
-    Bus, BusError, BusLimits, BusState, Codec, Consumer, ConsumerOptions, Failure, Job, Notification, QueueDepth,
-    SendError, Subscription, type_queue,
+    Bus, BusError, BusLimits, BusState, Codec, Consumer, ConsumerOptions, DeadLetter, Failure, Job, Notification,
+    QueueDepth, Requeued, SendError, Subscription, type_queue,
 };
 use crate::ids::WorkerRef;
 use crate::ids::{WorkerId, WorkerType};
@@ -99,6 +99,8 @@ struct Shared {
     /// The broker wants publishers to wait.
     blocked: watch::Sender<bool>,
     state: watch::Sender<BusState>,
+    /// This host is the one that tidies up for all.
+    leads: watch::Sender<bool>,
     members: Arc<Members>,
     /// Somebody has noticed that something is wrong with a connection.
     trouble: Notify,
@@ -139,6 +141,7 @@ impl AmqpBus {
             ready: watch::Sender::new(None),
             blocked: watch::Sender::new(false),
             state: watch::Sender::new(BusState::Away { error: "connecting for the first time".into() }),
+            leads: watch::Sender::new(true),
             members: Arc::default(),
             trouble: Notify::new(),
             delays: Delays::default(),
@@ -246,6 +249,27 @@ impl Bus for AmqpBus {
 
     fn state(&self) -> watch::Receiver<BusState> {
         self.shared.state.subscribe()
+    }
+
+    fn leads(&self) -> watch::Receiver<bool> {
+        self.shared.leads.subscribe()
+    }
+
+    async fn reap(&self, worker: &WorkerRef) -> Result<(), BusError> {
+        leave::leave(&self.shared, worker).await;
+        Ok(())
+    }
+
+    async fn dead_letters(&self, _limit: usize) -> Result<Vec<DeadLetter>, BusError> {
+        Ok(Vec::new())
+    }
+
+    async fn requeue_dead(&self, _ids: &[String]) -> Result<Requeued, BusError> {
+        Ok(Requeued::default())
+    }
+
+    async fn purge_dead(&self) -> Result<u64, BusError> {
+        Ok(0)
     }
 
     /// The queues of the workers of this host. `ready` and `consumers` are the broker's numbers for all hosts,

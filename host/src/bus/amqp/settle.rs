@@ -14,7 +14,7 @@ use super::connection::Down;
 use super::place::Place;
 use super::publisher::PublishError;
 use super::{Shared, errors, message, names};
-use crate::bus::{BusError, Job, Settle};
+use crate::bus::{BusError, Death, Job, Settle};
 
 /// Settles one delivery on the channel that it came by; no other could.
 pub(super) struct AmqpSettle {
@@ -71,6 +71,10 @@ impl Settle for AmqpSettle {
             self.shared.delays.declare(&self.shared, delay).await?;
             self.shared.publish(message).await.map_err(unavailable)?;
         }
+        self.ack().await
+    }
+
+    async fn bury(self: Box<Self>, _job: Job, _death: Death) -> Result<(), BusError> {
         self.ack().await
     }
 

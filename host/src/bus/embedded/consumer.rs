@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use super::Core;
 use super::pool::{Joined, Pool};
 use super::slot::SlotKey;
-use crate::bus::{BusError, Consumer, ConsumerOptions, Delivery, Job, Settle};
+use crate::bus::{BusError, Consumer, ConsumerOptions, DeadLetter, Death, Delivery, Job, Settle};
 use crate::ids::WorkerRef;
 
 /// A worker's slot in its pool.
@@ -99,6 +99,11 @@ impl Settle for Ticket {
             core.timer.wait(Arc::clone(pool), delayed, after);
         }
         Ok(())
+    }
+
+    async fn bury(self: Box<Self>, job: Job, death: Death) -> Result<(), BusError> {
+        self.place.core.dead.keep(DeadLetter { id: job.id.to_string(), job: Some(job), death })?;
+        self.ack().await
     }
 
     async fn requeue(mut self: Box<Self>) -> Result<(), BusError> {

@@ -6,6 +6,7 @@
 //! it: round robin among those with room in their prefetch, so that no waiter is woken for nothing.
 
 mod consumer;
+mod dead;
 mod effects;
 mod notifier;
 mod pool;
@@ -27,12 +28,13 @@ use dashmap::DashMap;
 use tokio::sync::watch;
 
 use self::consumer::EmbeddedConsumer;
+use self::dead::DeadLetters;
 use self::notifier::Notifier;
 use self::pool::Pool;
 use self::timer::Timer;
 use super::{
-    Bus, BusError, BusLimits, BusState, Codec, Consumer, ConsumerOptions, Job, Notification, QueueDepth, SendError,
-    Subscription,
+    Bus, BusError, BusLimits, BusState, Codec, Consumer, ConsumerOptions, DeadLetter, Job, Notification, QueueDepth,
+    Requeued, SendError, Subscription,
 };
 use crate::ids::{WorkerRef, WorkerType};
 
@@ -49,6 +51,9 @@ struct Core {
     pools: DashMap<WorkerType, Arc<Pool>>,
     notifier: Arc<Notifier>,
     timer: Arc<Timer>,
+    dead: DeadLetters,
+    /// One host is all there is.
+    leads: watch::Sender<bool>,
     state: watch::Sender<BusState>,
     closed: AtomicBool,
 }
@@ -67,6 +72,8 @@ impl EmbeddedBus {
             pools: DashMap::new(),
             notifier: Arc::new(Notifier::new(limits.notifications)),
             timer: Arc::new(Timer::new()),
+            dead: DeadLetters::new(limits.dead_letters),
+            leads: watch::Sender::new(true),
             state: watch::Sender::new(BusState::Connected),
             closed: AtomicBool::new(false),
             limits,
@@ -135,6 +142,41 @@ impl Bus for EmbeddedBus {
 
     fn state(&self) -> watch::Receiver<BusState> {
         self.core.state.subscribe()
+    }
+
+    fn leads(&self) -> watch::Receiver<bool> {
+        self.core.leads.subscribe()
+    }
+
+    /// A worker of this host takes its queue with it when it leaves.
+    async fn reap(&self, _worker: &WorkerRef) -> Result<(), BusError> {
+        Ok(())
+    }
+
+    async fn dead_letters(&self, limit: usize) -> Result<Vec<DeadLetter>, BusError> {
+        Ok(self.core.dead.list(limit))
+    }
+
+    async fn requeue_dead(&self, ids: &[String]) -> Result<Requeued, BusError> {
+        let mut requeued = Requeued::default();
+        for id in ids {
+            let Some(job) = self.core.dead.get(id).and_then(|letter| letter.job) else {
+                requeued.unknown.push(id.clone());
+                continue;
+            };
+            match self.send(Job { attempt: 1, deadline: None, ..job }).await {
+                Ok(()) => {
+                    self.core.dead.remove(id);
+                    requeued.sent.push(id.clone());
+                }
+                Err(error) => requeued.refused.push((id.clone(), error)),
+            }
+        }
+        Ok(requeued)
+    }
+
+    async fn purge_dead(&self) -> Result<u64, BusError> {
+        Ok(self.core.dead.purge())
     }
 
     async fn depths(&self) -> Vec<QueueDepth> {

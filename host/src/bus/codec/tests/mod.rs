@@ -27,6 +27,7 @@ fn job(payload: Payload) -> Job {
         sender: worker("WD:1460306476103"),
         origin: worker("WA:1460306476102"),
         attempt: 1,
+        deadline: None,
         payload,
     }
 }

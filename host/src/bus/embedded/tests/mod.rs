@@ -29,7 +29,7 @@ fn worker(id: &str) -> WorkerRef {
 const W: &str = "W:1460306476102";
 
 async fn join(bus: &EmbeddedBus, id: &str, prefetch: u16) -> Box<dyn Consumer> {
-    bus.join(&worker(id), ConsumerOptions { prefetch }).await.unwrap()
+    bus.join(&worker(id), ConsumerOptions::new(prefetch)).await.unwrap()
 }
 
 /// A job whose id and data are its number.
@@ -42,6 +42,7 @@ fn job(to: &str, number: u32) -> Job {
         sender: worker("S:1460306476103"),
         origin: worker("S:1460306476103"),
         attempt: 1,
+        deadline: None,
         payload: Payload::encode(Codec::Json, &number).unwrap(),
     }
 }

@@ -88,7 +88,7 @@ async fn jobs_are_handed_back_in_order() {
 async fn impossible_places_are_refused() {
     let bus = bus(BusLimits::default());
     let consumer = join(&bus, W, 1).await;
-    let refused = async |worker: WorkerRef, prefetch| match bus.join(&worker, ConsumerOptions { prefetch }).await {
+    let refused = async |worker: WorkerRef, prefetch| match bus.join(&worker, ConsumerOptions::new(prefetch)).await {
         Err(BusError::Refused { what, reason }) => format!("{what}: {reason}"),
         other => panic!("{:?}", other.err()),
     };

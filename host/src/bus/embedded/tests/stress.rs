@@ -118,7 +118,7 @@ async fn consumer(run: &Run, index: u32, mut dice: Dice) {
         lives += 1;
         let worker = worker(&format!("W:1460306476102-{index}-{lives}"));
         let prefetch = 1 + dice.roll(4) as u16;
-        let mut place = run.bus.join(&worker, ConsumerOptions { prefetch }).await.unwrap();
+        let mut place = run.bus.join(&worker, ConsumerOptions::new(prefetch)).await.unwrap();
         run.ids.lock().push(worker.id.clone());
         let mut held = Vec::new();
         while !run.over.load(Ordering::Acquire) {
