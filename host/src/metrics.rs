@@ -48,6 +48,14 @@ pub struct Metrics {
     pub bus_connected: IntGauge,
     /// `mshost_bus_reconnects_total`
     pub bus_reconnects: IntCounter,
+    /// `mshost_bus_blocked`: 1 while the broker is low on memory or disk and takes no messages.
+    pub bus_blocked: IntGauge,
+    /// `mshost_bus_in_flight`: messages sent and not yet confirmed, when the last was sent.
+    pub bus_in_flight: IntGauge,
+    /// `mshost_bus_refused_total`: messages that a full queue did not take at once.
+    pub bus_refused: IntCounter,
+    /// `mshost_bus_redelivered_total`: jobs that came again and were counted.
+    pub bus_redelivered: IntCounter,
     /// `mshost_malformed_total{source,kind}`: bad input that was refused (bus messages, HTTP requests, plugin files, topology).
     pub malformed: IntCounterVec,
     /// `mshost_dead_letters_total{type,reason}`: jobs that this host gave up, by the type that they were for.
@@ -120,6 +128,10 @@ impl Metrics {
             worker_state: gauges("mshost_worker_state", "Worker instances by state", &["worker_type", "state"])?,
             bus_connected: gauge("mshost_bus_connected", "1 while the bus can be used")?,
             bus_reconnects: counter("mshost_bus_reconnects_total", "Times the bus came back")?,
+            bus_blocked: gauge("mshost_bus_blocked", "1 while the broker takes no messages")?,
+            bus_in_flight: gauge("mshost_bus_in_flight", "Messages sent and not yet confirmed")?,
+            bus_refused: counter("mshost_bus_refused_total", "Messages that a full queue did not take at once")?,
+            bus_redelivered: counter("mshost_bus_redelivered_total", "Jobs that came again and were counted")?,
             malformed: counters("mshost_malformed_total", "Bad input that was refused", &["source", "kind"])?,
             dead_letters: counters("mshost_dead_letters_total", "Jobs that were given up", &["type", "reason"])?,
             manager_active: gauge("mshost_manager_active", "1 while this host's manager acts for all hosts")?,

@@ -192,6 +192,7 @@ pub fn header() -> JobHeader {
         sender: worker("WA:1460306476102"),
         origin: worker("WZ:1460306476101"),
         attempt: 2,
+        deadline: None,
         redelivered: true,
     }
 }

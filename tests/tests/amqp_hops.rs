@@ -13,7 +13,7 @@ use lapin::options::{
 use lapin::types::FieldTable;
 use lapin::{BasicProperties, Connection, ConnectionProperties, ExchangeKind};
 use mshost::bus::amqp::{AmqpBus, AmqpOptions};
-use mshost::bus::{Bus, BusLimits, BusState, Codec, ConsumerOptions, Job, Payload, Route};
+use mshost::bus::{Absent, Bus, BusLimits, BusState, Codec, ConsumerOptions, Durability, Job, Payload, Route};
 use mshost::ids::{JobId, WorkerId, WorkerType};
 use mshost::metrics::Metrics;
 use mshost::topology::BusTls;
@@ -52,6 +52,8 @@ async fn ours(in_flight: usize, loops: usize) -> f64 {
         url: Broker::shared().url(),
         tls: BusTls::default(),
         codec: Codec::MsgPack,
+        durability: Durability::Durable,
+        absent: Absent::Fail,
         limits: BusLimits::default(),
         host: "hops".into(),
         metrics: Metrics::new().unwrap(),

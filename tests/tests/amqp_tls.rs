@@ -76,6 +76,8 @@ impl Farm {
             url: url.expose().to_owned(),
             tls: bus.tls,
             codec: bus.codec,
+            durability: bus.durability,
+            absent: bus.absent,
             limits: bus.limits,
             host: "test".into(),
             metrics: Metrics::new().unwrap(),

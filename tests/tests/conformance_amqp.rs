@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use mshost::bus::amqp::{AmqpBus, AmqpOptions};
-use mshost::bus::{Bus, BusLimits, BusState, Codec};
+use mshost::bus::{Absent, Bus, BusLimits, BusState, Codec, Durability};
 use mshost::metrics::Metrics;
 use mshost::topology::BusTls;
 use mshost_tests::broker::Broker;
@@ -14,18 +14,40 @@ struct Amqp;
 
 impl Engine for Amqp {
     async fn hosts(codec: Codec, limits: BusLimits) -> [Arc<dyn Bus>; 2] {
-        [host("one", codec, limits.clone()).await, host("other", codec, limits).await]
+        hosts(codec, limits, Durability::Durable).await
     }
 }
 
-/// Two hosts are two engines, each with connections of its own. Each codec has a virtual host: it is a bus of its own.
-async fn host(name: &str, codec: Codec, limits: BusLimits) -> Arc<dyn Bus> {
-    let url = Broker::shared().url_of(&codec.name().to_lowercase());
+/// The same with quorum queues, which lack some of what classic queues have and count for themselves.
+struct Quorum;
+
+impl Engine for Quorum {
+    const SHARED_PREFETCH: bool = false;
+
+    async fn hosts(codec: Codec, limits: BusLimits) -> [Arc<dyn Bus>; 2] {
+        hosts(codec, limits, Durability::Replicated).await
+    }
+}
+
+/// Two hosts are two engines, each with connections of its own.
+async fn hosts(codec: Codec, limits: BusLimits, durability: Durability) -> [Arc<dyn Bus>; 2] {
+    [host("one", codec, limits.clone(), durability).await, host("other", codec, limits, durability).await]
+}
+
+/// Each codec and durability has a virtual host: it is a bus of its own.
+async fn host(name: &str, codec: Codec, limits: BusLimits, durability: Durability) -> Arc<dyn Bus> {
+    let url = Broker::shared().url_of(&format!("{}-{durability:?}", codec.name()).to_lowercase());
     let metrics = Metrics::new().unwrap();
-    let bus = AmqpBus::connect(AmqpOptions { url, tls: BusTls::default(), codec, limits, host: name.into(), metrics })
-        .unwrap();
+    let (tls, absent, host) = (BusTls::default(), Absent::Fail, name.to_owned());
+    let bus = AmqpBus::connect(AmqpOptions { url, tls, codec, durability, absent, limits, host, metrics }).unwrap();
     bus.state().wait_for(|state| *state == BusState::Connected).await.unwrap();
     Arc::new(bus)
 }
 
 mshost_tests::conformance!(Amqp);
+
+mod quorum {
+    use super::Quorum;
+
+    mshost_tests::conformance_in!(Quorum, msgpack, MsgPack);
+}

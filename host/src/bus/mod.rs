@@ -56,15 +56,15 @@ impl Job {
 pub struct ConsumerOptions {
     /// The most jobs that are delivered and not yet settled, the worker's `concurrency`.
     pub prefetch: u16,
-    /// What the jobs that wait for it outlive, where the engine can choose.
-    pub durability: Durability,
+    /// What the jobs that wait for it outlive, where the engine can choose; `None` is what the bus says.
+    pub durability: Option<Durability>,
 }
 
 impl ConsumerOptions {
-    /// Durable, with this prefetch.
+    /// As the bus says, with this prefetch.
     #[must_use]
     pub fn new(prefetch: u16) -> Self {
-        Self { prefetch, durability: Durability::default() }
+        Self { prefetch, durability: None }
     }
 }
 

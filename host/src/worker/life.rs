@@ -97,7 +97,7 @@ impl Life {
         let mailbox = surroundings.switchboard.register(&worker.id);
         let consumer = surroundings
             .bus
-            .join(worker, ConsumerOptions { prefetch: spec.concurrency, durability: spec.durability })
+            .join(worker, ConsumerOptions { prefetch: spec.concurrency, durability: Some(spec.durability) })
             .await
             .map_err(|error| StartFailure(format!("cannot join the bus: {error}")))?;
         self.announce(false).await;

@@ -143,9 +143,10 @@ pub async fn trying_to_send_says_the_same_as_sending(stage: &Stage) {
 pub async fn prefetch_is_a_limit(stage: &Stage) {
     let kind = stage.kind();
     let (worker, mut first) = stage.join(&kind, 2).await;
-    // Both of its queues count.
+    // Both of its queues count, together or each.
+    let others = if stage.shared_prefetch { 3 } else { 4 };
     stage.send(stage.job(&[&worker.id], &0)).await;
-    stage.send_numbers(&kind, [1, 2, 3]).await;
+    stage.send_numbers(&kind, 1..=others).await;
     let held = [next(&mut first).await, next(&mut first).await];
     // Had the first worker taken more than it may, these would never come.
     let (_, mut second) = stage.join_at(&*stage.other, &kind, 2).await;

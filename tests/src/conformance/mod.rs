@@ -24,6 +24,9 @@ const CHECK_LIMIT: Duration = Duration::from_secs(120);
 
 /// A bus engine under test.
 pub trait Engine {
+    /// Whether both queues of a worker share its prefetch to the job. Where they do not, each keeps to it.
+    const SHARED_PREFETCH: bool = true;
+
     /// Two hosts that meet on one new bus, which may be one and the same where the engine is in process.
     fn hosts(codec: Codec, limits: BusLimits) -> impl Future<Output = [Arc<dyn Bus>; 2]>;
 }
@@ -35,7 +38,8 @@ pub trait Engine {
 pub fn run<E: Engine>(codec: Codec, limits: BusLimits, check: impl AsyncFnOnce(&Stage)) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
-        let stage = Stage::new(codec, E::hosts(codec, limits.clone()).await, limits);
+        let mut stage = Stage::new(codec, E::hosts(codec, limits.clone()).await, limits);
+        stage.shared_prefetch = E::SHARED_PREFETCH;
         tokio::time::timeout(CHECK_LIMIT, check(&stage)).await.expect("the check took longer than two minutes");
         stage.bus.close().await;
         stage.other.close().await;

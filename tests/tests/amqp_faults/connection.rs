@@ -6,14 +6,14 @@ use mshost::bus::{Bus, BusError, BusLimits, BusState, Event, Notification, SendE
 use mshost_tests::broker::Broker;
 use mshost_tests::proxy::Proxy;
 
-use super::support::{connected, eventually, host, job, join, kind, limited, patient, state, worker};
+use super::support::{connected, eventually, host, job, join, kind, limited, options, patient, state, worker};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_bus_may_be_opened_before_its_broker_is_up() {
     let proxy = Proxy::start(Broker::shared().addr()).await;
     proxy.refuse();
     let hasty = BusLimits { send_timeout: Duration::from_millis(200), ..BusLimits::default() };
-    let host = host(&format!("amqp://guest:guest@{}", proxy.addr()), hasty);
+    let host = host(options(&format!("amqp://guest:guest@{}", proxy.addr()), hasty));
     eventually("attempts", async || proxy.accepted() >= 3).await;
     let kind = kind();
     let start = Instant::now();
@@ -39,7 +39,7 @@ async fn a_wrong_password_is_named_and_not_shown_and_tried_again() {
     let broker = Broker::start();
     broker.ctl(["add_user", "worker", "right"]);
     broker.ctl(["set_permissions", "worker", ".*", ".*", ".*"]);
-    let host = host(&format!("amqp://worker:s3cret@{}", broker.addr()), patient());
+    let host = host(options(&format!("amqp://worker:s3cret@{}", broker.addr()), patient()));
     let away = state(&host.bus, |state| matches!(state, BusState::Away { error } if error.contains("login"))).await;
     let text = format!("{away:?}");
     assert!(text.contains("worker") && !text.contains("s3cret"), "{text}");

@@ -4,6 +4,7 @@
 
 mod connection;
 mod load;
+mod promises;
 mod refusals;
 mod strangers;
 mod support;

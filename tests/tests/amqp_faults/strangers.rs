@@ -2,13 +2,13 @@
 
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::{BasicProperties, Connection, ConnectionProperties};
-use mshost::bus::{Bus, Event, Notification};
+use mshost::bus::{Bus, DeathReason, Event, Notification};
 use mshost_tests::broker::Broker;
 
 use super::support::{connected, eventually, job, join, kind, limited, patient, worker};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn malformed_messages_are_counted_and_dropped() {
+async fn malformed_messages_are_counted_and_kept_apart() {
     let host = connected(&Broker::shared().url(), patient()).await;
     let kind = kind();
     let (_, mut consumer) = join(&host.bus, &kind, 1).await;
@@ -35,6 +35,12 @@ async fn malformed_messages_are_counted_and_dropped() {
     while limited("a notification", subscription.next()).await.unwrap() != Event::Notification(gone.clone()) {}
     let count = |source, kind| host.metrics.malformed.with_label_values(&[source, kind]).get();
     assert_eq!([count("job", "syntax"), count("job", "codec")], [1, 1]);
+    eventually("the malformed jobs among the dead letters", async || {
+        let letters = host.bus.dead_letters(1_000).await.unwrap();
+        letters.iter().filter(|letter| letter.death.reason == DeathReason::Malformed && letter.job.is_none()).count()
+            >= 2
+    })
+    .await;
     eventually("the malformed notification", async || count("notification", "syntax") >= 1).await;
 }
 

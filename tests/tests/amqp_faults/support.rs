@@ -5,7 +5,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use mshost::bus::amqp::{AmqpBus, AmqpOptions};
-use mshost::bus::{Bus, BusLimits, BusState, Codec, Consumer, ConsumerOptions, Job, Payload, Route};
+use mshost::bus::{
+    Absent, Bus, BusLimits, BusState, Codec, Consumer, ConsumerOptions, Durability, Job, Payload, Route,
+};
 use mshost::ids::{JobId, WorkerId, WorkerRef, WorkerType};
 use mshost::metrics::Metrics;
 use mshost::topology::BusTls;
@@ -24,23 +26,34 @@ pub struct Host {
     pub metrics: Arc<Metrics>,
 }
 
-/// A host that may not be connected yet.
-pub fn host(url: &str, limits: BusLimits) -> Host {
-    let metrics = Metrics::new().unwrap();
-    let options = AmqpOptions {
+/// How a host uses the broker, unless a test wants it otherwise.
+pub fn options(url: &str, limits: BusLimits) -> AmqpOptions {
+    AmqpOptions {
         url: url.into(),
         tls: BusTls::default(),
         codec: Codec::Json,
+        durability: Durability::Durable,
+        absent: Absent::Fail,
         limits,
         host: "test".into(),
-        metrics: Arc::clone(&metrics),
-    };
+        metrics: Metrics::new().unwrap(),
+    }
+}
+
+/// A host that may not be connected yet.
+pub fn host(options: AmqpOptions) -> Host {
+    let metrics = Arc::clone(&options.metrics);
     Host { bus: Arc::new(AmqpBus::connect(options).unwrap()), metrics }
 }
 
 /// A host that is connected.
 pub async fn connected(url: &str, limits: BusLimits) -> Host {
-    let host = host(url, limits);
+    connected_as(options(url, limits)).await
+}
+
+/// A host that is connected, with options of its own.
+pub async fn connected_as(options: AmqpOptions) -> Host {
+    let host = host(options);
     state(&host.bus, |state| *state == BusState::Connected).await;
     host
 }

@@ -11,9 +11,9 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::Shared;
 use super::errors::{self, ACCESS_REFUSED, NOT_IMPLEMENTED};
 use super::names;
+use super::{Shared, attend};
 use crate::backoff::Backoff;
 use crate::bus::BusState;
 
@@ -117,6 +117,7 @@ async fn establish(shared: &Shared, epoch: u64) -> Result<Link, String> {
     let declare = async {
         let channel = link.publish.create_channel().await?;
         names::declare_exchanges(&channel).await?;
+        attend::declare(shared, &link, names::DEAD.into(), Some(shared.limits.dead_letters)).await?;
         probe_prefetch(shared, &link).await
     };
     match tokio::time::timeout(CONNECT_TIMEOUT, declare).await {
@@ -188,17 +189,17 @@ async fn serve(shared: &Arc<Shared>, link: &Link) -> Option<String> {
 async fn watch_over(shared: &Shared, link: &Link) -> String {
     let mut events = link.publish.events_listener();
     let mut last_error = None;
-    shared.blocked.send_replace(false);
+    shared.block(false);
     loop {
         tokio::select! {
             event = events.next() => match event {
                 Some(ConnectionEvent::ConnectionBlocked(reason)) => {
                     warn!(target: "mshost::bus", "{} takes no messages for now ({reason}); senders wait", shared.endpoint);
-                    shared.blocked.send_replace(true);
+                    shared.block(true);
                 }
                 Some(ConnectionEvent::ConnectionUnblocked) => {
                     info!(target: "mshost::bus", "{} takes messages again", shared.endpoint);
-                    shared.blocked.send_replace(false);
+                    shared.block(false);
                 }
                 Some(ConnectionEvent::Error(error)) => last_error = Some(errors::text(&error)),
                 Some(_) => {}
@@ -208,7 +209,7 @@ async fn watch_over(shared: &Shared, link: &Link) -> String {
             () = tokio::time::sleep(CHECK) => {}
         }
         if !link.is_up() {
-            shared.blocked.send_replace(false);
+            shared.block(false);
             return last_error.unwrap_or_else(|| "the connection was lost".into());
         }
     }

@@ -10,9 +10,12 @@ use lapin::message::Delivery as Message;
 use lapin::options::{BasicCancelOptions, BasicNackOptions, BasicRejectOptions};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 
+use super::message::Headers;
+use super::names::QueueKind;
 use super::place::{self, Place, Streams};
+use super::redelivery::Verdict;
 use super::settle::AmqpSettle;
-use super::{Shared, leave, message};
+use super::{Shared, leave, message, redelivery};
 use crate::bus::{BusError, Consumer, ConsumerOptions, Delivery};
 use crate::ids::WorkerRef;
 
@@ -34,7 +37,9 @@ impl AmqpConsumer {
         options: ConsumerOptions,
     ) -> Result<Self, BusError> {
         let prefetch = options.prefetch.max(1);
-        let place = Place::new(worker.clone(), prefetch);
+        let like =
+            QueueKind { durability: options.durability.unwrap_or(shared.durability), limit: shared.limits.queue };
+        let place = Place::new(worker.clone(), prefetch, like);
         let (joined, outcome) = oneshot::channel();
         let unsettled = Arc::new(Semaphore::new(prefetch.into()));
         // Made first, so that a join that is given up leaves no place behind.
@@ -66,16 +71,30 @@ impl AmqpConsumer {
     /// A job, unless the message is none.
     fn accept(&self, message: Message, permit: OwnedSemaphorePermit) -> Option<Delivery> {
         let Message { redelivered, properties, data, acker, .. } = message;
-        match message::decode(self.shared.codec, &properties, &Bytes::from(data)) {
-            Ok((job, resent)) => {
-                let by = (acker, self.streams.down.clone());
-                let settle = AmqpSettle::new(Arc::clone(&self.shared), Arc::clone(&self.place), by, permit);
-                Some(Delivery::new(job, redelivered || resent, Box::new(settle)))
-            }
+        let (job, resent) = match message::decode(self.shared.codec, &properties, &Bytes::from(data)) {
+            Ok(job) => job,
             Err(malformed) => {
                 self.shared.malformed.report("job", malformed.kind, &malformed.reason);
-                // Rejected, not acked: a dead-letter policy of the operator keeps it.
+                // The broker passes it on to where hosts look at what is not done.
                 self.shared.runtime.spawn(async move { acker.reject(BasicRejectOptions { requeue: false }).await });
+                return None;
+            }
+        };
+        let by = (acker, self.streams.down.clone());
+        let settle = Box::new(AmqpSettle::new(Arc::clone(&self.shared), Arc::clone(&self.place), by, permit));
+        let headers = Headers::of(&properties);
+        match redelivery::judge(&self.shared, redelivered, &headers) {
+            Verdict::Deliver => {
+                let before = redelivered || resent || headers.deliveries().0 > 0;
+                Some(Delivery::new(job, before, settle))
+            }
+            verdict => {
+                let shared = Arc::clone(&self.shared);
+                self.shared.runtime.spawn(async move {
+                    if let Err(error) = redelivery::carry_out(&shared, job, verdict, settle).await {
+                        tracing::debug!(target: "mshost::bus", "a job that came again comes once more: {error}");
+                    }
+                });
                 None
             }
         }
@@ -155,7 +174,7 @@ impl Consumer for AmqpConsumer {
         self.hand_back(by_type).await;
         // Jobs in the worker's hands may still be handed back, and need the queue until the consumer is dropped.
         if !self.has_jobs_in_hand() {
-            leave::leave_type(&self.shared, &self.place.worker).await;
+            leave::leave_type(&self.shared, &self.place.worker, self.place.like).await;
         }
     }
 
@@ -172,7 +191,7 @@ impl Consumer for AmqpConsumer {
         }
         // As in `leave_type`.
         if !self.has_jobs_in_hand() {
-            leave::leave(&self.shared, &self.place.worker).await;
+            leave::leave(&self.shared, &self.place.worker, Some(self.place.like)).await;
         }
     }
 }
@@ -184,7 +203,7 @@ impl Drop for AmqpConsumer {
         self.shared.known.lock().remove(&self.place.worker.id);
         self.take_over();
         let streams = std::mem::take(&mut self.streams);
-        let (shared, worker) = (Arc::clone(&self.shared), self.place.worker.clone());
+        let (shared, worker, like) = (Arc::clone(&self.shared), self.place.worker.clone(), self.place.like);
         // Closing the channel is what hands back the unsettled jobs, before the broker answers.
         self.shared.tasks.spawn_on(
             async move {
@@ -192,7 +211,7 @@ impl Drop for AmqpConsumer {
                     let _ = streams.down.or(channel.close(200, "the worker has left".into())).await;
                 }
                 drop(streams);
-                leave::leave(&shared, &worker).await;
+                leave::leave(&shared, &worker, Some(like)).await;
             },
             &self.shared.runtime,
         );

@@ -1,46 +1,97 @@
-//! The delay queues that are known to exist.
+//! Jobs that failed and are to be tried again later.
+//!
+//! A broker's own means, a queue whose messages expire into another, moves them without confirms, so that a crash can lose
+//! one. Instead hosts take them from a queue that nothing expires in, hold each until it is due, publish it to those it is
+//! for, and ack it once that is confirmed. What a host holds when it dies goes back, and another host takes it.
 
-use std::collections::BTreeMap;
-use std::time::{Duration, Instant};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
-use lapin::Channel;
-use parking_lot::Mutex;
+use futures::StreamExt;
+use futures::stream::FuturesUnordered;
+use lapin::message::Delivery as Message;
+use lapin::options::BasicAckOptions;
+use lapin::types::ShortString;
 
-use super::{Shared, errors, names};
-use crate::bus::BusError;
+use super::attend::{self, attend};
+use super::connection::Link;
+use super::message::Headers;
+use super::publisher::PublishError;
+use super::{Shared, message, names};
+use crate::bus::{Absent, Death, DeathReason, Job, SendError};
+use crate::ids::Address;
 
-/// Which delays were declared, and when. [`names::round_delay`] bounds how many there are.
-#[derive(Debug, Default)]
-pub(super) struct Delays(Mutex<BTreeMap<Duration, Instant>>);
+/// The most jobs that a host holds for each class of delays.
+const WINDOW: u16 = 256;
+/// RabbitMQ closes a channel that holds a message for longer than its `consumer_timeout`, 30 min by default. What is due
+/// later goes to the end of its queue.
+const HOLD_MAX: Duration = Duration::from_secs(10 * 60);
+/// Wait before another try, where the broker does not take a job.
+const AGAIN: Duration = Duration::from_secs(1);
 
-impl Delays {
-    /// Makes sure that the queue of a delay is there, and stays long enough for a message put into it now.
-    pub(super) async fn declare(&self, shared: &Shared, delay: Duration) -> Result<(), BusError> {
-        if self.0.lock().get(&delay).is_some_and(|declared| declared.elapsed() < names::RETRY_REDECLARE) {
-            return Ok(());
+/// Serves the queue of each class of delays until the bus is closed.
+pub(super) async fn run(shared: Arc<Shared>) {
+    let each = names::RETRY_FROM.map(|from| {
+        attend(Arc::clone(&shared), names::retry(from), |shared, link, queue| Box::pin(serve(shared, link, queue)))
+    });
+    futures::future::join_all(each).await;
+}
+
+async fn serve(shared: Arc<Shared>, link: Link, queue: ShortString) -> lapin::Result<()> {
+    let mut stream = attend::consume(&shared, &link, queue, WINDOW).await?;
+    let mut held = FuturesUnordered::new();
+    loop {
+        tokio::select! {
+            message = stream.next() => match message {
+                Some(message) => held.push(hold(&shared, message?)),
+                None => return Ok(()),
+            },
+            Some(moved) = held.next(), if !held.is_empty() => moved?,
         }
-        let link = shared.link().map_err(|error| errors::explain("declare a queue for retries", &error))?;
-        let declare = async {
-            let channel = link.consume.create_channel().await?;
-            names::declare_retry(&channel, delay).await
-        };
-        link.down.or(declare).await.map_err(|error| errors::explain("declare a queue for retries", &error))?;
-        self.0.lock().insert(delay, Instant::now());
-        Ok(())
     }
+}
 
-    /// It is not there, whatever we thought.
-    pub(super) fn forget(&self, delay: Duration) {
-        self.0.lock().remove(&delay);
-    }
-
-    /// Declares all again: publishing to an exchange that is not there would break the channel.
-    pub(super) async fn declare_all(&self, channel: &Channel) -> lapin::Result<()> {
-        let delays: Vec<Duration> = self.0.lock().keys().copied().collect();
-        for delay in delays {
-            names::declare_retry(channel, delay).await?;
-            self.0.lock().insert(delay, Instant::now());
+/// Keeps a job until it is due, and passes it on.
+async fn hold(shared: &Shared, mut message: Message) -> lapin::Result<()> {
+    let body = attend::body(&mut message);
+    let due = Headers::of(&message.properties).time(names::DUE).unwrap_or(SystemTime::UNIX_EPOCH);
+    let left = due.duration_since(SystemTime::now()).unwrap_or_default();
+    tokio::time::sleep(left.min(HOLD_MAX)).await;
+    let settled = match message::decode(shared.codec, &message.properties, &body) {
+        Ok((job, _)) => loop {
+            if pass_on(shared, &job, left.saturating_sub(HOLD_MAX)).await.is_ok() {
+                break true;
+            }
+            tokio::time::sleep(AGAIN).await;
+        },
+        Err(malformed) => {
+            shared.malformed.report("job", malformed.kind, &malformed.reason);
+            shared.bury_malformed(&message.properties, body, &malformed).await.is_ok()
         }
-        Ok(())
+    };
+    if settled {
+        message.acker.ack(BasicAckOptions::default()).await?;
+    }
+    Ok(())
+}
+
+/// Whether it is answered for elsewhere now.
+async fn pass_on(shared: &Shared, job: &Job, left: Duration) -> Result<(), ()> {
+    if !left.is_zero() {
+        return shared.publish_delayed(job, left).await.map_err(drop);
+    }
+    if job.is_expired(SystemTime::now()) {
+        let death = Death::now(DeathReason::Expired, super::EXPIRED, None);
+        return shared.give_up(job, death).await.map_err(drop);
+    }
+    let target = job.route.target();
+    match shared.publish_job(job, 0).await {
+        Ok(()) => Ok(()),
+        Err(PublishError::Returned) if shared.absent == Absent::Wait && matches!(target, Address::Any(_)) => Err(()),
+        Err(PublishError::Returned) => {
+            let error = SendError::NoWorker(target.clone()).to_string();
+            shared.give_up(job, Death::now(DeathReason::NoWorker, &error, None)).await.map_err(drop)
+        }
+        Err(_) => Err(()),
     }
 }

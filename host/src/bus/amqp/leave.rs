@@ -4,25 +4,27 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use lapin::Channel;
 use lapin::options::{BasicAckOptions, BasicGetOptions, QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::{FieldTable, ShortString};
+use lapin::{Channel, Queue};
 use tracing::debug;
 
+use super::names::QueueKind;
 use super::{Shared, errors, message, names};
+use crate::bus::{Absent, Death, DeathReason, Durability, SendError};
 use crate::ids::WorkerRef;
 
 /// How long leaving may take; a broker that is away keeps the queues, and the next worker of the type finds them.
 const LIMIT: Duration = Duration::from_secs(5);
 
 /// Takes away the worker's own queue, and the type's where this was its last worker and no job waits there. From then
-/// on senders hear at once that nobody is there.
-pub(super) async fn leave(shared: &Arc<Shared>, worker: &WorkerRef) {
+/// on senders hear at once that nobody is there. `like`: what its queues are like, where that is known.
+pub(super) async fn leave(shared: &Arc<Shared>, worker: &WorkerRef, like: Option<QueueKind>) {
     let leaving = async {
         let link = shared.link()?;
         let remove = async {
             remove_id(shared, &link.consume.create_channel().await?, worker).await?;
-            remove_type(&link.consume, worker).await
+            remove_type(shared, &link.consume, worker, like).await
         };
         link.down.or(remove).await
     };
@@ -30,10 +32,10 @@ pub(super) async fn leave(shared: &Arc<Shared>, worker: &WorkerRef) {
 }
 
 /// The same for the type's queue alone.
-pub(super) async fn leave_type(shared: &Arc<Shared>, worker: &WorkerRef) {
+pub(super) async fn leave_type(shared: &Arc<Shared>, worker: &WorkerRef, like: QueueKind) {
     let leaving = async {
         let link = shared.link()?;
-        link.down.or(remove_type(&link.consume, worker)).await
+        link.down.or(remove_type(shared, &link.consume, worker, Some(like))).await
     };
     in_time(shared, worker, leaving).await;
 }
@@ -53,10 +55,11 @@ async fn in_time(shared: &Shared, worker: &WorkerRef, leaving: impl Future<Outpu
     }
 }
 
-/// Reports the jobs that wait for a worker which will not come back, then deletes its queue.
+/// Gives up the jobs that wait for a worker which will not come back, then deletes its queue.
 async fn remove_id(shared: &Shared, channel: &Channel, worker: &WorkerRef) -> lapin::Result<()> {
     let queue = names::id_queue(&worker.id);
-    if !exists(channel, queue.clone()).await? {
+    // Somebody who takes from it is not gone.
+    if !matches!(look(channel, queue.clone()).await?, Some(state) if state.consumer_count() == 0) {
         return Ok(());
     }
     names::unbind_jobs(channel, queue.clone(), (*worker.id).into()).await?;
@@ -64,7 +67,8 @@ async fn remove_id(shared: &Shared, channel: &Channel, worker: &WorkerRef) -> la
         let message = message.delivery;
         match message::decode(shared.codec, &message.properties, &Bytes::from(message.data)) {
             Ok((job, _)) => {
-                if shared.report_no_worker(job).await.is_err() {
+                let error = SendError::NoWorker(job.route.target().clone()).to_string();
+                if shared.give_up(&job, Death::now(DeathReason::NoWorker, &error, None)).await.is_err() {
                     // Not told: the message stays, and with it the queue until it expires.
                     return Ok(());
                 }
@@ -73,36 +77,54 @@ async fn remove_id(shared: &Shared, channel: &Channel, worker: &WorkerRef) -> la
         }
         message.acker.ack(BasicAckOptions::default()).await?;
     }
-    channel.queue_delete(queue, only_unused()).await.map(drop)
+    // Nothing leads there any more. A quorum queue cannot be asked to go only if it is unused.
+    channel.queue_delete(queue, QueueDeleteOptions::default()).await.map(drop)
 }
 
-/// Deletes the type's queue if nobody consumes from it and nothing waits in it.
-async fn remove_type(connection: &lapin::Connection, worker: &WorkerRef) -> lapin::Result<()> {
+/// Where nobody consumes from the type's queue and nothing waits in it, takes away what leads there, and the queue itself
+/// where that can be done on condition.
+async fn remove_type(
+    shared: &Shared,
+    connection: &lapin::Connection,
+    worker: &WorkerRef,
+    like: Option<QueueKind>,
+) -> lapin::Result<()> {
+    if shared.absent == Absent::Wait {
+        return Ok(());
+    }
     let (queue, key) = (names::type_queue(&worker.worker_type), ShortString::from(&*worker.worker_type));
     let channel = connection.create_channel().await?;
-    let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-    let state = match channel.queue_declare(queue.clone(), passive, FieldTable::default()).await {
-        Err(error) if errors::code(&error) == Some(errors::NOT_FOUND) => return Ok(()),
-        state => state?,
-    };
-    if state.consumer_count() > 0 || state.message_count() > 0 {
+    if !is_unused(&channel, queue.clone()).await? {
         return Ok(());
     }
     // A message that was routed to a queue while it goes away is confirmed and lost. So no more are routed there first.
     names::unbind_jobs(&channel, queue.clone(), key.clone()).await?;
-    if channel.queue_delete(queue.clone(), only_unused()).await.is_err() {
+    let gone = match like {
+        Some(like) if like.durability != Durability::Replicated => {
+            channel.queue_delete(queue.clone(), only_unused()).await.is_ok()
+        }
+        // Whoever joins binds the queue once more after it consumes, so that one of us two sees the other.
+        _ => is_unused(&channel, queue.clone()).await?,
+    };
+    if !gone {
         // A worker has joined, or a job has come, in between.
         let channel = connection.create_channel().await?;
-        names::bind_jobs(&channel, queue, key).await?;
+        names::bind(&channel, queue, names::JOBS, key).await?;
     }
     Ok(())
 }
 
-async fn exists(channel: &Channel, queue: ShortString) -> lapin::Result<bool> {
+async fn is_unused(channel: &Channel, queue: ShortString) -> lapin::Result<bool> {
+    let state = look(channel, queue).await?;
+    Ok(state.is_some_and(|state| state.consumer_count() == 0 && state.message_count() == 0))
+}
+
+/// How a queue is, where there is one. Where there is none the channel is closed.
+async fn look(channel: &Channel, queue: ShortString) -> lapin::Result<Option<Queue>> {
     let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
     match channel.queue_declare(queue, passive, FieldTable::default()).await {
-        Ok(_) => Ok(true),
-        Err(error) if errors::code(&error) == Some(errors::NOT_FOUND) => Ok(false),
+        Ok(state) => Ok(Some(state)),
+        Err(error) if errors::code(&error) == Some(errors::NOT_FOUND) => Ok(None),
         Err(error) => Err(error),
     }
 }

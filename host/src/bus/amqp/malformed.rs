@@ -31,7 +31,7 @@ impl MalformedLog {
         if logged.get(&(source, kind)).is_none_or(|last| now.duration_since(*last) >= QUIET) {
             logged.insert((source, kind), now);
             drop(logged);
-            warn!(target: "mshost::bus", "dropped a malformed {source}: {reason} (more of this kind are only counted for a minute)");
+            warn!(target: "mshost::bus", "refused a malformed {source}: {reason} (more of this kind are only counted for a minute)");
         }
     }
 }

@@ -5,12 +5,15 @@
 //! [`consumer`] takes jobs from, [`settle`] settles on and [`leave`] tidies up. [`notices`] are the notifications.
 //! After a reconnect everything is declared and consumed again, then senders go on with what was not confirmed.
 
+mod attend;
 mod connection;
 mod consumer;
 mod delays;
 mod endpoint;
 mod errors;
+mod graves;
 mod inflight;
+mod jobs;
 mod leave;
 mod malformed;
 mod members;
@@ -19,9 +22,10 @@ mod names;
 mod notices;
 mod place;
 mod publisher;
+mod redelivery;
 mod settle;
-mod stranded;
 mod tls;
+mod undone;
 
 use std::collections::HashMap;
 use std::fmt;
@@ -32,7 +36,6 @@ use std::time::Duration;
 use async_trait::async_trait;
 use lapin::options::QueueDeclareOptions;
 use lapin::types::FieldTable;
-use mshost_plugin_api::EncodeError;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, Semaphore, watch};
@@ -41,21 +44,24 @@ use tokio_util::task::TaskTracker;
 
 use self::connection::Link;
 use self::consumer::AmqpConsumer;
-use self::delays::Delays;
 use self::endpoint::Endpoint;
 use self::malformed::MalformedLog;
 use self::members::Members;
+use self::message::Writer;
 use self::notices::AmqpSubscription;
 use self::publisher::{Outgoing, PublishError, Publisher};
 use super::codec::encode_notification;
 use super::{
-    Bus, BusError, BusLimits, BusState, Codec, Consumer, ConsumerOptions, DeadLetter, Failure, Job, Notification,
-    QueueDepth, Requeued, SendError, Subscription, type_queue,
+    Absent, Bus, BusError, BusLimits, BusState, Codec, Consumer, ConsumerOptions, DeadLetter, Durability, Job,
+    Notification, QueueDepth, Requeued, SendError, Subscription, type_queue,
 };
 use crate::ids::WorkerRef;
 use crate::ids::{WorkerId, WorkerType};
 use crate::metrics::Metrics;
 use crate::topology::BusTls;
+
+/// What is said of a job whose deadline has passed.
+const EXPIRED: &str = "Job expired: its deadline passed before it was done";
 
 /// How long closing waits for workers that have just left to take their queues away.
 const CLOSE_WAIT: Duration = Duration::from_secs(3);
@@ -68,6 +74,10 @@ pub struct AmqpOptions {
     pub tls: BusTls,
     /// The codec of the whole bus.
     pub codec: Codec,
+    /// What jobs outlive where their worker says nothing else, and what the host's own queues outlive at least.
+    pub durability: Durability,
+    /// Whether the queue of a type stays when its last worker leaves.
+    pub absent: Absent,
     /// The limits of `[bus]`.
     pub limits: BusLimits,
     /// The name of this host, which the broker's tools show for its connections.
@@ -92,6 +102,9 @@ struct Shared {
     /// Where the engine's tasks run; callers may be on any other.
     runtime: Handle,
     publisher: Publisher,
+    writer: Writer,
+    durability: Durability,
+    absent: Absent,
     /// The connections, for whoever has a place on them.
     link: watch::Sender<Option<Link>>,
     /// The same, once all have their places: for publishing.
@@ -104,7 +117,6 @@ struct Shared {
     members: Arc<Members>,
     /// Somebody has noticed that something is wrong with a connection.
     trouble: Notify,
-    delays: Delays,
     /// The workers of this host: how many more jobs each may be given, and how many at most.
     known: Mutex<HashMap<WorkerId, (Arc<Semaphore>, u16)>>,
     /// Whether the broker takes one prefetch limit for both queues of a worker. RabbitMQ 4.3 does not.
@@ -124,7 +136,7 @@ impl AmqpBus {
     /// # Panics
     /// Outside of a tokio runtime.
     pub fn connect(options: AmqpOptions) -> Result<Self, BusError> {
-        let AmqpOptions { url, tls, codec, limits, host, metrics } = options;
+        let AmqpOptions { url, tls, codec, durability, absent, limits, host, metrics } = options;
         let endpoint = Endpoint::parse(&url, &tls)?;
         let runtime = Handle::current();
         let (publisher, requests) = Publisher::new(limits.in_flight, limits.send_timeout, runtime.clone());
@@ -137,6 +149,9 @@ impl AmqpBus {
             metrics,
             runtime: runtime.clone(),
             publisher,
+            writer: Writer::new(durability),
+            durability,
+            absent,
             link: watch::Sender::new(None),
             ready: watch::Sender::new(None),
             blocked: watch::Sender::new(false),
@@ -144,7 +159,6 @@ impl AmqpBus {
             leads: watch::Sender::new(true),
             members: Arc::default(),
             trouble: Notify::new(),
-            delays: Delays::default(),
             known: Mutex::default(),
             shared_prefetch: AtomicBool::new(true),
             tasks: TaskTracker::new(),
@@ -152,12 +166,19 @@ impl AmqpBus {
         });
         runtime.spawn(connection::supervise(Arc::clone(&shared)));
         runtime.spawn(publisher::run(Arc::clone(&shared), requests));
-        runtime.spawn(stranded::run(Arc::clone(&shared)));
+        runtime.spawn(delays::run(Arc::clone(&shared)));
+        runtime.spawn(undone::run(Arc::clone(&shared)));
         Ok(Self { shared })
     }
 }
 
 impl Shared {
+    /// Whether the broker wants publishers to wait.
+    fn block(&self, blocked: bool) {
+        self.blocked.send_replace(blocked);
+        self.metrics.bus_blocked.set(blocked.into());
+    }
+
     /// The connections, or an error while the bus is away.
     fn link(&self) -> lapin::Result<Link> {
         self.link
@@ -183,37 +204,6 @@ impl Shared {
         };
         self.publish(message).await.map_err(settle::unavailable)
     }
-
-    /// Tells those who wait for an accepted job's outcome that nobody is there to do it.
-    async fn report_no_worker(&self, job: Job) -> Result<(), BusError> {
-        let error = SendError::NoWorker(job.route.target().clone()).to_string();
-        tracing::debug!(target: "mshost::bus", job = %job.id, "{error}");
-        let failure = Failure {
-            target: job.sender,
-            error,
-            id: job.id,
-            correlation: job.correlation,
-            reporter: None,
-            payload: Some(job.payload),
-        };
-        if job.origin != failure.target {
-            let to_origin = Failure { target: job.origin, ..failure.clone() };
-            self.publish_notification(&Notification::Error(to_origin)).await?;
-        }
-        self.publish_notification(&Notification::Error(failure)).await
-    }
-
-    fn check(&self, job: &Job) -> Result<(), SendError> {
-        let (size, limit) = (job.payload.bytes().len(), self.limits.message_bytes);
-        if size > limit {
-            return Err(SendError::TooLarge { size, limit });
-        }
-        if job.payload.codec() != self.codec {
-            let reason = format!("it is written in {}", job.payload.codec());
-            return Err(SendError::Encode(EncodeError { codec: self.codec, reason }));
-        }
-        Ok(())
-    }
 }
 
 #[async_trait]
@@ -223,14 +213,7 @@ impl Bus for AmqpBus {
     }
 
     async fn send(&self, job: Job) -> Result<(), SendError> {
-        self.shared.check(&job)?;
-        let message = message::encode(&job, names::JOBS.into())?;
-        match self.shared.publish(message).await {
-            Ok(()) => Ok(()),
-            Err(PublishError::Returned) => Err(SendError::NoWorker(job.route.target().clone())),
-            Err(PublishError::TimedOut(why)) => Err(SendError::Unavailable(why)),
-            Err(PublishError::Closed) => Err(SendError::Unavailable("the bus is closed".into())),
-        }
+        self.shared.send(&job).await
     }
 
     async fn join(&self, worker: &WorkerRef, options: ConsumerOptions) -> Result<Box<dyn Consumer>, BusError> {
@@ -256,20 +239,20 @@ impl Bus for AmqpBus {
     }
 
     async fn reap(&self, worker: &WorkerRef) -> Result<(), BusError> {
-        leave::leave(&self.shared, worker).await;
+        leave::leave(&self.shared, worker, None).await;
         Ok(())
     }
 
-    async fn dead_letters(&self, _limit: usize) -> Result<Vec<DeadLetter>, BusError> {
-        Ok(Vec::new())
+    async fn dead_letters(&self, limit: usize) -> Result<Vec<DeadLetter>, BusError> {
+        graves::list(&self.shared, limit).await
     }
 
-    async fn requeue_dead(&self, _ids: &[String]) -> Result<Requeued, BusError> {
-        Ok(Requeued::default())
+    async fn requeue_dead(&self, ids: &[String]) -> Result<Requeued, BusError> {
+        graves::requeue(&self.shared, ids).await
     }
 
     async fn purge_dead(&self) -> Result<u64, BusError> {
-        Ok(0)
+        graves::purge(&self.shared).await
     }
 
     /// The queues of the workers of this host. `ready` and `consumers` are the broker's numbers for all hosts,
@@ -318,8 +301,16 @@ impl Shared {
         self.publisher.ended().await;
         let link = self.link.send_replace(None);
         self.ready.send_replace(None);
+        // lapin can leave a close unanswered.
+        let timeout = {
+            let _entered = self.runtime.enter();
+            tokio::time::sleep(CLOSE_WAIT)
+        };
         if let Some(link) = link {
-            link.close().await;
+            tokio::select! {
+                () = link.close() => {}
+                () = timeout => {}
+            }
         }
     }
 }

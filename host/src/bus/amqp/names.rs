@@ -1,30 +1,32 @@
-//! Every exchange, queue and argument that this engine declares, in one place.
+//! Every exchange, queue and argument that this engine declares, in one place. What each is for stands in ARCHITECTURE.md.
 //!
-//! | object | kind | for |
-//! |---|---|---|
-//! | `mshost.jobs` | direct, durable | jobs; the key is the worker type or the worker id. No alternate exchange: it would suppress `basic.return` |
-//! | `mshost.due` | direct, durable, alternate exchange `mshost.stranded` | jobs whose retry delay is over; bound like `mshost.jobs` |
-//! | `mshost.job.TYPE` | durable queue | workers of a type compete for it |
-//! | `mshost.id.ID` | durable queue, expires when unused | one worker |
-//! | `mshost.retry.MS` | fanout and queue, expire when unused | holds a job for MS milliseconds, then dead-letters it to `mshost.due` with its key |
-//! | `mshost.stranded` | fanout and queue, durable | jobs that were due when nobody could take them; a host reports each to its sender |
-//! | `notifications`, `polling` | topic, not durable, not auto-delete | the original's; anything else is refused by both sides |
+//! | object | kind |
+//! |---|---|
+//! | `mshost.jobs` | direct, durable; the key is the worker type or the worker id. No alternate exchange: it would suppress `basic.return` |
+//! | `mshost.job.TYPE` | queue; workers of a type compete for it |
+//! | `mshost.id.ID` | queue of one worker; expires when unused, its messages before that |
+//! | `mshost.retry.MS` | queues that hosts take jobs from when these are due |
+//! | `mshost.undone` | queue of what the broker gave up (expired, rejected): a host buries and reports each |
+//! | `mshost.dead` | queue of dead letters |
+//! | `notifications`, `polling` | topic, not durable, not auto-delete: the original's; anything else is refused by both sides |
 
 use std::time::Duration;
 
 use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable, ShortString};
-use lapin::{Channel, ExchangeKind};
+use lapin::{Channel, Connection, ExchangeKind};
 
+use super::errors;
+use crate::bus::Durability;
 use crate::bus::codec::{NOTIFICATIONS, POLLING};
 use crate::ids::{Address, WorkerId, WorkerType};
 
 /// Jobs are published here.
 pub(super) const JOBS: &str = "mshost.jobs";
-/// Jobs come here when their delay is over.
-const DUE: &str = "mshost.due";
-/// Jobs that were due when nobody could take them.
-pub(super) const STRANDED: &str = "mshost.stranded";
+/// The queue of what the broker gave up.
+pub(super) const UNDONE: &str = "mshost.undone";
+/// The queue of dead letters.
+pub(super) const DEAD: &str = "mshost.dead";
 
 /// Attempt number of a job; 1 where absent.
 pub(super) const ATTEMPT: &str = "x-mshost-attempt";
@@ -33,16 +35,32 @@ pub(super) const ORIGIN: &str = "x-mshost-origin";
 /// Set on a job that was published again because its first confirm never came: the first copy may have arrived.
 pub(super) const RESENT: &str = "x-mshost-resent";
 
+/// When a job is no longer wanted, in milliseconds since the epoch.
+pub(super) const DEADLINE: &str = "x-mshost-deadline";
+/// When a job that failed is to be tried again, in milliseconds since the epoch.
+pub(super) const DUE: &str = "x-mshost-due";
+/// How often a job was delivered and never settled, as far as a host has counted.
+pub(super) const DELIVERIES: &str = "x-mshost-deliveries";
+/// The same by the broker's count, in quorum queues.
+pub(super) const DELIVERY_COUNT: &str = "x-delivery-count";
+/// Why a dead letter is one: a [`crate::bus::DeathReason`].
+pub(super) const DEATH: &str = "x-mshost-death";
+/// The last error.
+pub(super) const DEATH_ERROR: &str = "x-mshost-death-error";
+/// Who tried last.
+pub(super) const DEATH_WORKER: &str = "x-mshost-death-worker";
+/// When it was given up, in milliseconds since the epoch.
+pub(super) const DEATH_AT: &str = "x-mshost-death-at";
+
 /// A worker that reconnects within this time finds the jobs that wait for its id.
 const ID_EXPIRES: Duration = Duration::from_secs(30 * 60);
-/// A delay queue is declared again when its last declaration is older than this: publishing does not count as use.
-pub(super) const RETRY_REDECLARE: Duration = Duration::from_secs(60);
-/// The steps that delays are rounded up to, in each power of ten of milliseconds; so there are few queues.
-const RETRY_STEPS: [u64; 3] = [1, 2, 5];
-/// The longest delay.
-const RETRY_MAX: Duration = Duration::from_secs(24 * 60 * 60);
-/// The shortest delay; anything less is not worth a queue.
-const RETRY_MIN: u64 = 10;
+/// A queue that expires takes its messages with it, so they expire before: RabbitMQ passes those on.
+const ID_MESSAGES_EXPIRE: Duration = Duration::from_secs(25 * 60);
+/// From RabbitMQ 4.0 on a quorum queue drops what was delivered 20 times. Ours is the count that decides.
+const NO_DELIVERY_LIMIT: i64 = 1_000_000;
+/// The shortest delays of the retry queues, in milliseconds. In each queue delays differ by a factor of ten at most, so what
+/// is due soon does not wait long behind what is due late.
+pub(super) const RETRY_FROM: [u64; 5] = [0, 100, 1_000, 10_000, 100_000];
 
 /// What subscribers hear, by exchange and routing key. The original's `worker.next` and `worker.next.ack` are not ours.
 pub(super) const HEARD: [(&str, &str); 8] = [
@@ -74,91 +92,115 @@ pub(super) fn key(address: &Address) -> ShortString {
     }
 }
 
-/// The exchange (and queue) of a delay.
-pub(super) fn retry(delay: Duration) -> ShortString {
-    format!("mshost.retry.{}", delay.as_millis()).into()
+/// The queue of a class of delays.
+pub(super) fn retry(from: u64) -> ShortString {
+    format!("mshost.retry.{from}").into()
 }
 
-/// Rounds a delay up to 1, 2 or 5 times a power of ten milliseconds, from 10 ms to a day.
-pub(super) fn round_delay(after: Duration) -> Duration {
-    let wanted = u64::try_from(after.min(RETRY_MAX).as_millis()).unwrap_or(u64::MAX).max(RETRY_MIN);
-    let mut power = 1;
-    loop {
-        if let Some(step) = RETRY_STEPS.into_iter().find(|step| step * power >= wanted) {
-            return Duration::from_millis(step * power).min(RETRY_MAX);
-        }
-        power *= 10;
-    }
+/// The queue for a delay.
+pub(super) fn retry_for(delay: Duration) -> ShortString {
+    let millis = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
+    retry(RETRY_FROM.into_iter().rev().find(|from| *from <= millis).unwrap_or(0))
 }
 
 /// Declares the exchanges that everybody needs.
 pub(super) async fn declare_exchanges(channel: &Channel) -> lapin::Result<()> {
-    exchange(channel, JOBS, ExchangeKind::Direct, true, FieldTable::default()).await?;
-    exchange(channel, STRANDED, ExchangeKind::Fanout, true, FieldTable::default()).await?;
-    let stranded = arguments([("alternate-exchange", AMQPValue::LongString(STRANDED.into()))]);
-    exchange(channel, DUE, ExchangeKind::Direct, true, stranded).await?;
-    queue(channel, STRANDED.into(), FieldTable::default()).await?;
-    bind(channel, STRANDED.into(), STRANDED, "".into()).await?;
-    exchange(channel, NOTIFICATIONS, ExchangeKind::Topic, false, FieldTable::default()).await?;
-    exchange(channel, POLLING, ExchangeKind::Topic, false, FieldTable::default()).await
+    exchange(channel, JOBS, ExchangeKind::Direct, true).await?;
+    exchange(channel, NOTIFICATIONS, ExchangeKind::Topic, false).await?;
+    exchange(channel, POLLING, ExchangeKind::Topic, false).await
+}
+
+/// What a queue for jobs is like.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct QueueKind {
+    pub(super) durability: Durability,
+    /// The most messages; more are refused, so that their senders wait.
+    pub(super) limit: usize,
+}
+
+impl QueueKind {
+    /// Arguments that all of them have. What the broker gives up is not gone but in [`UNDONE`].
+    fn arguments(self) -> FieldTable {
+        let mut table = self.kept();
+        table.insert("x-max-length".into(), AMQPValue::LongLongInt(i64::try_from(self.limit).unwrap_or(i64::MAX)));
+        table.insert("x-overflow".into(), AMQPValue::LongString("reject-publish".into()));
+        table.insert("x-dead-letter-exchange".into(), AMQPValue::LongString("".into()));
+        table.insert("x-dead-letter-routing-key".into(), AMQPValue::LongString(UNDONE.into()));
+        if self.durability == Durability::Replicated {
+            table.insert("x-dead-letter-strategy".into(), AMQPValue::LongString("at-least-once".into()));
+        }
+        table
+    }
+
+    /// Arguments of a queue without limits.
+    fn kept(self) -> FieldTable {
+        match self.durability {
+            Durability::Transient | Durability::Durable => FieldTable::default(),
+            Durability::Replicated => arguments([
+                ("x-queue-type", AMQPValue::LongString("quorum".into())),
+                ("x-delivery-limit", AMQPValue::LongLongInt(NO_DELIVERY_LIMIT)),
+            ]),
+        }
+    }
+
+    async fn declare(self, channel: &Channel, name: ShortString, arguments: FieldTable) -> lapin::Result<()> {
+        let durable = self.durability != Durability::Transient;
+        let options = QueueDeclareOptions { durable, ..QueueDeclareOptions::default() };
+        channel.queue_declare(name, options, arguments).await.map(drop)
+    }
 }
 
 /// Declares and binds the queue of a type.
-pub(super) async fn declare_type(channel: &Channel, kind: &WorkerType) -> lapin::Result<()> {
-    queue(channel, type_queue(kind), FieldTable::default()).await?;
-    bind_jobs(channel, type_queue(kind), kind.as_ref().into()).await
+pub(super) async fn declare_type(channel: &Channel, kind: &WorkerType, like: QueueKind) -> lapin::Result<()> {
+    like.declare(channel, type_queue(kind), like.arguments()).await?;
+    bind(channel, type_queue(kind), JOBS, kind.as_ref().into()).await
 }
 
-/// Declares and binds the queue of one worker. Durable, so that it outlives the broker's restart; not exclusive, so that
-/// it outlives the connection.
-pub(super) async fn declare_id(channel: &Channel, id: &WorkerId) -> lapin::Result<()> {
-    queue(channel, id_queue(id), arguments([("x-expires", millis(ID_EXPIRES))])).await?;
-    bind_jobs(channel, id_queue(id), id.as_ref().into()).await
+/// Declares and binds the queue of one worker: not exclusive, so that it outlives the connection.
+pub(super) async fn declare_id(channel: &Channel, id: &WorkerId, like: QueueKind) -> lapin::Result<()> {
+    let mut arguments = like.arguments();
+    arguments.insert("x-expires".into(), millis(ID_EXPIRES));
+    arguments.insert("x-message-ttl".into(), millis(ID_MESSAGES_EXPIRE));
+    like.declare(channel, id_queue(id), arguments).await?;
+    bind(channel, id_queue(id), JOBS, id.as_ref().into()).await
 }
 
-/// Declares the exchange and the queue of a delay. The queue outlives the last message that can be put into it before it
-/// is declared again.
-pub(super) async fn declare_retry(channel: &Channel, delay: Duration) -> lapin::Result<()> {
-    let name = retry(delay);
-    let options = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
-    channel.exchange_declare(name.clone(), ExchangeKind::Fanout, options, FieldTable::default()).await?;
-    let arguments = arguments([
-        ("x-message-ttl", millis(delay)),
-        ("x-expires", millis(delay * 2 + RETRY_REDECLARE * 10)),
-        ("x-dead-letter-exchange", AMQPValue::LongString(DUE.into())),
-    ]);
-    queue(channel, name.clone(), arguments).await?;
-    channel.queue_bind(name.clone(), name, "".into(), QueueBindOptions::default(), FieldTable::default()).await
-}
-
-/// Binds a queue to both exchanges that jobs come from.
-pub(super) async fn bind_jobs(channel: &Channel, queue: ShortString, key: ShortString) -> lapin::Result<()> {
-    bind(channel, queue.clone(), JOBS, key.clone()).await?;
-    bind(channel, queue, DUE, key).await
-}
-
-/// Undoes [`bind_jobs`]: from here on jobs with this key are returned to their senders.
-pub(super) async fn unbind_jobs(channel: &Channel, queue: ShortString, key: ShortString) -> lapin::Result<()> {
-    for exchange in [JOBS, DUE] {
-        channel.queue_unbind(queue.clone(), exchange.into(), key.clone(), FieldTable::default()).await?;
+/// Declares one of the queues that all hosts share: retries, [`UNDONE`], [`DEAD`]. One that is there with other arguments is
+/// used as it is: hosts whose settings differ can still work together. The broker's words about the difference are returned.
+pub(super) async fn declare_shared(
+    connection: &Connection,
+    name: ShortString,
+    durability: Durability,
+    limit: Option<usize>,
+) -> lapin::Result<Option<String>> {
+    // It closes the channel by which it refuses.
+    let channel = connection.create_channel().await?;
+    // These outlive a restart also where jobs do not: nobody would declare them before they are needed.
+    let durability = if durability == Durability::Transient { Durability::Durable } else { durability };
+    let like = QueueKind { durability, limit: limit.unwrap_or_default() };
+    let mut arguments = like.kept();
+    if let Some(limit) = limit {
+        arguments.insert("x-max-length".into(), AMQPValue::LongLongInt(i64::try_from(limit).unwrap_or(i64::MAX)));
+        arguments.insert("x-overflow".into(), AMQPValue::LongString("reject-publish".into()));
     }
-    Ok(())
+    match like.declare(&channel, name, arguments).await {
+        Err(error) if errors::code(&error) == Some(errors::PRECONDITION_FAILED) => Ok(Some(errors::text(&error))),
+        declared => {
+            declared?;
+            channel.close(200, "declared".into()).await?;
+            Ok(None)
+        }
+    }
 }
 
-async fn exchange(
-    channel: &Channel,
-    name: &str,
-    kind: ExchangeKind,
-    durable: bool,
-    arguments: FieldTable,
-) -> lapin::Result<()> {
+/// Undoes the binding of a queue of jobs: from here on jobs with this key are returned to their senders.
+pub(super) async fn unbind_jobs(channel: &Channel, queue: ShortString, key: ShortString) -> lapin::Result<()> {
+    channel.queue_unbind(queue, JOBS.into(), key, FieldTable::default()).await
+}
+
+async fn exchange(channel: &Channel, name: &str, kind: ExchangeKind, durable: bool) -> lapin::Result<()> {
     let options = ExchangeDeclareOptions { durable, ..ExchangeDeclareOptions::default() };
-    channel.exchange_declare(name.into(), kind, options, arguments).await
-}
-
-async fn queue(channel: &Channel, name: ShortString, arguments: FieldTable) -> lapin::Result<()> {
-    let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
-    channel.queue_declare(name, options, arguments).await.map(drop)
+    channel.exchange_declare(name.into(), kind, options, FieldTable::default()).await
 }
 
 /// Binds `queue` to `exchange`.
@@ -185,12 +227,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn delays_are_rounded_up_to_few_steps() {
-        let rounded = |ms| round_delay(Duration::from_millis(ms)).as_millis();
-        assert_eq!([0, 1, 10, 11, 21, 50, 51, 2_000, 2_001].map(rounded), [10, 10, 10, 20, 50, 50, 100, 2_000, 5_000]);
-        assert_eq!(round_delay(Duration::MAX), RETRY_MAX);
-        let all: std::collections::BTreeSet<_> = (0..100_000).map(rounded).collect();
-        assert!(all.len() <= 13, "{all:?}");
+    fn delays_share_a_queue_with_their_like() {
+        let queue = |ms| retry_for(Duration::from_millis(ms)).to_string();
+        let names = [0, 99, 100, 2_000, 9_999, 10_000, 86_400_000].map(queue);
+        let expected = ["0", "0", "100", "1000", "1000", "10000", "100000"].map(|from| format!("mshost.retry.{from}"));
+        assert_eq!(names, expected);
+        assert_eq!(retry_for(Duration::MAX).as_str(), "mshost.retry.100000");
     }
 
     #[test]

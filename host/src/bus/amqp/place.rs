@@ -16,8 +16,8 @@ use super::Shared;
 use super::connection::{Down, Link, backoff, next_link};
 use super::errors::{self, NOT_FOUND};
 use super::members::Member;
-use super::names;
-use crate::bus::BusError;
+use super::names::{self, QueueKind};
+use crate::bus::{BusError, Durability};
 use crate::ids::WorkerRef;
 
 /// How often queues and bindings are declared again in case somebody has deleted them: the broker tells a consumer that its
@@ -39,6 +39,7 @@ pub(super) struct Streams {
 pub(super) struct Place {
     pub(super) worker: WorkerRef,
     prefetch: u16,
+    pub(super) like: QueueKind,
     /// Streams that the consumer has not taken over yet.
     fresh: Mutex<Option<Streams>>,
     /// There are fresh streams.
@@ -54,10 +55,11 @@ pub(super) struct Place {
 }
 
 impl Place {
-    pub(super) fn new(worker: WorkerRef, prefetch: u16) -> Arc<Self> {
+    pub(super) fn new(worker: WorkerRef, prefetch: u16, like: QueueKind) -> Arc<Self> {
         Arc::new(Self {
             worker,
             prefetch,
+            like,
             fresh: Mutex::new(None),
             renewed: Notify::new(),
             lost: Notify::new(),
@@ -166,9 +168,9 @@ async fn settle_in(shared: &Shared, place: &Place, link: &Link, channel: Option<
     let lost_id = place.lost_id.swap(false, Ordering::AcqRel);
     if let Some(channel) = channel.filter(|channel| channel.status().connected()) {
         if !place.left_type.load(Ordering::Acquire) {
-            names::declare_type(&channel, &place.worker.worker_type).await?;
+            names::declare_type(&channel, &place.worker.worker_type, place.like).await?;
         }
-        names::declare_id(&channel, &place.worker.id).await?;
+        names::declare_id(&channel, &place.worker.id, place.like).await?;
         let mut streams = Streams::default();
         if lost_type {
             streams.by_type = consume_type(place, &channel).await?;
@@ -201,9 +203,10 @@ async fn settle_in(shared: &Shared, place: &Place, link: &Link, channel: Option<
 
 async fn open(shared: &Shared, place: &Place, link: &Link) -> lapin::Result<Streams> {
     let channel = link.consume.create_channel().await?;
-    // A limit for both consumers together, where the broker knows that. Else each has its own, `AmqpConsumer` keeps to
+    // A limit for both consumers together, where the broker knows that, which quorum queues do not. Else each has its own, `AmqpConsumer` keeps to
     // the sum, and some more jobs wait with this worker that another could have taken.
-    let global = shared.shared_prefetch.load(Ordering::Relaxed);
+    let quorum = place.like.durability == Durability::Replicated;
+    let global = !quorum && shared.shared_prefetch.load(Ordering::Relaxed);
     channel.basic_qos(place.prefetch, BasicQosOptions { global }).await?;
     let by_type = consume_type(place, &channel).await?;
     let by_id = Some(consume_id(place, &channel).await?);
@@ -214,12 +217,16 @@ async fn consume_type(place: &Place, channel: &Channel) -> lapin::Result<Option<
     if place.left_type.load(Ordering::Acquire) {
         return Ok(None);
     }
-    names::declare_type(channel, &place.worker.worker_type).await?;
-    consume(channel, names::type_queue(&place.worker.worker_type)).await.map(Some)
+    let kind = &place.worker.worker_type;
+    names::declare_type(channel, kind, place.like).await?;
+    let stream = consume(channel, names::type_queue(kind)).await?;
+    // The last worker of the type may have taken away what leads there between the two: see `leave`.
+    names::bind(channel, names::type_queue(kind), names::JOBS, kind.as_ref().into()).await?;
+    Ok(Some(stream))
 }
 
 async fn consume_id(place: &Place, channel: &Channel) -> lapin::Result<Stream> {
-    names::declare_id(channel, &place.worker.id).await?;
+    names::declare_id(channel, &place.worker.id, place.like).await?;
     consume(channel, names::id_queue(&place.worker.id)).await
 }
 

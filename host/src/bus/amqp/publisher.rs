@@ -21,12 +21,13 @@ use super::Shared;
 use super::connection::Link;
 use super::inflight::{Fate, InFlight};
 use super::{errors, names};
+use crate::backoff::Backoff;
 use crate::bus::BusState;
 
 /// How often deadlines are looked at.
 const TICK: Duration = Duration::from_millis(50);
-/// How long a message that the broker would not take waits before it is offered again.
-const REFUSED_WAIT: Duration = Duration::from_millis(100);
+/// The first and the longest wait before a message is offered again to a queue that is full.
+const REFUSED_WAIT: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(500));
 /// How many messages are taken over from senders at once.
 const BATCH: usize = 64;
 /// Wait before a channel is opened again that broke on a connection that did not.
@@ -50,6 +51,11 @@ pub(super) struct Outgoing {
 pub(super) enum PublishError {
     /// No queue is there for it.
     Returned,
+    /// Its queue is full. Never gets out of [`Publisher::publish`].
+    Refused,
+    /// No queue is there for it now, but there may have been one for a first copy, whose confirm never came. Never gets out of
+    /// [`Publisher::publish`].
+    Doubtful,
     /// Not in time.
     TimedOut(String),
     /// The bus is closed.
@@ -86,6 +92,7 @@ impl Request {
 pub(super) struct Publisher {
     requests: mpsc::Sender<Request>,
     window: Arc<Semaphore>,
+    limit: usize,
     timeout: Duration,
     runtime: Handle,
     /// Cancelled when [`run`] has ended.
@@ -98,21 +105,58 @@ impl Publisher {
         let window = window.clamp(1, Semaphore::MAX_PERMITS);
         // Each request holds a place in the window, so that there is always room for it here.
         let (requests, receiver) = mpsc::channel(window);
+        let limit = window;
         let window = Arc::new(Semaphore::new(window));
         let ended = CancellationToken::new();
-        (Self { requests, window, timeout, runtime, ended: ended.clone() }, Requests { receiver, ended })
+        (Self { requests, window, limit, timeout, runtime, ended: ended.clone() }, Requests { receiver, ended })
     }
 
-    /// Publishes and waits for the confirm.
+    /// Publishes and waits for the confirm. Where the queue is full it waits outside of the window, which is there for those
+    /// who empty it.
     pub(super) async fn publish(&self, message: Outgoing, shared: &Shared) -> Result<(), PublishError> {
-        let deadline = Instant::now() + self.timeout;
+        let (message, deadline) = (Arc::new(message), Instant::now() + self.timeout);
+        let mut backoff = Backoff::new(REFUSED_WAIT.0, REFUSED_WAIT.1, 0.5);
+        let mut resent = false;
+        loop {
+            let why = match self.publish_once(Arc::clone(&message), deadline, resent, shared).await {
+                Err(PublishError::Refused) => {
+                    shared.metrics.bus_refused.inc();
+                    "is full (`bus.queue_limit`, `bus.dead_letter_limit`) and did not take the message"
+                }
+                Err(PublishError::Doubtful) => {
+                    resent = true;
+                    "is not there now and may have taken the message before the connection broke; it did not come back"
+                }
+                published => return published,
+            };
+            let again = Instant::now() + backoff.next_wait();
+            if again >= deadline {
+                let (broker, queue) = (&shared.endpoint, &message.key);
+                return Err(PublishError::TimedOut(format!(
+                    "{broker}: the queue of {queue} {why} within `bus.send_timeout`"
+                )));
+            }
+            tokio::select! {
+                () = self.sleep_until(again) => {}
+                () = shared.closed.cancelled() => return Err(PublishError::Closed),
+            }
+        }
+    }
+
+    async fn publish_once(
+        &self,
+        message: Arc<Outgoing>,
+        deadline: Instant,
+        resent: bool,
+        shared: &Shared,
+    ) -> Result<(), PublishError> {
         let place = match Arc::clone(&self.window).try_acquire_owned() {
             Ok(place) => place,
             Err(_) => self.wait_for_place(deadline, shared).await?,
         };
+        shared.metrics.bus_in_flight.set(i64::try_from(self.in_flight()).unwrap_or(i64::MAX));
         let (reply, answer) = oneshot::channel();
-        let request =
-            Request { message: Arc::new(message), deadline, reply: Some(reply), resent: false, _place: place };
+        let request = Request { message, deadline, reply: Some(reply), resent, _place: place };
         if self.requests.try_send(request).is_err() {
             return Err(PublishError::Closed);
         }
@@ -125,16 +169,22 @@ impl Publisher {
     }
 
     async fn wait_for_place(&self, deadline: Instant, shared: &Shared) -> Result<OwnedSemaphorePermit, PublishError> {
-        // The caller's runtime need not have a clock; ours has.
-        let timeout = {
-            let _entered = self.runtime.enter();
-            tokio::time::sleep_until(deadline.into())
-        };
         tokio::select! {
             place = Arc::clone(&self.window).acquire_owned() => place.map_err(|_| PublishError::Closed),
-            () = timeout => Err(PublishError::TimedOut(why(shared))),
+            () = self.sleep_until(deadline) => Err(PublishError::TimedOut(why(shared))),
             () = shared.closed.cancelled() => Err(PublishError::Closed),
         }
+    }
+
+    /// The caller's runtime need not have a clock; ours has.
+    fn sleep_until(&self, instant: Instant) -> tokio::time::Sleep {
+        let _entered = self.runtime.enter();
+        tokio::time::sleep_until(instant.into())
+    }
+
+    /// How many messages are not confirmed yet.
+    fn in_flight(&self) -> usize {
+        self.limit - self.window.available_permits()
     }
 }
 
@@ -150,7 +200,7 @@ pub(super) async fn run(shared: Arc<Shared>, requests: Requests) {
     let mut worker = Worker { requests: requests.receiver, waiting: VecDeque::new(), inflight: InFlight::new() };
     loop {
         let Some(link) = worker.wait_for_link(&shared).await else { break };
-        let result = match link.down.or(open(&shared, &link)).await {
+        let result = match link.down.or(open(&link)).await {
             Ok(channel) => worker.serve(&shared, &link, &channel).await,
             Err(error) => Err(error),
         };
@@ -176,10 +226,9 @@ pub(super) async fn run(shared: Arc<Shared>, requests: Requests) {
     worker.refuse_all();
 }
 
-async fn open(shared: &Shared, link: &Link) -> lapin::Result<Channel> {
+async fn open(link: &Link) -> lapin::Result<Channel> {
     let channel = link.publish.create_channel().await?;
     names::declare_exchanges(&channel).await?;
-    shared.delays.declare_all(&channel).await?;
     channel.confirm_select(ConfirmSelectOptions::default()).await?;
     Ok(channel)
 }
@@ -218,12 +267,10 @@ impl Worker {
         let mut blocked = shared.blocked.subscribe();
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        let mut offer_again = Instant::now();
         let mut batch = Vec::with_capacity(BATCH);
         let mut settled = Vec::new();
         loop {
-            let may_publish = !*blocked.borrow_and_update() && Instant::now() >= offer_again;
-            if may_publish {
+            if !*blocked.borrow_and_update() {
                 while let Some(request) = self.waiting.pop_front() {
                     self.start(channel, request);
                 }
@@ -236,10 +283,7 @@ impl Worker {
                     return Ok(Ended::Closed);
                 }
                 result = poll_fn(|cx| self.inflight.poll_settled(cx, &mut settled)) => {
-                    let refused = self.answer(&mut settled);
-                    if refused {
-                        offer_again = Instant::now() + REFUSED_WAIT;
-                    }
+                    answer(&mut settled);
                     result?;
                 }
                 taken = self.requests.recv_many(&mut batch, BATCH) => {
@@ -276,22 +320,6 @@ impl Worker {
         self.inflight.push(request, id, publishing);
     }
 
-    /// Tells senders; keeps what the broker refused for another try and says whether there is any.
-    fn answer(&mut self, settled: &mut Vec<(Request, Fate)>) -> bool {
-        let mut refused = false;
-        for (mut request, fate) in settled.drain(..) {
-            match fate {
-                Fate::Confirmed => request.answer(Ok(())),
-                Fate::Returned => request.answer(Err(PublishError::Returned)),
-                Fate::Refused => {
-                    refused = true;
-                    self.waiting.push_back(request);
-                }
-            }
-        }
-        refused
-    }
-
     /// Tells those whose time is over. What is under way keeps its place: the broker may still take it.
     fn expire(&mut self, shared: &Shared) {
         let now = Instant::now();
@@ -309,7 +337,7 @@ impl Worker {
     fn take_back(&mut self) {
         let (returned, unknown) = std::mem::replace(&mut self.inflight, InFlight::new()).abandon();
         for mut request in returned {
-            request.answer(Err(PublishError::Returned));
+            request.answer(Err(unroutable(request.resent)));
         }
         for mut request in unknown.into_iter().rev() {
             request.resent = true;
@@ -322,7 +350,7 @@ impl Worker {
         let mut settled = Vec::new();
         while !self.inflight.is_empty() {
             let result = poll_fn(|cx| self.inflight.poll_settled(cx, &mut settled)).await;
-            self.answer(&mut settled);
+            answer(&mut settled);
             result?;
         }
         Ok(())
@@ -337,6 +365,23 @@ impl Worker {
         for mut request in self.waiting.drain(..) {
             request.answer(Err(PublishError::Closed));
         }
+    }
+}
+
+/// What it means that the broker has no queue for a message. Of one that was published before it says nothing about the
+/// first copy.
+fn unroutable(resent: bool) -> PublishError {
+    if resent { PublishError::Doubtful } else { PublishError::Returned }
+}
+
+/// Tells senders.
+fn answer(settled: &mut Vec<(Request, Fate)>) {
+    for (mut request, fate) in settled.drain(..) {
+        request.answer(match fate {
+            Fate::Confirmed => Ok(()),
+            Fate::Returned => Err(unroutable(request.resent)),
+            Fate::Refused => Err(PublishError::Refused),
+        });
     }
 }
 

@@ -13,8 +13,8 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::connection::Down;
 use super::place::Place;
 use super::publisher::PublishError;
-use super::{Shared, errors, message, names};
-use crate::bus::{BusError, Death, Job, Settle};
+use super::{Shared, errors};
+use crate::bus::{BusError, Death, DeathReason, Job, SendError, Settle};
 
 /// Settles one delivery on the channel that it came by; no other could.
 pub(super) struct AmqpSettle {
@@ -53,28 +53,24 @@ impl Settle for AmqpSettle {
 
     async fn retry(self: Box<Self>, job: Job, after: Duration) -> Result<(), BusError> {
         self.check()?;
-        if after.is_zero() {
-            let message = message::encode(&job, names::JOBS.into())?;
-            match self.shared.publish(message).await {
-                // Its queue is gone, though it came by it: nobody is there to try again.
-                Err(PublishError::Returned) => self.shared.report_no_worker(job).await?,
-                published => published.map_err(unavailable)?,
-            }
+        if !after.is_zero() {
+            self.shared.publish_delayed(&job, after).await?;
             return self.ack().await;
         }
-        let delay = names::round_delay(after);
-        let message = message::encode(&job, names::retry(delay))?;
-        self.shared.delays.declare(&self.shared, delay).await?;
-        if self.shared.publish(message.clone()).await == Err(PublishError::Returned) {
-            // The operator deleted the queue; once more.
-            self.shared.delays.forget(delay);
-            self.shared.delays.declare(&self.shared, delay).await?;
-            self.shared.publish(message).await.map_err(unavailable)?;
+        match self.shared.publish_job(&job, 0).await {
+            // Its queue is gone, though it came by it: nobody is there to try again.
+            Err(PublishError::Returned) => {
+                let error = SendError::NoWorker(job.route.target().clone()).to_string();
+                self.shared.give_up(&job, Death::now(DeathReason::NoWorker, &error, None)).await?;
+            }
+            published => published.map_err(unavailable)?,
         }
         self.ack().await
     }
 
-    async fn bury(self: Box<Self>, _job: Job, _death: Death) -> Result<(), BusError> {
+    async fn bury(self: Box<Self>, job: Job, death: Death) -> Result<(), BusError> {
+        self.check()?;
+        self.shared.bury(&job, &death).await?;
         self.ack().await
     }
 
@@ -120,6 +116,8 @@ pub(super) fn unavailable(error: PublishError) -> BusError {
     match error {
         PublishError::Closed => BusError::Closed,
         PublishError::TimedOut(why) => BusError::Unavailable(why),
-        PublishError::Returned => BusError::Unavailable("the broker has no queue for the message".into()),
+        PublishError::Returned | PublishError::Refused | PublishError::Doubtful => {
+            BusError::Unavailable("the broker has no queue for the message".into())
+        }
     }
 }

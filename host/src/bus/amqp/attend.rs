@@ -1,0 +1,74 @@
+//! Queues that hosts themselves take from, for as long as the bus is open.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use lapin::message::Delivery as Message;
+use lapin::options::{BasicConsumeOptions, BasicQosOptions};
+use lapin::types::{FieldTable, ShortString};
+use tracing::{debug, warn};
+
+use super::connection::{Link, next_link};
+use super::{Shared, errors, names};
+
+/// Wait before another try, where consuming or moving a message on fails.
+const RETRY_WAIT: Duration = Duration::from_secs(1);
+
+/// Takes from a queue until the link breaks or the queue goes.
+pub(super) type Serve = fn(Arc<Shared>, Link, ShortString) -> BoxFuture<'static, lapin::Result<()>>;
+
+/// Serves a queue over and over until the bus is closed. All hosts on a broker do, and share what is in it.
+pub(super) async fn attend(shared: Arc<Shared>, queue: ShortString, serve: Serve) {
+    let mut links = shared.link.subscribe();
+    let mut epoch = 0;
+    while let Some(link) = next_link(&mut links, &shared, epoch).await {
+        epoch = link.epoch;
+        while link.is_up() {
+            let served = tokio::select! {
+                () = shared.closed.cancelled() => return,
+                served = link.down.or(serve(Arc::clone(&shared), link.clone(), queue.clone())) => served,
+            };
+            if let Err(error) = served {
+                debug!(target: "mshost::bus", "{queue} waits: {}", errors::text(&error));
+            }
+            tokio::select! {
+                () = shared.closed.cancelled() => return,
+                () = tokio::time::sleep(RETRY_WAIT) => {}
+            }
+        }
+    }
+}
+
+/// Makes sure that a queue is there, and takes up to `window` messages from it at a time.
+pub(super) async fn consume(
+    shared: &Shared,
+    link: &Link,
+    queue: ShortString,
+    window: u16,
+) -> lapin::Result<lapin::Consumer> {
+    declare(shared, link, queue.clone(), None).await?;
+    let channel = link.consume.create_channel().await?;
+    channel.basic_qos(window, BasicQosOptions::default()).await?;
+    channel.basic_consume(queue, "".into(), BasicConsumeOptions::default(), FieldTable::default()).await
+}
+
+/// Declares a shared queue; where it is another than the settings say, that is used, and said.
+pub(super) async fn declare(
+    shared: &Shared,
+    link: &Link,
+    queue: ShortString,
+    limit: Option<usize>,
+) -> lapin::Result<()> {
+    let differs = names::declare_shared(&link.consume, queue.clone(), shared.durability, limit).await?;
+    if let Some(difference) = differs {
+        warn!(target: "mshost::bus", "{queue} is used as it is, which is not as [bus] says: {difference}");
+    }
+    Ok(())
+}
+
+/// A message's parts, as they are needed here.
+pub(super) fn body(message: &mut Message) -> Bytes {
+    Bytes::from(std::mem::take(&mut message.data))
+}

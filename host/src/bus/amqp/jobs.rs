@@ -1,0 +1,111 @@
+//! What the engine itself does with jobs: sends them, passes them on, gives them up.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use lapin::BasicProperties;
+use mshost_plugin_api::EncodeError;
+
+use super::message::Malformed;
+use super::publisher::{Outgoing, PublishError};
+use super::{Shared, attend, errors, settle};
+use crate::bus::{BusError, Death, DeathReason, Failure, Job, Notification, SendError};
+
+impl Shared {
+    /// See [`crate::bus::Bus::send`].
+    pub(super) async fn send(&self, job: &Job) -> Result<(), SendError> {
+        self.check(job)?;
+        let message = self.writer.job(job, 0)?;
+        match self.publish(message).await {
+            Ok(()) => Ok(()),
+            Err(PublishError::Returned) => Err(SendError::NoWorker(job.route.target().clone())),
+            Err(PublishError::TimedOut(why)) => Err(SendError::Unavailable(why)),
+            Err(PublishError::Closed | PublishError::Refused | PublishError::Doubtful) => {
+                Err(SendError::Unavailable("the bus is closed".into()))
+            }
+        }
+    }
+
+    fn check(&self, job: &Job) -> Result<(), SendError> {
+        let (size, limit) = (job.payload.bytes().len(), self.limits.message_bytes);
+        if size > limit {
+            return Err(SendError::TooLarge { size, limit });
+        }
+        if job.payload.codec() != self.codec {
+            let reason = format!("it is written in {}", job.payload.codec());
+            return Err(SendError::Encode(EncodeError { codec: self.codec, reason }));
+        }
+        Ok(())
+    }
+
+    /// To those that it is for, after so many deliveries that were never settled.
+    pub(super) async fn publish_job(&self, job: &Job, deliveries: u32) -> Result<(), PublishError> {
+        let message = self.writer.job(job, deliveries).map_err(unwritable)?;
+        self.publish(message).await
+    }
+
+    /// To the queue that keeps it for a while.
+    pub(super) async fn publish_delayed(&self, job: &Job, after: Duration) -> Result<(), BusError> {
+        self.publish_shared(self.writer.delayed(job, after)?, None).await
+    }
+
+    /// Keeps a job as a dead letter.
+    pub(super) async fn bury(&self, job: &Job, death: &Death) -> Result<(), BusError> {
+        self.publish_shared(self.writer.dead(job, death)?, Some(self.limits.dead_letters)).await
+    }
+
+    /// Keeps what is no job as a dead letter.
+    pub(super) async fn bury_malformed(
+        &self,
+        properties: &BasicProperties,
+        body: Bytes,
+        malformed: &Malformed,
+    ) -> Result<(), BusError> {
+        self.metrics.dead_letters.with_label_values(&["", DeathReason::Malformed.name()]).inc();
+        let death = Death::now(DeathReason::Malformed, &malformed.reason, None);
+        let message = self.writer.dead_as_it_came(properties, body, &death);
+        self.publish_shared(message, Some(self.limits.dead_letters)).await
+    }
+
+    /// Keeps a job as a dead letter and tells those who wait for it.
+    pub(super) async fn give_up(&self, job: &Job, death: Death) -> Result<(), BusError> {
+        tracing::warn!(target: "mshost::bus", job = %job.id, attempt = job.attempt, "job given up: {}", death.error);
+        let failure = |target: &crate::ids::WorkerRef| {
+            Notification::Error(Failure {
+                target: target.clone(),
+                error: death.error.clone(),
+                id: job.id.clone(),
+                correlation: job.correlation.clone(),
+                reporter: None,
+                payload: Some(job.payload.clone()),
+            })
+        };
+        if job.origin.id != job.sender.id {
+            self.publish_notification(&failure(&job.origin)).await?;
+        }
+        self.publish_notification(&failure(&job.sender)).await?;
+        let kind = job.route.target().worker_type();
+        self.metrics.dead_letters.with_label_values(&[&*kind, death.reason.name()]).inc();
+        self.bury(job, &death).await
+    }
+
+    /// To one of the queues that hosts share; once more, where an operator has deleted it.
+    async fn publish_shared(&self, message: Outgoing, limit: Option<usize>) -> Result<(), BusError> {
+        let queue = message.key.clone();
+        match self.publish(message.clone()).await {
+            Err(PublishError::Returned) => {}
+            published => return published.map_err(settle::unavailable),
+        }
+        let declare = async {
+            let link = self.link()?;
+            link.down.or(attend::declare(self, &link, queue.clone(), limit)).await
+        };
+        declare.await.map_err(|error| errors::explain(&format!("declare {queue}"), &error))?;
+        self.publish(message).await.map_err(settle::unavailable)
+    }
+}
+
+/// A job that came over the bus can be written for it, too; so this does not happen.
+fn unwritable(error: EncodeError) -> PublishError {
+    PublishError::TimedOut(error.to_string())
+}
