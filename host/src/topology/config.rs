@@ -262,3 +262,20 @@ pub struct WorkerSpans {
     /// Every key and value of `[worker.config]`.
     pub config: ConfigSpans,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_grow_to_their_limit_and_are_shortened_by_no_more_than_their_share() {
+        let (delay, max_delay) = (Duration::from_secs(1), Duration::from_secs(10));
+        let policy = RetryPolicy { delay, backoff: 2.0, max_delay, jitter: 0.5, max_attempts: 9 };
+        for (attempt, full) in [(1, 1), (2, 2), (3, 4), (4, 8), (5, 10), (u32::MAX, 10)] {
+            let (wait, full) = (policy.wait_after(attempt), Duration::from_secs(full));
+            assert!(wait <= full && wait >= full / 2, "{wait:?} after attempt {attempt}");
+        }
+        let original = RetryPolicy { jitter: 0.0, ..RetryPolicy::default() };
+        assert_eq!([1, 2, 5].map(|attempt| original.wait_after(attempt)), [Duration::from_secs(2); 3]);
+    }
+}
