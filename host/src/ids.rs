@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-pub use mshost_plugin_api::{Address, JobId, WorkerId, WorkerRef, WorkerType};
+pub use mshost_plugin_api::{Address, JobId, MAX_NAME_BYTES, WorkerId, WorkerRef, WorkerType};
 
 /// The name of a plugin: `db` for the file `plugins/libdb.so`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]

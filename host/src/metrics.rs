@@ -60,6 +60,8 @@ pub struct Metrics {
     pub malformed: IntCounterVec,
     /// `mshost_dead_letters_total{type,reason}`: jobs that this host gave up, by the type that they were for.
     pub dead_letters: IntCounterVec,
+    /// `mshost_dead_letters`: dead letters that are kept now; absent while the bus cannot tell.
+    pub dead_letters_kept: IntGaugeVec,
     /// `mshost_manager_active`: 1 while this host's manager is the one that acts for all hosts on the bus.
     pub manager_active: IntGauge,
     /// `mshost_queue_ready{queue}`: jobs that wait.
@@ -134,6 +136,7 @@ impl Metrics {
             bus_redelivered: counter("mshost_bus_redelivered_total", "Jobs that came again and were counted")?,
             malformed: counters("mshost_malformed_total", "Bad input that was refused", &["source", "kind"])?,
             dead_letters: counters("mshost_dead_letters_total", "Jobs that were given up", &["type", "reason"])?,
+            dead_letters_kept: gauges("mshost_dead_letters", "Dead letters that are kept now", &[])?,
             manager_active: gauge("mshost_manager_active", "1 while this host's manager acts for all hosts")?,
             queue_ready: gauges("mshost_queue_ready", "Jobs that wait in a queue", &["queue"])?,
             plugin_values,

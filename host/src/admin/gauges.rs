@@ -11,7 +11,11 @@ const OF_A_TYPE: &str = ":*";
 /// Sets them to how the host is.
 pub(super) fn set(metrics: &Metrics, status: &HostStatus) {
     metrics.bus_connected.set(i64::from(status.bus.state == BusHealth::Connected));
-    // What is gone must not stand at its last value.
+    // What is gone, or not known now, must not stand at its last value.
+    metrics.dead_letters_kept.reset();
+    if let Some(kept) = status.bus.dead_letters {
+        metrics.dead_letters_kept.with_label_values::<&str>(&[]).set(i64::try_from(kept).unwrap_or(i64::MAX));
+    }
     metrics.queue_ready.reset();
     for queue in status.queues.iter().filter(|queue| queue.queue.ends_with(OF_A_TYPE)) {
         let ready = i64::try_from(queue.ready).unwrap_or(i64::MAX);

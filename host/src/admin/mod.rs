@@ -1,15 +1,22 @@
 //! The admin server on its own port: what the host is doing, for people, probes and Prometheus.
 //!
-//! It observes and never decides. What it shows comes from a [`StatusSource`]; the one thing that it can set off, a
-//! reload, is a capacity-one channel: asking twice before it has begun is asking once.
+//! It observes and never decides. What it shows comes from a [`StatusSource`]; what it can set off is a reload, a
+//! capacity-one channel (asking twice before it has begun is asking once), and what people decide about dead letters,
+//! through a [`DeadLetterSource`].
 
 mod gauges;
 mod guard;
+mod letter_routes;
+mod letters;
 mod readiness;
 mod routes;
 mod server;
 mod status;
 
+pub use letters::{
+    DeadLetterSource, Letter, LetterError, LetterFilter, LetterJob, LetterList, MAX_LISTED, MAX_REQUEUED, Purged,
+    Refused, RequeueReport, RequeueRequest,
+};
 pub use server::{Admin, AdminConfig, AdminError};
 pub use status::{
     BusHealth, BusStatus, Complaint, HostStatus, Phase, PluginState, PluginStatus, QueueStatus, StatusSource,

@@ -15,6 +15,8 @@ use tokio::sync::mpsc::error::TrySendError;
 
 use super::gauges;
 use super::guard::{Guard, Refusal};
+use super::letter_routes::{LETTER, LETTERS, REQUEUE};
+use super::letters::DeadLetterSource;
 use super::status::{HostStatus, StatusSource};
 use crate::metrics::Metrics;
 
@@ -30,18 +32,22 @@ pub(super) type Answer = Response<Full<Bytes>>;
 pub(super) struct Routes {
     pub(super) metrics: Arc<Metrics>,
     pub(super) source: Arc<dyn StatusSource>,
+    pub(super) letters: Arc<dyn DeadLetterSource>,
     pub(super) reload: mpsc::Sender<()>,
     pub(super) guard: Guard,
     pub(super) max_body: usize,
 }
 
-#[derive(Clone, Copy, PartialEq)]
+#[derive(Clone, Copy)]
 enum Route {
     Metrics,
     Health,
     Ready,
     Topology,
     Reload,
+    DeadLetters,
+    DeadLetter,
+    Requeue,
 }
 
 impl Route {
@@ -52,12 +58,19 @@ impl Route {
             "/readyz" => Self::Ready,
             "/api/topology" => Self::Topology,
             "/api/reload" => Self::Reload,
+            LETTERS => Self::DeadLetters,
+            REQUEUE => Self::Requeue,
+            _ if path.len() > LETTER.len() && path.starts_with(LETTER) => Self::DeadLetter,
             _ => return None,
         })
     }
 
     fn allow(self) -> &'static str {
-        if self == Self::Reload { "POST" } else { "GET, HEAD" }
+        match self {
+            Self::Reload | Self::Requeue => "POST",
+            Self::DeadLetters => "GET, HEAD, DELETE",
+            _ => "GET, HEAD",
+        }
     }
 
     fn allows(self, method: &Method) -> bool {
@@ -88,6 +101,9 @@ impl Routes {
                 Err(answer) => *answer,
             },
             Route::Reload => self.reload(request).await,
+            Route::DeadLetters => self.dead_letters(request).await,
+            Route::DeadLetter => self.dead_letter(request).await,
+            Route::Requeue => self.requeue(request).await,
         }
     }
 
@@ -119,12 +135,9 @@ impl Routes {
     }
 
     async fn reload(&self, request: Request<Incoming>) -> Answer {
-        let body = Limited::new(request.into_body(), self.max_body).collect();
-        match tokio::time::timeout(BODY_TIMEOUT, body).await {
-            // Nothing is expected in it.
-            Ok(Ok(_)) => {}
-            Ok(Err(_)) => return error(StatusCode::PAYLOAD_TOO_LARGE, "a reload takes no body"),
-            Err(_) => return error(StatusCode::REQUEST_TIMEOUT, "the body did not come in time"),
+        // Nothing is expected in it.
+        if let Err(answer) = read(request, self.max_body, "a reload takes no body").await {
+            return *answer;
         }
         match self.reload.try_send(()) {
             Ok(()) => json(StatusCode::ACCEPTED, &json!({"reload": "requested"})),
@@ -132,6 +145,17 @@ impl Routes {
             Err(TrySendError::Closed(())) => error(StatusCode::SERVICE_UNAVAILABLE, "the host is shutting down"),
         }
     }
+}
+
+/// The body of a request.
+pub(super) async fn read(request: Request<Incoming>, max: usize, too_large: &str) -> Result<Bytes, Box<Answer>> {
+    let body = Limited::new(request.into_body(), max).collect();
+    let refusal = match tokio::time::timeout(BODY_TIMEOUT, body).await {
+        Ok(Ok(body)) => return Ok(body.to_bytes()),
+        Ok(Err(_)) => error(StatusCode::PAYLOAD_TOO_LARGE, too_large),
+        Err(_) => error(StatusCode::REQUEST_TIMEOUT, "the body did not come in time"),
+    };
+    Err(Box::new(refusal))
 }
 
 fn refused(refusal: &Refusal) -> Answer {
@@ -144,11 +168,11 @@ fn refused(refusal: &Refusal) -> Answer {
     }
 }
 
-fn error(code: StatusCode, message: &str) -> Answer {
+pub(super) fn error(code: StatusCode, message: &str) -> Answer {
     json(code, &json!({"error": message}))
 }
 
-fn json(code: StatusCode, body: &impl Serialize) -> Answer {
+pub(super) fn json(code: StatusCode, body: &impl Serialize) -> Answer {
     match serde_json::to_string_pretty(body) {
         Ok(text) => answer(code, "application/json", text + "\n"),
         // A file name that is not UTF-8 cannot be written as JSON.

@@ -17,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::guard::Guard;
+use super::letters::DeadLetterSource;
 use super::routes::Routes;
 use super::status::StatusSource;
 use crate::metrics::Metrics;
@@ -107,6 +108,7 @@ impl Admin {
         config: AdminConfig,
         metrics: Arc<Metrics>,
         source: Arc<dyn StatusSource>,
+        letters: Arc<dyn DeadLetterSource>,
         reload: mpsc::Sender<()>,
     ) -> Result<Self, AdminError> {
         let address = config.address;
@@ -119,7 +121,7 @@ impl Admin {
             _ => AdminError::Bind { address, source },
         })?;
         let guard = Guard::new(address, config.token.clone());
-        let routes = Routes { metrics, source, reload, guard, max_body: config.max_body };
+        let routes = Routes { metrics, source, letters, reload, guard, max_body: config.max_body };
         Ok(Self { listener, address, config, routes: Arc::new(routes) })
     }
 

@@ -1,5 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod letter_tests;
+
 use std::collections::BTreeMap;
 use std::time::{Instant, SystemTime};
 
@@ -9,6 +11,7 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinHandle;
 
+use self::letter_tests::Letters;
 use super::super::gauges;
 use super::*;
 use crate::admin::{
@@ -29,6 +32,7 @@ impl StatusSource for Source {
 struct Server {
     address: SocketAddr,
     source: Arc<Source>,
+    letters: Arc<Letters>,
     reloads: mpsc::Receiver<()>,
     stop: CancellationToken,
     task: JoinHandle<()>,
@@ -69,6 +73,7 @@ fn healthy() -> HostStatus {
             state: BusHealth::Connected,
             error: None,
             workers: BTreeMap::new(),
+            dead_letters: Some(2),
         },
         plugins: vec![PluginStatus {
             name: PluginName::new("db"),
@@ -89,12 +94,13 @@ async fn start_with(change: impl FnOnce(&mut AdminConfig)) -> Server {
     let mut config = AdminConfig::new("127.0.0.1:0".parse().unwrap());
     change(&mut config);
     let source = Arc::new(Source(Mutex::new(healthy())));
+    let letters = Arc::new(Letters::default());
     let (reload, reloads) = mpsc::channel(1);
-    let admin = Admin::bind(config, Metrics::new().unwrap(), source.clone(), reload).await.unwrap();
+    let admin = Admin::bind(config, Metrics::new().unwrap(), source.clone(), letters.clone(), reload).await.unwrap();
     let stop = CancellationToken::new();
     let address = admin.address();
     let task = tokio::spawn(admin.run(stop.clone()));
-    Server { address, source, reloads, stop, task }
+    Server { address, source, letters, reloads, stop, task }
 }
 
 async fn start() -> Server {
@@ -151,7 +157,7 @@ async fn the_topology_is_shown_as_json() {
     let expected = json!({
         "name": "test", "version": "0.1.0", "since": "1970-01-01T00:00:00.000Z", "phase": "running",
         "topology": {"file": "topology.toml", "revision": 1, "applied": "1970-01-01T00:00:00.000Z", "last_error": null},
-        "bus": {"url": "embedded", "codec": "msgpack", "state": "connected", "error": null, "workers": {}},
+        "bus": {"url": "embedded", "codec": "msgpack", "state": "connected", "error": null, "workers": {}, "dead_letters": 2},
         "plugins": [{
             "name": "db", "file": "plugins/libdb.so", "version": "0.1.0", "api_version": "0.1.0", "generation": 1,
             "state": "loaded", "retiring": [], "last_error": null,
@@ -240,8 +246,9 @@ async fn connections_beyond_the_limit_wait_for_a_free_slot() {
 async fn a_port_that_is_taken_and_an_open_address_are_clear_errors() {
     let server = start().await;
     let bind = |config| async {
-        let source = Arc::clone(&server.source);
-        Admin::bind(config, Metrics::new().unwrap(), source, mpsc::channel(1).0).await.unwrap_err().to_string()
+        let (source, letters) = (Arc::clone(&server.source), Arc::clone(&server.letters));
+        let bound = Admin::bind(config, Metrics::new().unwrap(), source, letters, mpsc::channel(1).0).await;
+        bound.unwrap_err().to_string()
     };
     let taken = bind(AdminConfig::new(server.address)).await;
     assert!(taken.contains(&server.address.to_string()) && taken.contains("host.admin"), "{taken}");
@@ -273,9 +280,11 @@ fn gauges_follow_the_host_and_forget_what_is_gone() {
     assert!(text.contains(r#"mshost_queue_ready{queue="WB:*"} 3"#), "{text}");
     assert!(!text.contains("WB:1460306476102"), "{text}");
     assert!(text.contains(r#"mshost_worker_state{state="backoff",worker_type="WB"} 1"#), "{text}");
-    assert!(text.contains("mshost_bus_connected 1"), "{text}");
+    assert!(text.contains("mshost_bus_connected 1") && text.contains("mshost_dead_letters 2"), "{text}");
     (status.queues, status.workers, status.bus.state) = (Vec::new(), Vec::new(), BusHealth::Away);
+    status.bus.dead_letters = None;
     gauges::set(&metrics, &status);
     let text = metrics.render().unwrap();
     assert!(!text.contains("WB:*") && !text.contains("backoff") && text.contains("mshost_bus_connected 0"), "{text}");
+    assert!(!text.contains("mshost_dead_letters "), "unknown is not a number: {text}");
 }

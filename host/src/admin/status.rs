@@ -7,7 +7,7 @@ use std::path::PathBuf;
 use std::time::SystemTime;
 
 use async_trait::async_trait;
-use serde::{Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::ids::{GenerationId, PluginName, WorkerId, WorkerType};
 
@@ -79,6 +79,8 @@ pub struct BusStatus {
     pub error: Option<String>,
     /// How many workers of each type the manager knows, on all hosts.
     pub workers: BTreeMap<WorkerType, usize>,
+    /// How many dead letters there are; `null` while the bus cannot tell.
+    pub dead_letters: Option<u64>,
 }
 
 /// One plugin.
@@ -182,6 +184,13 @@ impl fmt::Display for Timestamp {
 impl Serialize for Timestamp {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Timestamp {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        humantime::parse_rfc3339(&text).map(Self).map_err(serde::de::Error::custom)
     }
 }
 

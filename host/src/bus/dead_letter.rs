@@ -90,7 +90,7 @@ pub struct DeadLetter {
 /// What became of each dead letter that was to be sent again.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Requeued {
-    /// Sent again, as first attempts without a deadline.
+    /// Sent again, as first attempts without a deadline: the id of each, so one that several share is here as often.
     pub sent: Vec<String>,
     /// Still dead letters: the bus would not take them.
     pub refused: Vec<(String, SendError)>,

@@ -18,9 +18,11 @@ pub mod codec;
 mod dead_letter;
 pub mod embedded;
 mod notification;
+mod open;
 
 pub use dead_letter::{DeadLetter, Death, DeathReason, MAX_ERROR_BYTES, Requeued};
 pub use notification::{Announcement, Failure, Notification, PoolEntry};
+pub use open::open;
 
 /// A job on its way to the worker that `route.target()` names.
 #[derive(Debug, Clone, PartialEq)]
@@ -127,7 +129,11 @@ pub trait Bus: Send + Sync + 'static {
     /// [`BusError`] where the bus is away or closed.
     async fn dead_letters(&self, limit: usize) -> Result<Vec<DeadLetter>, BusError>;
 
-    /// Sends dead letters again, each as a first attempt without a deadline; it is a dead letter until the bus has the job.
+    /// How many dead letters there are; `None` while the bus cannot tell. Cheap: asked at each look at the metrics.
+    async fn dead_count(&self) -> Option<u64>;
+
+    /// Sends every dead letter with one of these ids again, each as a first attempt without a deadline; it is a dead letter
+    /// until the bus has the job.
     ///
     /// # Errors
     /// [`BusError`] where the bus is away or closed; some may have been sent by then.

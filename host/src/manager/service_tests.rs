@@ -56,6 +56,9 @@ impl Bus for Wire {
     async fn dead_letters(&self, limit: usize) -> Result<Vec<DeadLetter>, BusError> {
         self.bus.dead_letters(limit).await
     }
+    async fn dead_count(&self) -> Option<u64> {
+        self.bus.dead_count().await
+    }
     async fn requeue_dead(&self, ids: &[String]) -> Result<Requeued, BusError> {
         self.bus.requeue_dead(ids).await
     }

@@ -82,14 +82,14 @@ impl Board {
         depths.into_iter().map(status).collect()
     }
 
-    fn bus_status(&self) -> BusStatus {
+    fn bus_status(&self, dead_letters: Option<u64>) -> BusStatus {
         let (state, error) = match &*self.bus.state().borrow() {
             BusState::Connected => (BusHealth::Connected, None),
             BusState::Away { error } => (BusHealth::Away, Some(error.clone())),
             BusState::Closed => (BusHealth::Closed, None),
         };
         let (url, codec) = (self.bus_url.clone(), self.bus.codec().to_string());
-        BusStatus { url, codec, state, error, workers: self.registry.counts() }
+        BusStatus { url, codec, state, error, workers: self.registry.counts(), dead_letters }
     }
 }
 
@@ -97,6 +97,7 @@ impl Board {
 impl StatusSource for Board {
     async fn status(&self) -> HostStatus {
         let queues = self.queues().await;
+        let dead_letters = self.bus.dead_count().await;
         let pinned = self.pinned.lock();
         let mut workers: Vec<_> = pinned.slots.iter().map(|slot| worker_status(&slot.lock())).collect();
         workers.extend(pinned.pending.iter().cloned());
@@ -106,7 +107,7 @@ impl StatusSource for Board {
             since: self.since.into(),
             phase: pinned.phase,
             topology: pinned.topology.clone(),
-            bus: self.bus_status(),
+            bus: self.bus_status(dead_letters),
             plugins: pinned.plugins.clone(),
             workers,
             queues,

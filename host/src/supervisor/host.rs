@@ -11,18 +11,17 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::board::Board;
+use super::letters::BusLetters;
 use super::reconcile::{Reconciler, roots};
 use super::shelf::Shelf;
 use crate::admin::{Admin, AdminConfig, AdminError, Phase, TopologyStatus};
-use crate::bus::amqp::{AmqpBus, AmqpOptions};
-use crate::bus::embedded::EmbeddedBus;
-use crate::bus::{Bus, BusError};
+use crate::bus::{self, Bus, BusError};
 use crate::manager::{Manager, ManagerConfig, Registry};
 use crate::metrics::Metrics;
 use crate::plugin::watch::{WatchMode, WatchSettings, Watcher};
 use crate::plugin::{LoadOptions, ShadowCopy};
 use crate::telemetry::Telemetry;
-use crate::topology::{BusUrl, Topology, Watch};
+use crate::topology::{Topology, Watch};
 use crate::worker::{Closing, Surroundings, Switchboard};
 
 const TARGET: &str = "mshost::supervisor";
@@ -67,7 +66,7 @@ impl Host {
     /// [`HostError`] where something that cannot be changed later is wrong.
     pub async fn start(path: PathBuf, topology: Topology, telemetry: Option<Telemetry>) -> Result<Self, HostError> {
         let metrics = Metrics::new()?;
-        let bus = open_bus(&topology, &metrics)?;
+        let bus = bus::open(&topology, &metrics)?;
         let (observers, observers_stop) = (TaskTracker::new(), CancellationToken::new());
         let registry = start_manager(&topology, &bus, &metrics, &observers, &observers_stop);
         let switchboard = Switchboard::open(Arc::clone(&bus));
@@ -80,7 +79,8 @@ impl Host {
             status,
         ));
         let (reload, reloads) = mpsc::channel(1);
-        let admin_address = start_admin(&topology, &metrics, &board, &reload, &observers, &observers_stop).await?;
+        let admin_address =
+            start_admin(&topology, &metrics, &board, &bus, &reload, &observers, &observers_stop).await?;
 
         let tasks = TaskTracker::new();
         let closing = Closing::default();
@@ -180,23 +180,6 @@ async fn reconcile_on_change(
     drop(reconciler);
 }
 
-fn open_bus(topology: &Topology, metrics: &Arc<Metrics>) -> Result<Arc<dyn Bus>, BusError> {
-    let config = &topology.bus;
-    Ok(match &config.url {
-        BusUrl::Embedded => Arc::new(EmbeddedBus::new(config.limits.clone(), config.codec)),
-        BusUrl::Amqp(url) => Arc::new(AmqpBus::connect(AmqpOptions {
-            url: url.expose().to_owned(),
-            tls: config.tls.clone(),
-            codec: config.codec,
-            durability: config.durability,
-            absent: config.absent,
-            limits: config.limits.clone(),
-            host: topology.host.name.clone(),
-            metrics: Arc::clone(metrics),
-        })?),
-    })
-}
-
 fn start_manager(
     topology: &Topology,
     bus: &Arc<dyn Bus>,
@@ -226,13 +209,15 @@ async fn start_admin(
     topology: &Topology,
     metrics: &Arc<Metrics>,
     board: &Arc<Board>,
+    bus: &Arc<dyn Bus>,
     reload: &mpsc::Sender<()>,
     observers: &TaskTracker,
     stop: &CancellationToken,
 ) -> Result<Option<SocketAddr>, AdminError> {
     let Some(address) = topology.host.admin else { return Ok(None) };
-    let admin =
-        Admin::bind(AdminConfig::new(address), Arc::clone(metrics), Arc::clone(board) as _, reload.clone()).await?;
+    let letters = Arc::new(BusLetters::new(Arc::clone(bus)));
+    let config = AdminConfig::new(address);
+    let admin = Admin::bind(config, Arc::clone(metrics), Arc::clone(board) as _, letters, reload.clone()).await?;
     let address = admin.address();
     observers.spawn(admin.run(stop.clone()));
     Ok(Some(address))

@@ -8,8 +8,10 @@ mod board;
 mod host;
 mod keeper;
 mod lease;
+mod letters;
 mod reconcile;
 mod shelf;
 mod view;
 
 pub use host::{Host, HostError};
+pub use letters::BusLetters;

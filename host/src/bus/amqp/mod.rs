@@ -247,6 +247,10 @@ impl Bus for AmqpBus {
         graves::list(&self.shared, limit).await
     }
 
+    async fn dead_count(&self) -> Option<u64> {
+        Some(self.depth(names::DEAD.into(), names::DEAD.to_owned(), &[]).await?.ready)
+    }
+
     async fn requeue_dead(&self, ids: &[String]) -> Result<Requeued, BusError> {
         graves::requeue(&self.shared, ids).await
     }

@@ -31,6 +31,10 @@ impl DeadLetters {
         self.letters.lock().iter().take(limit).cloned().collect()
     }
 
+    pub(super) fn count(&self) -> u64 {
+        self.letters.lock().len() as u64
+    }
+
     pub(super) fn get(&self, id: &str) -> Option<DeadLetter> {
         self.letters.lock().iter().find(|letter| letter.id == id).cloned()
     }

@@ -157,6 +157,10 @@ impl Bus for EmbeddedBus {
         Ok(self.core.dead.list(limit))
     }
 
+    async fn dead_count(&self) -> Option<u64> {
+        Some(self.core.dead.count())
+    }
+
     async fn requeue_dead(&self, ids: &[String]) -> Result<Requeued, BusError> {
         let mut requeued = Requeued::default();
         for id in ids {

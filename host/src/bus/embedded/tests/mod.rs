@@ -3,6 +3,7 @@
 
 mod backpressure;
 mod closing;
+mod dead_letters;
 mod foreign_code;
 mod orphans;
 mod places;

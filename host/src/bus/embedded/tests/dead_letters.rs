@@ -1,0 +1,39 @@
+use super::*;
+use crate::bus::{Death, DeathReason};
+
+fn failed() -> Death {
+    Death::now(DeathReason::Failed, "told to fail", Some(worker(W)))
+}
+
+#[tokio::test]
+async fn dead_letters_are_sent_again_and_may_come_back() {
+    let bus = bus(BusLimits::default());
+    let mut consumer = join(&bus, W, 8).await;
+    for number in [1, 2] {
+        bus.send(job("W:*", number)).await.unwrap();
+    }
+    for _ in 0..2 {
+        next(&mut consumer).await.bury(failed()).await.unwrap();
+    }
+    assert_eq!(bus.dead_count().await, Some(2));
+    let requeued = bus.requeue_dead(&["J1".to_owned(), "J3".to_owned()]).await.unwrap();
+    assert_eq!((requeued.sent, requeued.unknown), (vec!["J1".to_owned()], vec!["J3".to_owned()]));
+    assert_eq!(bus.dead_count().await, Some(1));
+    next(&mut consumer).await.bury(failed()).await.unwrap();
+    let left: Vec<_> = bus.dead_letters(10).await.unwrap().into_iter().map(|letter| letter.id).collect();
+    assert_eq!(left, ["J2", "J1"], "the one that failed again is the youngest");
+    assert_eq!(bus.purge_dead().await.unwrap(), 2);
+    assert_eq!(bus.dead_count().await, Some(0));
+}
+
+#[tokio::test]
+async fn what_the_bus_does_not_take_stays_a_dead_letter() {
+    let bus = bus(BusLimits::default());
+    let mut consumer = join(&bus, W, 8).await;
+    bus.send(job("W:*", 1)).await.unwrap();
+    next(&mut consumer).await.bury(failed()).await.unwrap();
+    drop(consumer);
+    let requeued = bus.requeue_dead(&["J1".to_owned()]).await.unwrap();
+    assert_eq!(requeued.refused.len(), 1, "nobody is there to take it: {requeued:?}");
+    assert_eq!(bus.dead_count().await, Some(1));
+}

@@ -1,0 +1,30 @@
+//! Opening the bus that a topology names: for the host, and for commands that look at it on their own.
+
+use std::sync::Arc;
+
+use super::amqp::{AmqpBus, AmqpOptions};
+use super::embedded::EmbeddedBus;
+use super::{Bus, BusError};
+use crate::metrics::Metrics;
+use crate::topology::{BusUrl, Topology};
+
+/// Opens it, in the tokio runtime that this is called in. One over a network connects by and by: see [`Bus::state`].
+///
+/// # Errors
+/// Where what the topology says of it can never work.
+pub fn open(topology: &Topology, metrics: &Arc<Metrics>) -> Result<Arc<dyn Bus>, BusError> {
+    let config = &topology.bus;
+    Ok(match &config.url {
+        BusUrl::Embedded => Arc::new(EmbeddedBus::new(config.limits.clone(), config.codec)),
+        BusUrl::Amqp(url) => Arc::new(AmqpBus::connect(AmqpOptions {
+            url: url.expose().to_owned(),
+            tls: config.tls.clone(),
+            codec: config.codec,
+            durability: config.durability,
+            absent: config.absent,
+            limits: config.limits.clone(),
+            host: topology.host.name.clone(),
+            metrics: Arc::clone(metrics),
+        })?),
+    })
+}
