@@ -23,6 +23,15 @@ fn help_is_as_written_down() {
     assert_data_eq!(stdout(&mshost(dir.path(), &["--help"])), file!["snapshots/help.txt"]);
     assert_data_eq!(stdout(&mshost(dir.path(), &["new", "--help"])), file!["snapshots/help-new.txt"]);
     assert_data_eq!(stdout(&mshost(dir.path(), &["check", "--help"])), file!["snapshots/help-check.txt"]);
+    for (command, expected) in [
+        ("--help", file!["snapshots/help-dead-letters.txt"]),
+        ("list", file!["snapshots/help-dead-letters-list.txt"]),
+        ("show", file!["snapshots/help-dead-letters-show.txt"]),
+        ("requeue", file!["snapshots/help-dead-letters-requeue.txt"]),
+        ("purge", file!["snapshots/help-dead-letters-purge.txt"]),
+    ] {
+        assert_data_eq!(stdout(&mshost(dir.path(), &["dead-letters", command, "--help"])), expected);
+    }
     assert!(stdout(&mshost(dir.path(), &["--version"])).starts_with("mshost "));
 }
 

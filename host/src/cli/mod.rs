@@ -2,6 +2,7 @@
 //! a failure, 2 for a command line that cannot be understood.
 
 mod check;
+mod dead_letters;
 mod inspect;
 mod new;
 mod print;
@@ -21,6 +22,7 @@ Examples:
   mshost check topology.toml             find what is wrong with it and its plugins, run nothing
   mshost inspect plugins/libdb.so        see what a plugin file says of itself
   mshost new image_resizer               begin a plugin of your own
+  mshost dead-letters list               see the jobs that nobody did
 
 BROKER_URL in the environment moves the bus to RabbitMQ. SIGHUP reloads; SIGTERM and SIGINT drain and exit.";
 
@@ -52,6 +54,8 @@ enum Command {
     },
     /// Write a plugin crate that builds as it is, with a worker and a test
     New(new::NewArgs),
+    /// See the jobs that nobody did, and decide what becomes of them
+    DeadLetters(dead_letters::DeadLettersArgs),
 }
 
 /// Runs what the command line says.
@@ -71,6 +75,7 @@ pub fn main() -> ExitCode {
         Some(Command::Check { topology }) => check::check(&topology),
         Some(Command::Inspect { plugin }) => inspect::inspect(&plugin),
         Some(Command::New(args)) => new::run(&args),
+        Some(Command::DeadLetters(args)) => dead_letters::run(args),
     };
     result.unwrap_or_else(|failure| {
         print::err(&format!("{failure}"));

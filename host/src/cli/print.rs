@@ -26,6 +26,18 @@ pub(super) fn out(text: &str) {
     let _ = writeln!(std::io::stdout(), "{text}");
 }
 
+/// A result that need not be text, byte by byte.
+pub(super) fn bytes(bytes: &[u8]) {
+    let mut stdout = std::io::stdout();
+    let _ = stdout.write_all(bytes).and_then(|()| stdout.flush());
+}
+
+/// A question, with the answer on the same line.
+pub(super) fn ask(question: &str) {
+    let mut stderr = std::io::stderr();
+    let _ = write!(stderr, "{question}").and_then(|()| stderr.flush());
+}
+
 /// Anything else, on standard error.
 pub(super) fn err(text: &str) {
     let _ = writeln!(std::io::stderr(), "{text}");

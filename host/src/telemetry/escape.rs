@@ -1,9 +1,9 @@
-//! Text from outside, made harmless for a log line.
+//! Text from outside, made harmless for a log line or a terminal.
 
 use std::fmt::{self, Write};
 
 /// Writes text with every character escaped that could end the line, move the cursor or turn the reading direction.
-pub(super) struct Escaped<W>(pub(super) W);
+pub(crate) struct Escaped<W>(pub(crate) W);
 
 impl<W: Write> Write for Escaped<W> {
     fn write_str(&mut self, text: &str) -> fmt::Result {

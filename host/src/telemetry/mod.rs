@@ -16,6 +16,7 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{EnvFilter, Registry, reload};
 
+pub(crate) use escape::Escaped;
 use line::{Fields, Line, Style, StyleCell};
 pub use settings::{LogFormat, LogLevel, LogSettings};
 

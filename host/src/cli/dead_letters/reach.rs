@@ -1,0 +1,99 @@
+//! Where the dead letters are: on a broker, or with the host that has an embedded bus.
+
+use std::ops::Deref;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::super::print::Failure;
+use super::super::run::load;
+use super::remote::RemoteLetters;
+use crate::admin::DeadLetterSource;
+use crate::bus::{self, Bus, BusState};
+use crate::metrics::Metrics;
+use crate::supervisor::BusLetters;
+use crate::topology::{BusUrl, Topology};
+
+/// How long a broker may take to let us in.
+const CONNECT_LIMIT: Duration = Duration::from_secs(5);
+
+const ANY_PORT: &str = "the topology lets the admin server take any free port (`host.admin`): say with `--admin HOST:PORT` \
+                        where the host's log says that it listens";
+
+const NO_ADMIN: &str = "the dead letters of an embedded bus are asked of its host through the admin server, which the topology \
+                        turns off: set `host.admin` and restart the host";
+
+const IN_MEMORY: &str = "The dead letters of an embedded bus are in the memory of its host: where it does not run, there are \
+                         none; where it runs elsewhere, say where with `--admin HOST:PORT`";
+
+/// Dead letters that can be asked for.
+pub(super) struct Reached {
+    letters: Box<dyn DeadLetterSource>,
+    /// Where they are, as people call it.
+    pub(super) place: String,
+    bus: Option<Arc<dyn Bus>>,
+}
+
+impl Reached {
+    fn with_host(remote: RemoteLetters) -> Self {
+        let place = format!("the host at {}", remote.address());
+        Self { letters: Box::new(remote), place, bus: None }
+    }
+
+    /// Says goodbye to a broker.
+    pub(super) async fn close(&self) {
+        if let Some(bus) = &self.bus {
+            bus.close().await;
+        }
+    }
+}
+
+impl Deref for Reached {
+    type Target = dyn DeadLetterSource;
+
+    fn deref(&self) -> &Self::Target {
+        &*self.letters
+    }
+}
+
+/// Finds them.
+pub(super) async fn reach(topology: &Path, admin: Option<String>) -> Result<Reached, Failure> {
+    if let Some(address) = admin {
+        let remote = RemoteLetters::new(address);
+        remote.try_connect().await.map_err(|error| Failure::new(format!("{error}: does the host run?")))?;
+        return Ok(Reached::with_host(remote));
+    }
+    let topology = load(topology)?;
+    match &topology.bus.url {
+        BusUrl::Amqp(_) => on_broker(&topology).await,
+        BusUrl::Embedded => in_host(&topology).await,
+    }
+}
+
+async fn on_broker(topology: &Topology) -> Result<Reached, Failure> {
+    let place = topology.bus.url.to_string();
+    let bus = bus::open(topology, &Metrics::new().map_err(Failure::new)?).map_err(Failure::new)?;
+    let mut state = bus.state();
+    let settled = state.wait_for(|state| !matches!(state, BusState::Away { .. }));
+    let connected = matches!(tokio::time::timeout(CONNECT_LIMIT, settled).await, Ok(Ok(_)));
+    let why = match &*bus.state().borrow() {
+        BusState::Away { error } if !connected => error.clone(),
+        _ => return Ok(Reached { letters: Box::new(BusLetters::new(Arc::clone(&bus))), place, bus: Some(bus) }),
+    };
+    bus.close().await;
+    let waited = CONNECT_LIMIT.as_secs();
+    Err(Failure::new(format!("cannot use the broker {place} (`bus.url`), tried for {waited} s: {why}")))
+}
+
+async fn in_host(topology: &Topology) -> Result<Reached, Failure> {
+    let address = match topology.host.admin {
+        Some(address) if address.port() != 0 => address.to_string(),
+        Some(_) => return Err(Failure::new(ANY_PORT)),
+        None => return Err(Failure::new(NO_ADMIN)),
+    };
+    let remote = RemoteLetters::new(address);
+    match remote.try_connect().await {
+        Ok(()) => Ok(Reached::with_host(remote)),
+        Err(error) => Err(Failure::new(format!("{error}. {IN_MEMORY}"))),
+    }
+}

@@ -1,0 +1,124 @@
+//! `mshost dead-letters show ID`: everything about one.
+
+use std::process::ExitCode;
+use std::time::SystemTime;
+
+use base64::Engine;
+use base64::prelude::BASE64_STANDARD;
+
+use super::super::print::{self, Failure, err, out};
+use super::reach::Reached;
+use super::text::{age, hex, line, lines, pretty};
+use crate::admin::{Letter, LetterJob, LetterList};
+
+/// How many bytes of data are shown that are not JSON.
+const SHOWN_BYTES: usize = 1 << 10;
+
+/// What `mshost dead-letters show` takes.
+#[derive(Debug, clap::Args)]
+pub(super) struct ShowArgs {
+    /// Its id; all that share it are shown
+    #[arg(value_name = "ID")]
+    id: String,
+
+    /// As JSON, with the data also in Base64
+    #[arg(long)]
+    json: bool,
+
+    /// Nothing but the data, byte by byte as it was sent
+    #[arg(long, conflicts_with = "json")]
+    raw: bool,
+}
+
+pub(super) async fn show(letters: &Reached, args: &ShowArgs) -> Result<ExitCode, Failure> {
+    let list = letters.show(&args.id).await.map_err(Failure::new)?;
+    if list.letters.is_empty() {
+        return Err(unknown(&args.id, list.truncated));
+    }
+    if args.raw {
+        print::bytes(&only_data(&list.letters)?);
+    } else if args.json {
+        out(&pretty(&list)?);
+    } else {
+        let shown: Vec<_> = list.letters.iter().map(|letter| describe(letter, SystemTime::now())).collect();
+        out(&shown.join("\n\n"));
+        note(&list);
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn unknown(id: &str, truncated: bool) -> Failure {
+    let id = line(id);
+    Failure::new(if truncated {
+        format!("none of the oldest dead letters has the id `{id}`; there are more than can be looked through")
+    } else {
+        format!("no dead letter has the id `{id}`: `mshost dead-letters list` shows those that there are")
+    })
+}
+
+fn note(list: &LetterList) {
+    if list.truncated {
+        err("there may be more with this id");
+    }
+}
+
+/// The data of all, where it is the same.
+fn only_data(letters: &[Letter]) -> Result<Vec<u8>, Failure> {
+    let mut all: Vec<_> = letters.iter().map(data).collect::<Result<_, _>>()?;
+    all.dedup();
+    match (all.pop(), all.is_empty()) {
+        (Some(data), true) => Ok(data),
+        _ => Err(Failure::new("several dead letters with different data share this id: see them with `--json`")),
+    }
+}
+
+fn data(letter: &Letter) -> Result<Vec<u8>, Failure> {
+    let Some(job) = &letter.job else {
+        return Err(Failure::new("this dead letter is not a job, and has no data"));
+    };
+    BASE64_STANDARD.decode(job.base64.as_deref().unwrap_or_default()).map_err(Failure::new)
+}
+
+fn describe(letter: &Letter, now: SystemTime) -> String {
+    let mut facts = vec![
+        ("id", letter.id.clone()),
+        ("reason", letter.reason.clone()),
+        ("error", letter.error.clone()),
+        ("died", format!("{} ({} ago)", letter.died, age(letter.died.0, now))),
+        ("tried by", letter.worker.clone().unwrap_or_else(|| "nobody".to_owned())),
+    ];
+    facts.extend(letter.job.iter().flat_map(of_job));
+    let facts = facts.iter().map(|(name, value)| format!("{name:12}{}", line(value)));
+    let facts = facts.collect::<Vec<_>>().join("\n");
+    match &letter.job {
+        Some(job) => format!("{facts}\n\n{}", shown_data(letter, job)),
+        None => format!("{facts}\n\nIt is not a job."),
+    }
+}
+
+fn of_job(job: &LetterJob) -> [(&'static str, String); 8] {
+    let here = |(index, address): (usize, &String)| {
+        if index == job.position { format!("[{address}]") } else { address.clone() }
+    };
+    let route: Vec<_> = job.route.iter().enumerate().map(here).collect();
+    [
+        ("attempts", job.attempts.to_string()),
+        ("target", job.target.clone()),
+        ("route", route.join(" → ")),
+        ("sender", job.sender.clone()),
+        ("origin", job.origin.clone()),
+        ("pipeline", job.correlation.clone()),
+        ("deadline", job.deadline.map_or_else(|| "none".to_owned(), |deadline| deadline.to_string())),
+        ("data", format!("{}, {} bytes", job.codec, job.size)),
+    ]
+}
+
+fn shown_data(letter: &Letter, job: &LetterJob) -> String {
+    if let Some(shown) = job.data.as_ref().and_then(|data| serde_json::to_string_pretty(data).ok()) {
+        return lines(&shown);
+    }
+    let bytes = data(letter).unwrap_or_default();
+    let first = &bytes[..bytes.len().min(SHOWN_BYTES)];
+    let more = if bytes.len() > first.len() { "\n… (all of it with `--raw`)" } else { "" };
+    format!("{}{more}", hex(first))
+}

@@ -1,0 +1,259 @@
+//! `mshost dead-letters`, as an operator uses it: jobs fail, are looked at, and are sent again once their cause is gone.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::process::{Command, Output, Stdio};
+
+use mshost_tests::broker::Broker;
+use mshost_tests::fixtures;
+use mshost_tests::host::{Host, LIMIT, Site, workers};
+use mshost_tests::wait::until;
+use nix::pty::openpty;
+use serde_json::{Value, json};
+
+/// How many pipelines are sent; the first stage of each fails while the topology says so.
+const PIPELINES: u64 = 3;
+
+/// A host, and how its dead letters are reached from outside.
+struct Operated {
+    host: Host,
+    bus: String,
+    reach: [String; 2],
+}
+
+/// What a command said.
+struct Said {
+    code: Option<i32>,
+    out: String,
+    err: String,
+}
+
+impl Operated {
+    /// A host whose first stage fails each job at its only attempt, with [`PIPELINES`] dead letters.
+    fn with_dead_letters(bus: &str) -> Self {
+        let site = Site::new();
+        site.plugin(&fixtures::fixture("history"));
+        std::fs::create_dir(site.path().join("journal")).unwrap();
+        site.topology(&topology(&site, bus, &[("HG", "count = 3\nin_flight = 1"), ("HA", "failures = 1000")]));
+        let host = Host::start(site, &[]);
+        let reach = if bus == "embedded" {
+            ["--admin".to_owned(), host.admin().to_string()]
+        } else {
+            ["--topology".to_owned(), "topology.toml".to_owned()]
+        };
+        let operated = Self { host, bus: bus.to_owned(), reach };
+        operated.until_dead(PIPELINES);
+        operated
+    }
+
+    fn until_dead(&self, count: u64) {
+        self.host.until_topology(&format!("{count} dead letters"), |topology| {
+            (topology["bus"]["dead_letters"] == count).then_some(())
+        });
+    }
+
+    /// `mshost dead-letters …`
+    fn letters(&self, args: &[&str]) -> Said {
+        mshost(&self.host.site, &[args, &[&*self.reach[0], &*self.reach[1]]].concat())
+    }
+
+    fn ids(&self) -> Vec<String> {
+        let list: Value = serde_json::from_str(&self.letters(&["list", "--json"]).succeeded()).unwrap();
+        list["letters"].as_array().unwrap().iter().map(|letter| letter["id"].as_str().unwrap().to_owned()).collect()
+    }
+
+    /// What was wrong is put right, and the later stages are there.
+    fn repair(&self) {
+        let site = &self.host.site;
+        let stages = [("HG", "count = 3\nin_flight = 1"), ("HA", "failures = 0"), ("HB", ""), ("HC", "")];
+        site.topology(&topology(site, &self.bus, &stages));
+        self.host
+            .until_topology("the repaired topology", |topology| (topology["topology"]["revision"] == 2).then_some(()));
+        // The repaired worker of the first stage has not failed once.
+        self.host.until_topology("its workers", |topology| {
+            let fresh = |worker: &Value| worker["state"] == "running" && worker["failed"] == 0;
+            ["HA", "HB", "HC"].iter().all(|kind| workers(topology, kind).any(fresh)).then_some(())
+        });
+    }
+}
+
+impl Said {
+    /// Standard output of a command that succeeded.
+    #[track_caller]
+    fn succeeded(&self) -> String {
+        assert_eq!(self.code, Some(0), "{}\n{}", self.out, self.err);
+        self.out.clone()
+    }
+
+    /// Standard error of a command that failed.
+    #[track_caller]
+    fn failed(&self) -> String {
+        assert_eq!(self.code, Some(1), "{}\n{}", self.out, self.err);
+        self.err.clone()
+    }
+}
+
+fn topology(site: &Site, bus: &str, stages: &[(&str, &str)]) -> String {
+    let mut text = format!(
+        r#"
+[host]
+admin = "127.0.0.1:0"
+debounce = "50ms"
+[bus]
+url = "{bus}"
+codec = "json"
+[defaults]
+retry = {{ max_attempts = 1 }}
+"#
+    );
+    let journal = site.path().join("journal");
+    for (kind, config) in stages {
+        let journal = journal.display();
+        text += &format!(
+            "[[worker]]\ntype = \"{kind}\"\nplugin = \"mshost_fixture_history\"\n[worker.config]\njournal = \"{journal}\"\n{config}\n"
+        );
+    }
+    text
+}
+
+fn command(site: &Site, args: &[&str]) -> Command {
+    let mut command = Command::new(fixtures::mshost_binary());
+    command.arg("dead-letters").args(args).current_dir(site.path());
+    command.env_remove("BROKER_URL").env_remove("RUST_LOG").env_remove("MSHOST_TOPOLOGY").stdin(Stdio::null());
+    command
+}
+
+fn mshost(site: &Site, args: &[&str]) -> Said {
+    let Output { status, stdout, stderr } = command(site, args).output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    Said { code: status.code(), out: text(stdout), err: text(stderr) }
+}
+
+fn dead_letters_are_seen_and_sent_again(bus: &str) {
+    let operated = Operated::with_dead_letters(bus);
+    assert!(operated.host.ask("/metrics").body.contains("\nmshost_dead_letters 3\n"));
+
+    let table = operated.letters(&["list"]).succeeded();
+    let lines: Vec<_> = table.lines().collect();
+    assert!(lines[0].starts_with("ID") && lines[0].ends_with("ERROR"), "{table}");
+    assert_eq!(lines.iter().filter(|line| line.contains("HA:*") && line.contains("failed")).count(), 3, "{table}");
+    let first = operated.letters(&["list", "--limit", "1", "--type", "HA", "--reason", "failed"]);
+    assert_eq!(first.succeeded().lines().count(), 2);
+    assert!(first.err.contains("the oldest 1 of 3"), "{}", first.err);
+    let none = operated.letters(&["list", "--type", "HB"]);
+    assert!(none.succeeded().is_empty() && none.err.contains("none of 3"), "{}", none.err);
+
+    let ids = operated.ids();
+    assert_eq!(ids.len(), 3);
+    let shown = operated.letters(&["show", &ids[0]]).succeeded();
+    for words in [&*ids[0], "told to", "[HA:*] → HB:* → HC:*", "tried by    HA:", "sender      HG:", "\"pipeline\": "]
+    {
+        assert!(shown.contains(words), "{words}: {shown}");
+    }
+    let data: Value = serde_json::from_str(&operated.letters(&["show", &ids[0], "--raw"]).succeeded()).unwrap();
+    let json: Value = serde_json::from_str(&operated.letters(&["show", &ids[0], "--json"]).succeeded()).unwrap();
+    assert_eq!((&json["letters"][0]["job"]["data"], &json["letters"][0]["job"]["attempts"]), (&data, &json!(1)));
+
+    // Too early: it fails again, and is the youngest now.
+    let said = operated.letters(&["requeue", &ids[0], &ids[0], "nobody"]);
+    let problems = said.failed();
+    assert_eq!(said.out, format!("{}: sent again\n", ids[0]));
+    assert!(
+        problems.contains("nobody: no dead letter has this id") && problems.contains("1 sent again, 1 not"),
+        "{problems}"
+    );
+    let again = [&ids[1..], &ids[..1]].concat();
+    until("the job to fail again", LIMIT, || (operated.ids() == again).then_some(()));
+
+    operated.repair();
+    let sent = operated.letters(&["requeue", "--all", "--type", "HA"]).succeeded();
+    assert_eq!(sent.lines().filter(|line| line.ends_with(": sent again")).count(), 3, "{sent}");
+    operated.host.until_topology("the pipelines to end", |topology| {
+        let done: u64 = workers(topology, "HC").filter_map(|worker| worker["done"].as_u64()).sum();
+        (done == PIPELINES && topology["bus"]["dead_letters"] == 0).then_some(())
+    });
+    let empty = operated.letters(&["list"]);
+    assert!(empty.succeeded().is_empty() && empty.err.contains("no dead letters on"), "{}", empty.err);
+    assert!(operated.letters(&["show", &ids[0]]).failed().contains("mshost dead-letters list"));
+    assert_eq!(operated.letters(&["requeue", "--all"]).succeeded(), "nothing to send again\n");
+}
+
+fn dead_letters_are_forgotten_once_somebody_says_so_twice(bus: &str) {
+    let mut operated = Operated::with_dead_letters(bus);
+    assert!(operated.letters(&["purge"]).failed().contains("`--yes`"));
+    let (asked, code) = at_a_terminal(&operated, "n\n");
+    assert!(asked.contains("Forget all 3 dead letters on ") && code == Some(1), "{code:?} {asked}");
+    assert_eq!(operated.ids().len(), 3);
+    if bus != "embedded" {
+        assert!(operated.host.stop().success(), "a broker is asked without a host");
+        assert_eq!(operated.ids().len(), 3);
+    }
+    let (_, code) = at_a_terminal(&operated, "yes\n");
+    assert_eq!((code, operated.ids().len()), (Some(0), 0));
+    assert_eq!(operated.letters(&["purge", "--yes"]).succeeded(), "0 dead letters forgotten\n");
+}
+
+/// `mshost dead-letters purge`, with somebody who answers; what was asked, and the exit code.
+fn at_a_terminal(operated: &Operated, answer: &str) -> (String, Option<i32>) {
+    let terminal = openpty(None, None).unwrap();
+    let [option, value] = &operated.reach;
+    let mut command = command(&operated.host.site, &["purge", option, value]);
+    let mut child =
+        command.stdin(File::from(terminal.slave)).stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    File::from(terminal.master.try_clone().unwrap()).write_all(answer.as_bytes()).unwrap();
+    let mut asked = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut asked).unwrap();
+    (asked, child.wait().unwrap().code())
+}
+
+#[test]
+fn sent_again_on_the_embedded_bus() {
+    dead_letters_are_seen_and_sent_again("embedded");
+}
+
+#[test]
+fn sent_again_on_rabbitmq() {
+    dead_letters_are_seen_and_sent_again(&Broker::shared().url_of("sent-again"));
+}
+
+#[test]
+fn forgotten_on_the_embedded_bus() {
+    dead_letters_are_forgotten_once_somebody_says_so_twice("embedded");
+}
+
+#[test]
+fn forgotten_on_rabbitmq() {
+    dead_letters_are_forgotten_once_somebody_says_so_twice(&Broker::shared().url_of("forgotten"));
+}
+
+#[test]
+fn what_nobody_can_do_stays_a_dead_letter() {
+    let operated = Operated::with_dead_letters("embedded");
+    let site = &operated.host.site;
+    site.topology(&topology(site, "embedded", &[("HG", "count = 3\nin_flight = 1")]));
+    operated.host.until_topology("no HA", |topology| workers(topology, "HA").next().is_none().then_some(()));
+    let refused = operated.letters(&["requeue", "--all"]).failed();
+    assert!(refused.contains("still a dead letter: no worker available for HA:*"), "{refused}");
+    assert_eq!(operated.ids().len(), 3);
+}
+
+#[test]
+fn what_cannot_be_reached_says_what_to_do() {
+    let site = Site::new();
+    let nobody = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let failed = |topology: &str| {
+        site.topology(topology);
+        mshost(&site, &["list"]).failed()
+    };
+    for (topology, words) in [
+        (format!("[host]\nadmin = \"{nobody}\""), ["no host answers at", "--admin HOST:PORT"]),
+        ("[host]\nadmin = \"127.0.0.1:0\"".to_owned(), ["any free port", "--admin HOST:PORT"]),
+        ("[host]\nadmin = \"off\"".to_owned(), ["set `host.admin`", "restart"]),
+        (format!("[bus]\nurl = \"amqp://guest:s3cr3t@{nobody}\""), ["cannot use the broker", "refused"]),
+    ] {
+        let said = failed(&topology);
+        assert!(words.iter().all(|words| said.contains(words)) && !said.contains("s3cr3t"), "{topology}: {said}");
+    }
+}
