@@ -9,6 +9,7 @@
 //! | [`supervisor`] | the reconcile loop: start, swap, drain, restart |
 //! | [`worker`] | the life of one worker: announce, take, handle, settle, retry |
 //! | [`plugin`] | plugin files: shadow copy, probe, load, generations |
+//! | [`interop`] | the original's workers: their jobs to ours, ours to them |
 //! | [`manager`] | the SystemManager: who is on the bus |
 //! | [`bus`] | notifications and jobs; two engines, three codecs |
 //! | [`topology`] | `topology.toml`: parse, validate, plan, diff |
@@ -20,6 +21,7 @@ pub mod backoff;
 pub mod bus;
 pub mod cli;
 pub mod ids;
+pub mod interop;
 pub mod manager;
 pub mod metrics;
 pub mod plugin;

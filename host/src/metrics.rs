@@ -66,6 +66,13 @@ pub struct Metrics {
     pub manager_active: IntGauge,
     /// `mshost_queue_ready{queue}`: jobs that wait.
     pub queue_ready: IntGaugeVec,
+    /// `mshost_interop_jobs_total{direction,outcome}`: jobs between mshost and workers of the original, `in` from these and
+    /// `out` to them. The outcomes are those of `interop::Tally`.
+    pub interop_jobs: IntCounterVec,
+    /// `mshost_interop_proxies`: workers of the original that this host stands in for.
+    pub interop_proxies: IntGauge,
+    /// `mshost_interop_mixed_types`: types that both mshost and the original serve, which is an error of the setup.
+    pub interop_mixed_types: IntGauge,
     /// `mshost_plugin_value{service,name}`: what plugins count themselves.
     pub plugin_values: GaugeVec,
 }
@@ -139,6 +146,13 @@ impl Metrics {
             dead_letters_kept: gauges("mshost_dead_letters", "Dead letters that are kept now", &[])?,
             manager_active: gauge("mshost_manager_active", "1 while this host's manager acts for all hosts")?,
             queue_ready: gauges("mshost_queue_ready", "Jobs that wait in a queue", &["queue"])?,
+            interop_jobs: counters(
+                "mshost_interop_jobs_total",
+                "Jobs to and from workers of the original",
+                &["direction", "outcome"],
+            )?,
+            interop_proxies: gauge("mshost_interop_proxies", "Workers of the original that this host stands in for")?,
+            interop_mixed_types: gauge("mshost_interop_mixed_types", "Types that both mshost and the original serve")?,
             plugin_values,
             registry,
         }))

@@ -7,11 +7,12 @@ use std::path::{Path, PathBuf};
 use mshost_tests::host::repository;
 
 /// The modules of the host from top to bottom. A module uses only those below it; those of one row do not use each other.
-const LAYERS: [&[&str]; 10] = [
+const LAYERS: [&[&str]; 11] = [
     &["cli"],
     &["supervisor"],
     &["worker"],
     &["plugin"],
+    &["interop"],
     &["manager"],
     &["bus"],
     &["topology"],

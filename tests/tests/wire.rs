@@ -102,6 +102,7 @@ fn meaning(notification: &Notification) -> Value {
             }
             error
         }
+        Notification::Next(job) | Notification::Taken { job, .. } => meaning_of_job(job),
         Notification::GetAll | Notification::ListRequest => Value::Null,
     }
 }
@@ -147,6 +148,24 @@ fn jobs_that_we_pass_on_are_written_in_the_same_bytes() {
     for (codec, golden) in jobs().filter(|(_, golden)| !differ.contains(&&*golden.kind)) {
         let job = job(decode_job(codec, &golden.body()).unwrap());
         assert_eq!(encode_job(&job).unwrap(), golden.body(), "{} {codec}", golden.kind);
+    }
+}
+
+#[test]
+fn what_we_say_of_jobs_is_written_in_the_same_bytes() {
+    for codec in Codec::ALL {
+        let golden = |kind| jobs().find(|(of, golden)| *of == codec && golden.kind == kind).unwrap().1;
+        for (next, ack, by_id) in [("next", "ack", false), ("next_by_id", "ack_by_id", true)] {
+            let (next, ack) = (golden(next), golden(ack));
+            let job = decode_job(codec, &next.body()).unwrap();
+            let said =
+                [(Notification::Next(job.clone()), next), (Notification::Taken { job: job.taken(), by_id }, ack)];
+            for (notification, golden) in said {
+                let written = encode_notification(codec, &notification).unwrap().unwrap();
+                assert_eq!((written.exchange, written.routing_key), (&*golden.exchange, &*golden.key));
+                assert_eq!(written.body, golden.body(), "{} {codec}", golden.kind);
+            }
+        }
     }
 }
 

@@ -17,10 +17,12 @@ pub mod amqp;
 pub mod codec;
 mod dead_letter;
 pub mod embedded;
+mod foreign;
 mod notification;
 mod open;
 
 pub use dead_letter::{DeadLetter, Death, DeathReason, MAX_ERROR_BYTES, Requeued};
+pub use foreign::{Foreign, ForeignEvent, Receipt};
 pub use notification::{Announcement, Failure, Notification, PoolEntry};
 pub use open::open;
 
@@ -109,6 +111,14 @@ pub trait Bus: Send + Sync + 'static {
     /// # Errors
     /// [`BusError`] where the engine is closed.
     async fn subscribe(&self) -> Result<Box<dyn Subscription>, BusError>;
+
+    /// Hears what the original's workers say to each other; `None` where the engine has nobody of them.
+    ///
+    /// # Errors
+    /// [`BusError`] where the engine is closed.
+    async fn foreign(&self) -> Result<Option<Box<dyn Foreign>>, BusError> {
+        Ok(None)
+    }
 
     /// Whether the bus can be used, now and at each change.
     fn state(&self) -> watch::Receiver<BusState>;

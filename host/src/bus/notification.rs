@@ -2,9 +2,10 @@
 
 use mshost_plugin_api::Payload;
 
+use super::codec::WireJob;
 use crate::ids::{JobId, WorkerRef};
 
-/// A message to everybody. The original's `worker.next` and `worker.next.ack` are jobs, not notifications, here.
+/// A message to everybody. The original's jobs are said here only: [`super::Bus::foreign`] hears them, subscribers do not.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Notification {
     /// `worker.new.send` (a worker has just connected), or `worker.new.resend` when it answers [`Notification::GetAll`].
@@ -24,6 +25,15 @@ pub enum Notification {
     Error(Failure),
     /// `worker.list` on `polling`: somebody wants the manager to log its list.
     ListRequest,
+    /// `worker.next`: a job for a worker of the original.
+    Next(WireJob),
+    /// `worker.next.ack`: a job of a worker of the original is taken.
+    Taken {
+        /// The job, whose position has been advanced.
+        job: WireJob,
+        /// Whether it was for one worker by its id: then no pool counts it (`ignoreUpdate`).
+        by_id: bool,
+    },
 }
 
 /// How a worker announces itself. The original ignores what it does not know.

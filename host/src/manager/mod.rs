@@ -9,5 +9,5 @@ mod questions;
 mod registry;
 mod service;
 
-pub use registry::{Added, KnownWorker, Registry};
+pub use registry::{Added, KnownWorker, Registry, Served};
 pub use service::{Manager, ManagerConfig};

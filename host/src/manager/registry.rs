@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::SystemTime;
 
 use parking_lot::RwLock;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
 use super::gone::Gone;
@@ -36,6 +37,23 @@ pub enum Added {
     Refused,
 }
 
+/// How many workers serve a type.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Served {
+    /// Those of mshost, on whatever host.
+    pub native: usize,
+    /// Those of the original.
+    pub original: usize,
+}
+
+impl Served {
+    /// Whether both kinds serve it, which no sender can make sense of.
+    #[must_use]
+    pub fn is_mixed(self) -> bool {
+        self.native > 0 && self.original > 0
+    }
+}
+
 /// Who is on the bus. Adding, removing and looking up are O(1) in the number of workers and types; readers never wait
 /// for one another. The gauges `microservices_workers_total` and `microservices_connected_workers` follow it.
 #[derive(Debug)]
@@ -43,6 +61,8 @@ pub struct Registry {
     inner: RwLock<Inner>,
     /// How much `inner.gone` holds: where nobody has left, which is the rule, [`Registry::is_gone`] takes no lock.
     gone: AtomicUsize,
+    /// Somebody has come or gone.
+    changes: watch::Sender<()>,
     max_workers: usize,
     metrics: Arc<Metrics>,
 }
@@ -51,9 +71,17 @@ pub struct Registry {
 struct Inner {
     workers: HashMap<WorkerId, Entry>,
     /// Types with at least one worker.
-    types: HashMap<WorkerType, HashSet<WorkerId>>,
+    types: HashMap<WorkerType, Pool>,
     /// Never holds a type or a worker that is in the two above.
     gone: Gone,
+}
+
+/// The workers of a type.
+#[derive(Debug, Default)]
+struct Pool {
+    ids: HashSet<WorkerId>,
+    /// How many of them are mshost's.
+    native: usize,
 }
 
 #[derive(Debug)]
@@ -67,7 +95,8 @@ impl Registry {
     #[must_use]
     pub fn new(max_workers: usize, metrics: Arc<Metrics>) -> Self {
         let inner = Inner { workers: HashMap::new(), types: HashMap::new(), gone: Gone::new(max_workers) };
-        Self { inner: RwLock::new(inner), gone: AtomicUsize::new(0), max_workers, metrics }
+        let changes = watch::Sender::new(());
+        Self { inner: RwLock::new(inner), gone: AtomicUsize::new(0), changes, max_workers, metrics }
     }
 
     /// Adds a worker, or notes that it was heard again at `now`.
@@ -76,7 +105,14 @@ impl Registry {
         let mut inner = self.inner.write();
         if let Some(entry) = inner.workers.get_mut(&worker.id) {
             entry.heard = now;
-            entry.known.host = host;
+            let was_native = std::mem::replace(&mut entry.known.host, host).is_some();
+            let is_native = entry.known.host.is_some();
+            if was_native != is_native
+                && let Some(pool) = inner.types.get_mut(&worker.worker_type)
+            {
+                pool.native = pool.native + usize::from(is_native) - usize::from(was_native);
+                self.changes.send_replace(());
+            }
             return Added::Again;
         }
         if inner.workers.len() >= self.max_workers {
@@ -86,8 +122,9 @@ impl Registry {
         inner.gone.remove(&Address::One(worker.id.clone()));
         inner.gone.remove(&Address::Any(worker.worker_type.clone()));
         let pool = inner.types.entry(worker.worker_type.clone()).or_default();
-        pool.insert(worker.id.clone());
-        self.metrics.workers.with_label_values(&[&*worker.worker_type]).set(count(pool.len()));
+        pool.ids.insert(worker.id.clone());
+        pool.native += usize::from(host.is_some());
+        self.metrics.workers.with_label_values(&[&*worker.worker_type]).set(count(pool.ids.len()));
         let known = KnownWorker { worker: worker.clone(), host, since: SystemTime::now().into() };
         inner.workers.insert(worker.id, Entry { known, heard: now });
         self.publish(&inner);
@@ -134,13 +171,37 @@ impl Registry {
     /// How many workers serve a type.
     #[must_use]
     pub fn count_of(&self, kind: &WorkerType) -> usize {
-        self.inner.read().types.get(kind).map_or(0, HashSet::len)
+        self.inner.read().types.get(kind).map_or(0, |pool| pool.ids.len())
+    }
+
+    /// How many workers of either kind serve a type.
+    #[must_use]
+    pub fn served(&self, kind: &WorkerType) -> Served {
+        self.inner
+            .read()
+            .types
+            .get(kind)
+            .map_or_else(Served::default, |pool| Served { native: pool.native, original: pool.ids.len() - pool.native })
+    }
+
+    /// The workers of the original. O(n).
+    #[must_use]
+    pub fn originals(&self) -> Vec<WorkerRef> {
+        let inner = self.inner.read();
+        let originals = inner.workers.values().filter(|entry| entry.known.host.is_none());
+        originals.map(|entry| entry.known.worker.clone()).collect()
+    }
+
+    /// Changes when somebody has come or gone.
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<()> {
+        self.changes.subscribe()
     }
 
     /// How many there are of each type.
     #[must_use]
     pub fn counts(&self) -> BTreeMap<WorkerType, usize> {
-        self.inner.read().types.iter().map(|(kind, ids)| (kind.clone(), ids.len())).collect()
+        self.inner.read().types.iter().map(|(kind, pool)| (kind.clone(), pool.ids.len())).collect()
     }
 
     /// How many workers are on the bus.
@@ -168,8 +229,9 @@ impl Registry {
         let kind = &known.worker.worker_type;
         self.forget(inner.gone.insert(Address::One(id.clone())));
         let left = inner.types.get_mut(kind).map_or(0, |pool| {
-            pool.remove(id);
-            pool.len()
+            pool.ids.remove(id);
+            pool.native -= usize::from(known.host.is_some());
+            pool.ids.len()
         });
         self.metrics.workers.with_label_values(&[&**kind]).set(count(left));
         if left == 0 {
@@ -190,6 +252,7 @@ impl Registry {
     fn publish(&self, inner: &Inner) {
         self.metrics.connected_workers.set(count(inner.workers.len()));
         self.gone.store(inner.gone.len(), Ordering::Release);
+        self.changes.send_replace(());
     }
 }
 

@@ -147,3 +147,37 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn it_knows_which_kind_serves_a_type_and_tells_of_each_change() {
+    let (registry, _) = registry(10);
+    let (theirs, ours) = (worker("WB", 1), worker("WB", 2));
+    let now = Instant::now();
+    let mut changes = registry.changes();
+    let kind = &theirs.worker_type;
+    let native = |worker: &WorkerRef| Announcement { worker: worker.clone(), host: Some("h1".to_owned()) };
+    let mut check = |registry: &Registry, original, native, is_news| {
+        let served = registry.served(kind);
+        assert_eq!(served, Served { native, original });
+        assert_eq!(served.is_mixed(), native > 0 && original > 0);
+        assert_eq!(changes.has_changed().unwrap(), is_news);
+        changes.mark_unchanged();
+    };
+    check(&registry, 0, 0, false);
+    registry.add(announced(&theirs), now);
+    check(&registry, 1, 0, true);
+    registry.add(announced(&theirs), now);
+    check(&registry, 1, 0, false);
+    registry.add(native(&ours), now);
+    check(&registry, 1, 1, true);
+    assert_eq!(registry.originals(), std::slice::from_ref(&theirs));
+    // The same id announced by another kind.
+    registry.add(native(&theirs), now);
+    check(&registry, 0, 2, true);
+    registry.add(announced(&theirs), now);
+    check(&registry, 1, 1, true);
+    registry.remove(&theirs.id);
+    check(&registry, 0, 1, true);
+    registry.remove(&ours.id);
+    check(&registry, 0, 0, true);
+}

@@ -160,7 +160,8 @@ impl Manager {
             Notification::ListRequest => self.log_list(),
             Notification::Error(failure) => self.failed(&failure),
             // The pools are the workers' own business, and a question is another manager's or its own.
-            Notification::List(_) | Notification::GetAll => {}
+            // So are the jobs of the original.
+            Notification::List(_) | Notification::GetAll | Notification::Next(_) | Notification::Taken { .. } => {}
         }
     }
 

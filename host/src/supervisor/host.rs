@@ -16,6 +16,7 @@ use super::reconcile::{Reconciler, roots};
 use super::shelf::Shelf;
 use crate::admin::{Admin, AdminConfig, AdminError, Phase, TopologyStatus};
 use crate::bus::{self, Bus, BusError};
+use crate::interop::Interop;
 use crate::manager::{Manager, ManagerConfig, Registry};
 use crate::metrics::Metrics;
 use crate::plugin::watch::{WatchMode, WatchSettings, Watcher};
@@ -196,11 +197,15 @@ fn start_manager(
     let (manager, registry) = Manager::new(numbers, Arc::clone(bus), Arc::clone(metrics));
     if config.enabled {
         let stop = stop.clone();
+        let managing = stop.clone();
         observers.spawn(async move {
-            if let Err(error) = manager.run(stop).await {
+            if let Err(error) = manager.run(managing).await {
                 tracing::error!(target: TARGET, "the manager cannot work: {error}");
             }
         });
+        // It goes by what the manager knows.
+        let interop = Interop::new(Arc::clone(bus), Arc::clone(&registry), Arc::clone(metrics));
+        observers.spawn(interop.run(stop));
     }
     registry
 }

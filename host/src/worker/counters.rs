@@ -24,7 +24,8 @@ impl Counters {
         let sent = |what| metrics.sent.with_label_values(&[service, what]);
         let received = |what| metrics.received.with_label_values(&[service, what]);
         let errors = |what| metrics.job_errors.with_label_values(&[service, what]);
-        // What only the original's pools and acks bring about stands at 0, for dashboards that add it up.
+        // What only the original's pools bring about stands at 0, for dashboards that add it up; so does `job_ack` until a
+        // worker of the original takes a job (`interop` counts it).
         for kind in ["job_ack", "worker_removal", "worker_list_update"] {
             received(kind);
         }

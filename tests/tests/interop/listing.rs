@@ -1,16 +1,9 @@
 //! Who is there: the original's manager lists our workers, ours lists the original's.
 
-use mshost::bus::Codec;
 use mshost_tests::host::Host;
 use mshost_tests::peer::Peer;
 
-use super::support::{KEEPALIVE, bus, host, own, until_known};
-
-fn in_each_codec(name: &str, test: fn(&str, Codec)) {
-    for codec in Codec::ALL {
-        test(&bus(name, codec), codec);
-    }
-}
+use super::support::{KEEPALIVE, host, in_each_codec, own, until_known};
 
 fn until_all_listed(manager: &Peer, host: &Host) {
     own(host).iter().for_each(|id| manager.until_listed(id));

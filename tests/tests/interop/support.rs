@@ -5,7 +5,8 @@ use std::time::Duration;
 use mshost::bus::Codec;
 use mshost_tests::broker::Broker;
 use mshost_tests::fixtures;
-use mshost_tests::host::{Host, Site, workers};
+use mshost_tests::host::{Host, LIMIT, Site, workers};
+use mshost_tests::wait::poll;
 use serde_json::Value;
 
 /// How often both managers ask who is there.
@@ -50,4 +51,45 @@ pub fn own(host: &Host) -> Vec<String> {
 pub fn until_known(host: &Host, worker_type: &str, count: u64) {
     let known = |topology: &Value| topology["bus"]["workers"][worker_type].as_u64().unwrap_or_default();
     host.until_topology(&format!("{count} known {worker_type}"), |topology| (known(topology) == count).then_some(()));
+}
+
+/// Runs a test in each codec at the same time, each on a bus of its own.
+pub fn in_each_codec(name: &str, test: fn(&str, Codec)) {
+    let urls = Broker::shared().urls_of(Codec::ALL.map(|codec| format!("{name}-{codec}")));
+    std::thread::scope(|scope| {
+        for (url, codec) in urls.iter().zip(Codec::ALL) {
+            scope.spawn(move || test(url, codec));
+        }
+    });
+}
+
+/// The sum of a host's metrics whose names and labels begin like this.
+pub fn metric(host: &Host, start: &str) -> u64 {
+    let metrics = host.ask("/metrics").body;
+    metrics
+        .lines()
+        .filter(|line| line.starts_with(start))
+        .filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok())
+        .sum()
+}
+
+/// Waits until a metric has a value.
+pub fn until_metric(host: &Host, start: &str, value: u64) {
+    let last = std::cell::Cell::new(0);
+    let reached = poll(LIMIT, || {
+        last.set(metric(host, start));
+        (last.get() == value).then_some(())
+    });
+    assert!(reached.is_some(), "{start} is {} and not {value}\n{}", last.get(), host.log_text());
+}
+
+/// The start of the line of `mshost_interop_jobs_total`.
+pub fn interop_jobs(direction: &str, outcome: &str) -> String {
+    format!(r#"mshost_interop_jobs_total{{direction="{direction}",outcome="{outcome}"}}"#)
+}
+
+/// Waits until a metric has at least a value.
+pub fn until_at_least(host: &Host, start: &str, value: u64) {
+    let reached = poll(LIMIT, || (metric(host, start) >= value).then_some(()));
+    assert!(reached.is_some(), "{start} is {} and not {value}\n{}", metric(host, start), host.log_text());
 }

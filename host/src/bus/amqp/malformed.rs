@@ -7,10 +7,24 @@ use std::time::{Duration, Instant};
 use parking_lot::Mutex;
 use tracing::warn;
 
+use super::Shared;
 use crate::metrics::Metrics;
 
 /// How long a kind stays silent after it was logged.
 const QUIET: Duration = Duration::from_secs(60);
+
+/// What may stand around the data in a message: a pipeline of 64 addresses takes a fifth of it.
+const ENVELOPE_BYTES: usize = 64 << 10;
+
+/// Whether a body is worth reading: what is larger than any job of ours may be is dropped unread.
+pub(super) fn is_readable(shared: &Shared, source: &'static str, body: &[u8]) -> bool {
+    let (size, limit) = (body.len(), shared.limits.message_bytes.saturating_add(ENVELOPE_BYTES));
+    if size > limit {
+        let reason = format!("it has {size} bytes, and `bus.max_message` allows for {limit}");
+        shared.malformed.report(source, "too_large", &reason);
+    }
+    size <= limit
+}
 
 /// Counts and logs malformed messages. Kinds are few and fixed, so the map is small.
 pub(super) struct MalformedLog {

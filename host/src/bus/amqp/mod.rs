@@ -2,7 +2,8 @@
 //!
 //! [`names`] says what is declared on the broker. [`connection`] keeps two connections up, [`publisher`] sends through
 //! one (with [`inflight`] for what is not confirmed yet), and each worker has a [`place`] on the other, which
-//! [`consumer`] takes jobs from, [`settle`] settles on and [`leave`] tidies up. [`notices`] are the notifications.
+//! [`consumer`] takes jobs from, [`settle`] settles on and [`leave`] tidies up. [`notices`] are the notifications, and
+//! [`foreign`] is what the original's workers say to each other.
 //! After a reconnect everything is declared and consumed again, then senders go on with what was not confirmed.
 
 mod attend;
@@ -11,6 +12,7 @@ mod consumer;
 mod delays;
 mod endpoint;
 mod errors;
+mod foreign;
 mod graves;
 mod inflight;
 mod jobs;
@@ -52,7 +54,7 @@ use self::notices::AmqpSubscription;
 use self::publisher::{Outgoing, PublishError, Publisher};
 use super::codec::encode_notification;
 use super::{
-    Absent, Bus, BusError, BusLimits, BusState, Codec, Consumer, ConsumerOptions, DeadLetter, Durability, Job,
+    Absent, Bus, BusError, BusLimits, BusState, Codec, Consumer, ConsumerOptions, DeadLetter, Durability, Foreign, Job,
     Notification, QueueDepth, Requeued, SendError, Subscription, type_queue,
 };
 use crate::ids::WorkerRef;
@@ -228,6 +230,10 @@ impl Bus for AmqpBus {
     async fn subscribe(&self) -> Result<Box<dyn Subscription>, BusError> {
         let subscription = AmqpSubscription::subscribe(Arc::clone(&self.shared)).await?;
         Ok(Box::new(subscription))
+    }
+
+    async fn foreign(&self) -> Result<Option<Box<dyn Foreign>>, BusError> {
+        Ok(Some(Box::new(foreign::listen(&self.shared))))
     }
 
     fn state(&self) -> watch::Receiver<BusState> {

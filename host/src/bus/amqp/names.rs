@@ -8,6 +8,7 @@
 //! | `mshost.retry.MS` | queues that hosts take jobs from when these are due |
 //! | `mshost.undone` | queue of what the broker gave up (expired, rejected): a host buries and reports each |
 //! | `mshost.dead` | queue of dead letters |
+//! | `mshost.legacy.next` | queue of the original's `worker.next`, single active consumer: one host alone hears each |
 //! | `notifications`, `polling` | topic, not durable, not auto-delete: the original's; anything else is refused by both sides |
 
 use std::time::Duration;
@@ -27,6 +28,19 @@ pub(super) const JOBS: &str = "mshost.jobs";
 pub(super) const UNDONE: &str = "mshost.undone";
 /// The queue of dead letters.
 pub(super) const DEAD: &str = "mshost.dead";
+
+/// What the original's workers send is heard here, by one host.
+pub(super) const FOREIGN: &str = "mshost.legacy.next";
+/// The original's: a job for another worker.
+const NEXT: &str = "worker.next";
+/// The original's: a job is taken.
+pub(super) const TAKEN: &str = "worker.next.ack";
+/// When the original has given up a job that nobody took (its fifth send was 2 s before).
+const FOREIGN_TTL: Duration = Duration::from_secs(10);
+/// When the queue goes after the last host has gone.
+const FOREIGN_EXPIRES: Duration = Duration::from_secs(10 * 60);
+/// The most jobs of the original that wait for a host; the oldest go first, as the original resends them.
+const FOREIGN_LENGTH: i64 = 10_000;
 
 /// Attempt number of a job; 1 where absent.
 pub(super) const ATTEMPT: &str = "x-mshost-attempt";
@@ -191,6 +205,20 @@ pub(super) async fn declare_shared(
             Ok(None)
         }
     }
+}
+
+/// Declares and binds the queue by which one host hears the jobs of the original's workers. Durable, because a broker may
+/// refuse queues that are neither that nor exclusive; its messages are not.
+pub(super) async fn declare_foreign(channel: &Channel) -> lapin::Result<()> {
+    let arguments = arguments([
+        ("x-single-active-consumer", AMQPValue::Boolean(true)),
+        ("x-message-ttl", millis(FOREIGN_TTL)),
+        ("x-expires", millis(FOREIGN_EXPIRES)),
+        ("x-max-length", AMQPValue::LongLongInt(FOREIGN_LENGTH)),
+    ]);
+    let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+    channel.queue_declare(FOREIGN.into(), options, arguments).await?;
+    bind(channel, FOREIGN.into(), NOTIFICATIONS, NEXT.into()).await
 }
 
 /// Undoes the binding of a queue of jobs: from here on jobs with this key are returned to their senders.

@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::warn;
 
 use super::connection::{Link, backoff, next_link};
+use super::malformed::is_readable;
 use super::members::Member;
 use super::{Shared, errors, names};
 use crate::bus::codec::decode_notification;
@@ -171,6 +172,9 @@ async fn consume(link: &Link) -> lapin::Result<lapin::Consumer> {
 async fn forward(shared: &Shared, mailbox: &Mailbox, stream: &mut lapin::Consumer) {
     while let Some(Ok(message)) = stream.next().await {
         let Message { exchange, routing_key, data, .. } = message;
+        if !is_readable(shared, "notification", &data) {
+            continue;
+        }
         match decode_notification(shared.codec, exchange.as_str(), routing_key.as_str(), &Bytes::from(data)) {
             Ok(notification) => mailbox.put(Event::Notification(notification)),
             Err(malformed) => shared.malformed.report("notification", malformed.kind(), &malformed.to_string()),

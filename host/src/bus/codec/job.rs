@@ -31,14 +31,43 @@ pub struct WireJob {
 /// # Errors
 /// Where the payload's bytes are not one well-formed value in that codec.
 pub fn encode_job(job: &Job) -> Result<Bytes, EncodeError> {
-    let mut map = MapWriter::new(job.payload.codec(), job.payload.bytes().len());
-    map.field("workers_list", &job.route.addresses())?;
-    // A route has at most 64 addresses. As an i32 it has the same form as JavaScript gives it in all codecs.
-    map.field("workers_list_id", &(job.route.position() as i32))?;
-    map.data(&job.payload)?;
-    map.field("sender", &job.sender)?;
-    map.field("id", &job.id)?;
+    envelope(&job.id, &job.route, &job.sender, &job.payload)?.finish()
+}
+
+/// As [`encode_job`], of what was read from the wire or goes there alone.
+pub(super) fn encode_wire_job(job: &WireJob) -> Result<Bytes, EncodeError> {
+    envelope(&job.id, &job.route, &job.sender, &job.payload)?.finish()
+}
+
+/// A job that is taken; `ignore_update` where no pool of the original is to count it.
+pub(super) fn encode_taken(job: &WireJob, ignore_update: bool) -> Result<Bytes, EncodeError> {
+    let mut map = envelope(&job.id, &job.route, &job.sender, &job.payload)?;
+    if ignore_update {
+        map.field("ignoreUpdate", &true)?;
+    }
     map.finish()
+}
+
+fn envelope(id: &JobId, route: &Route, sender: &WorkerRef, payload: &Payload) -> Result<MapWriter, EncodeError> {
+    let mut map = MapWriter::new(payload.codec(), payload.bytes().len());
+    map.field("workers_list", &route.addresses())?;
+    // A route has at most 64 addresses. As an i32 it has the same form as JavaScript gives it in all codecs.
+    map.field("workers_list_id", &(route.position() as i32))?;
+    map.data(payload)?;
+    map.field("sender", sender)?;
+    map.field("id", id)?;
+    Ok(map)
+}
+
+impl WireJob {
+    /// The job as it is once its target has taken it: one step on, except at the pipeline's last worker.
+    #[must_use]
+    pub fn taken(mut self) -> Self {
+        if let Some(next) = self.route.next() {
+            self.route = next;
+        }
+        self
+    }
 }
 
 /// Reads a job. Keys may come in any order, unknown ones are ignored, a missing `data` is null, and a bare `TYPE` in

@@ -5,6 +5,7 @@ use mshost_plugin_api::{Codec, EncodeError};
 use serde::Deserialize;
 
 use super::fields::{self, Native, Target, native};
+use super::job::{encode_taken, encode_wire_job};
 use super::malformed::{Fault, Kind, Malformed};
 use super::shape::{self, Shape};
 use super::write::{MapWriter, serialize};
@@ -28,6 +29,8 @@ const GET_ALL: &str = "worker.getAll";
 const LIST: &str = "worker.list";
 const DEL: &str = "worker.del";
 const ERROR: &str = "error";
+const NEXT: &str = "worker.next";
+const TAKEN: &str = "worker.next.ack";
 
 /// A notification as it is published. It carries no AMQP properties.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,6 +54,8 @@ pub fn routing_key(notification: &Notification) -> (&'static str, &'static str) 
         Notification::Del(_) => (NOTIFICATIONS, DEL),
         Notification::Error(_) => (NOTIFICATIONS, ERROR),
         Notification::ListRequest => (POLLING, LIST),
+        Notification::Next(_) => (NOTIFICATIONS, NEXT),
+        Notification::Taken { .. } => (NOTIFICATIONS, TAKEN),
     }
 }
 
@@ -58,7 +63,7 @@ pub fn routing_key(notification: &Notification) -> (&'static str, &'static str) 
 /// whatever comes instead of `worker.list`.
 ///
 /// # Errors
-/// Where the data of a failed job is not one well-formed value in the bus's codec.
+/// Where the data of a job is not one well-formed value in the bus's codec.
 pub fn encode_notification(codec: Codec, notification: &Notification) -> Result<Option<Message>, EncodeError> {
     let body = match notification {
         Notification::New { worker, .. } => encode_new(codec, worker)?,
@@ -68,6 +73,8 @@ pub fn encode_notification(codec: Codec, notification: &Notification) -> Result<
         Notification::Del(worker) => serialize(codec, worker)?.into(),
         Notification::Error(failure) => encode_error(codec, failure)?,
         Notification::ListRequest => Bytes::from_static(LIST_REQUEST_TEXT),
+        Notification::Next(job) => encode_wire_job(job)?,
+        Notification::Taken { job, by_id } => encode_taken(job, *by_id)?,
     };
     let (exchange, routing_key) = routing_key(notification);
     Ok(Some(Message { exchange, routing_key, body }))
@@ -97,7 +104,8 @@ fn encode_error(codec: Codec, failure: &Failure) -> Result<Bytes, EncodeError> {
     map.finish()
 }
 
-/// Reads a notification, by the exchange and the routing key that it came with.
+/// Reads a notification, by the exchange and the routing key that it came with. What is said of the original's jobs is
+/// not one: [`super::decode_job`] reads it.
 ///
 /// # Errors
 /// Where the routing key is no notification's, or the body is not what it announces.
