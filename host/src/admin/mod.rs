@@ -19,6 +19,6 @@ pub use letters::{
 };
 pub use server::{Admin, AdminConfig, AdminError};
 pub use status::{
-    BusHealth, BusStatus, Complaint, HostStatus, Phase, PluginState, PluginStatus, QueueStatus, StatusSource,
-    Timestamp, TopologyStatus, WorkerState, WorkerStatus,
+    BusHealth, BusStatus, Complaint, HostStatus, ManagerState, Phase, PluginState, PluginStatus, QueueStatus,
+    StatusSource, Timestamp, TopologyStatus, WorkerState, WorkerStatus,
 };

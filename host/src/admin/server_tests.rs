@@ -15,8 +15,8 @@ use self::letter_tests::Letters;
 use super::super::gauges;
 use super::*;
 use crate::admin::{
-    BusHealth, BusStatus, Complaint, HostStatus, Phase, PluginState, PluginStatus, QueueStatus, Timestamp,
-    TopologyStatus, WorkerState, WorkerStatus,
+    BusHealth, BusStatus, Complaint, HostStatus, ManagerState, Phase, PluginState, PluginStatus, QueueStatus,
+    Timestamp, TopologyStatus, WorkerState, WorkerStatus,
 };
 use crate::ids::{GenerationId, PluginName, WorkerType};
 
@@ -72,6 +72,7 @@ fn healthy() -> HostStatus {
             codec: "msgpack".to_owned(),
             state: BusHealth::Connected,
             error: None,
+            manager: ManagerState::Active,
             workers: BTreeMap::new(),
             dead_letters: Some(2),
         },

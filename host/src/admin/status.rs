@@ -77,6 +77,8 @@ pub struct BusStatus {
     pub state: BusHealth,
     /// Why it cannot.
     pub error: Option<String>,
+    /// What this host's manager does for the others on the bus.
+    pub manager: ManagerState,
     /// How many workers of each type the manager knows, on all hosts.
     pub workers: BTreeMap<WorkerType, usize>,
     /// How many dead letters there are; `null` while the bus cannot tell.
@@ -235,6 +237,18 @@ states! {
         Away = "away",
         /// Never again.
         Closed = "closed",
+    }
+}
+
+states! {
+    /// What the manager of a host does for all the hosts on the bus.
+    ManagerState {
+        /// It asks who is there and tidies up after the dead.
+        Active = "active",
+        /// It listens, and takes over when the active one is gone.
+        StandingBy = "standing_by",
+        /// There is none (`[manager] enabled = false`).
+        Off = "off",
     }
 }
 

@@ -123,6 +123,9 @@ pub trait Bus: Send + Sync + 'static {
     /// Whether the bus can be used, now and at each change.
     fn state(&self) -> watch::Receiver<BusState>;
 
+    /// From now on this host may become the one that [`Bus::leads`]. To be called once, where there is a manager.
+    fn compete(&self) {}
+
     /// Whether this host's manager is the one that asks and tidies up for all hosts on the bus, now and at each change. One
     /// at a time is; another takes over when it is gone.
     fn leads(&self) -> watch::Receiver<bool>;

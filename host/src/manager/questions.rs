@@ -8,7 +8,7 @@ use tokio::time::Instant;
 /// More open questions than this are not kept; a worker then expires a little later, never earlier.
 const MAX_OPEN: usize = 64;
 
-/// The `worker.getAll` that were published while nothing was lost and are not yet `expire_after` old.
+/// The `worker.getAll` that were heard while nothing was lost and are not yet `expire_after` old, whoever asked.
 ///
 /// A worker is expired when a question has come of age that it has not answered. Forgetting the questions (the bus was
 /// away, notifications were lost) therefore stops the clock for everybody, and the next question starts it again.

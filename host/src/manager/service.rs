@@ -5,11 +5,12 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures::FutureExt;
-use tokio::sync::watch;
+use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
+use super::graves::{Graves, tidy_up};
 use super::questions::Questions;
 use super::registry::{Added, Registry};
 use crate::bus::{Announcement, Bus, BusError, BusState, Event, Failure, Notification, Subscription};
@@ -17,7 +18,7 @@ use crate::ids::WorkerRef;
 use crate::metrics::{MANAGER, Metrics};
 
 /// `tracing` target of all that the manager says (`SystemManager_log`).
-const LOG: &str = "mshost::manager";
+pub(super) const LOG: &str = "mshost::manager";
 
 /// How many notifications that already wait are heard before anybody is declared dead.
 const HEAR_FIRST: usize = 4_096;
@@ -26,13 +27,19 @@ const HEAR_FIRST: usize = 4_096;
 /// queue that is full it would push out the next one, for ever.
 const CATCH_UP: Duration = Duration::from_millis(200);
 
+/// The same for a manager that stands by: the active one has asked by then, and the answers are for all.
+const CATCH_UP_STANDING_BY: Duration = Duration::from_secs(2);
+
+/// An answer takes another way through the bus than its question, and may be heard this much earlier.
+const OVERTAKING: Duration = Duration::from_millis(200);
+
 /// How often the manager looks at things when it is never to ask (`keepalive = 0`).
 const NEVER: Duration = Duration::from_secs(60 * 60 * 24 * 365);
 
 /// The numbers of `[manager]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ManagerConfig {
-    /// How often it asks who is there; `None` asks only at the start and after a time without the bus.
+    /// How often the active manager asks who is there; `None` asks only at the start and after a time without the bus.
     pub keepalive: Option<Duration>,
     /// How long after a question a worker that has not answered is taken for dead.
     pub expire_after: Duration,
@@ -54,6 +61,9 @@ pub struct Manager {
     registry: Arc<Registry>,
     metrics: Arc<Metrics>,
     questions: Questions,
+    graves: Graves,
+    /// It is the one that asks and tidies up for all hosts.
+    active: bool,
     /// When to ask out of turn.
     ask_again: Option<Instant>,
 }
@@ -69,9 +79,17 @@ impl Manager {
     #[must_use]
     pub fn new(config: ManagerConfig, bus: Arc<dyn Bus>, metrics: Arc<Metrics>) -> (Self, Arc<Registry>) {
         let registry = Arc::new(Registry::new(config.max_workers, Arc::clone(&metrics)));
-        let questions = Questions::new(config.expire_after);
-        let manager =
-            Self { id: new_id(), config, bus, registry: Arc::clone(&registry), metrics, questions, ask_again: None };
+        let manager = Self {
+            id: new_id(),
+            questions: Questions::new(config.expire_after),
+            config,
+            bus,
+            registry: Arc::clone(&registry),
+            metrics,
+            graves: Graves::default(),
+            active: false,
+            ask_again: None,
+        };
         (manager, registry)
     }
 
@@ -91,20 +109,26 @@ impl Manager {
             subscription = self.bus.subscribe() => subscription?,
         };
         self.announce_counters();
-        let mut state = self.bus.state();
         info!(target: LOG, id = self.id, "listening to the bus");
+        let (bus, registry) = (Arc::clone(&self.bus), Arc::clone(&self.registry));
+        let (dead, buried) = mpsc::channel(1);
         tokio::select! {
             () = stop.cancelled() => {}
-            () = self.serve(&mut *subscription, &mut state) => {}
+            () = self.serve(&mut *subscription, dead) => {}
+            () = tidy_up(&*bus, &registry, buried) => {}
         }
+        self.metrics.manager_active.set(0);
         info!(target: LOG, id = self.id, "stopped");
         Ok(())
     }
 
     /// Returns when the bus is closed.
-    async fn serve(&mut self, subscription: &mut dyn Subscription, state: &mut watch::Receiver<BusState>) {
-        let mut keepalive = tokio::time::interval(self.config.keepalive.unwrap_or(NEVER));
+    async fn serve(&mut self, subscription: &mut dyn Subscription, dead: mpsc::Sender<WorkerRef>) {
+        let (mut state, mut leads) = (self.bus.state(), self.bus.leads());
+        let period = self.config.keepalive.unwrap_or(NEVER);
+        let mut keepalive = tokio::time::interval_at(Instant::now() + period, period);
         keepalive.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        self.lead(*leads.borrow_and_update());
         loop {
             let due = self.questions.due();
             tokio::select! {
@@ -113,12 +137,22 @@ impl Manager {
                     None => return,
                 },
                 () = at(self.ask_again) => self.ask().await,
-                _ = keepalive.tick() => self.ask().await,
+                _ = keepalive.tick() => {
+                    if self.active {
+                        self.ask().await;
+                    }
+                }
                 () = at(due) => {
                     if !self.expire(due, subscription) {
                         return;
                     }
                 }
+                Ok(room) = dead.reserve(), if self.active && !self.graves.is_empty() => {
+                    if let Some(worker) = self.graves.take() {
+                        room.send(worker);
+                    }
+                }
+                Ok(()) = leads.changed() => self.lead(*leads.borrow_and_update()),
                 changed = state.changed() => {
                     if changed.is_err() {
                         return;
@@ -130,6 +164,20 @@ impl Manager {
                     }
                 }
             }
+        }
+    }
+
+    /// Begins or ends to act for all hosts.
+    fn lead(&mut self, active: bool) {
+        self.active = active;
+        self.metrics.manager_active.set(active.into());
+        if active {
+            info!(target: LOG, id = self.id, "active: asks who is there, for all hosts on the bus");
+            self.graves.forget_old(Instant::now());
+            self.ask_again = Some(Instant::now());
+        } else {
+            info!(target: LOG, id = self.id, "standing by: listens, and takes over from the active manager");
+            self.ask_again = Some(Instant::now() + CATCH_UP_STANDING_BY);
         }
     }
 
@@ -149,20 +197,27 @@ impl Manager {
         self.questions.forget();
         if self.ask_again.is_none() {
             warn!(target: LOG, "{reason}: asking again who is there");
-            self.ask_again = Some(Instant::now() + CATCH_UP);
+            let wait = if self.active { CATCH_UP } else { CATCH_UP_STANDING_BY };
+            self.ask_again = Some(Instant::now() + wait);
         }
     }
 
-    fn notified(&self, notification: Notification) {
+    fn notified(&mut self, notification: Notification) {
         match notification {
             Notification::New { worker, .. } => self.joined(worker),
             Notification::Del(worker) => self.left(&worker),
             Notification::ListRequest => self.log_list(),
             Notification::Error(failure) => self.failed(&failure),
-            // The pools are the workers' own business, and a question is another manager's or its own.
-            // So are the jobs of the original.
-            Notification::List(_) | Notification::GetAll | Notification::Next(_) | Notification::Taken { .. } => {}
+            Notification::GetAll => self.asked(),
+            // The pools are the workers' own business, and so are the jobs of the original.
+            Notification::List(_) | Notification::Next(_) | Notification::Taken { .. } => {}
         }
+    }
+
+    /// It does not matter who asked: everybody hears the answers.
+    fn asked(&mut self) {
+        self.questions.ask(Instant::now());
+        self.ask_again = None;
     }
 
     fn joined(&self, announcement: Announcement) {
@@ -212,10 +267,7 @@ impl Manager {
             return;
         }
         match self.bus.publish(Notification::GetAll).await {
-            Ok(()) => {
-                self.metrics.sent.with_label_values(&[MANAGER, "keepalive"]).inc();
-                self.questions.ask(Instant::now());
-            }
+            Ok(()) => self.metrics.sent.with_label_values(&[MANAGER, "keepalive"]).inc(),
             Err(error) => {
                 self.questions.forget();
                 warn!(target: LOG, %error, "cannot ask who is there; it will be tried again");
@@ -238,10 +290,15 @@ impl Manager {
             self.ask_soon("this process stood still");
             return true;
         }
-        let Some(deadline) = self.questions.take_due(Instant::now()) else { return true };
-        for known in self.registry.expire(deadline) {
+        let now = Instant::now();
+        if !self.active {
+            self.graves.forget_old(now);
+        }
+        let Some(asked) = self.questions.take_due(now) else { return true };
+        for known in self.registry.expire(asked.checked_sub(OVERTAKING).unwrap_or(asked)) {
             self.metrics.workers_expired.inc();
             warn!(target: LOG, id = %known.worker.id, host = known.host, "worker no longer answers; it is taken for dead");
+            self.graves.add(known.worker, now);
         }
         true
     }

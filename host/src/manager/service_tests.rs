@@ -1,6 +1,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use async_trait::async_trait;
+use parking_lot::Mutex;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 use super::*;
@@ -11,10 +13,13 @@ use crate::ids::{Address, JobId, WorkerId};
 const KEEPALIVE: Duration = Duration::from_secs(10);
 const EXPIRE_AFTER: Duration = Duration::from_secs(25);
 
-/// The embedded bus behind a wire that can be cut: while it is, nothing is sent and whatever is said goes unheard.
+/// The embedded bus behind a wire that can be cut: while it is, nothing is sent and whatever is said goes unheard. It
+/// says who leads, and notes after whom somebody tidies up.
 struct Wire {
     bus: EmbeddedBus,
     state: watch::Sender<BusState>,
+    leads: watch::Sender<bool>,
+    reaped: Mutex<Vec<WorkerRef>>,
 }
 
 struct WireEnd {
@@ -48,9 +53,10 @@ impl Bus for Wire {
         self.state.subscribe()
     }
     fn leads(&self) -> watch::Receiver<bool> {
-        self.bus.leads()
+        self.leads.subscribe()
     }
     async fn reap(&self, worker: &WorkerRef) -> Result<(), BusError> {
+        self.reaped.lock().push(worker.clone());
         self.bus.reap(worker).await
     }
     async fn dead_letters(&self, limit: usize) -> Result<Vec<DeadLetter>, BusError> {
@@ -98,9 +104,10 @@ struct Setup {
     task: JoinHandle<Result<(), BusError>>,
 }
 
-async fn start_with(limits: BusLimits, config: ManagerConfig) -> Setup {
-    let state = watch::Sender::new(BusState::Connected);
-    let wire = Arc::new(Wire { bus: EmbeddedBus::new(limits, Codec::default()), state });
+async fn start_with(limits: BusLimits, config: ManagerConfig, leads: bool) -> Setup {
+    let bus = EmbeddedBus::new(limits, Codec::default());
+    let (state, leads) = (watch::Sender::new(BusState::Connected), watch::Sender::new(leads));
+    let wire = Arc::new(Wire { bus, state, leads, reaped: Mutex::default() });
     let metrics = Metrics::new().unwrap();
     let (manager, registry) = Manager::new(config, wire.clone(), Arc::clone(&metrics));
     let stop = CancellationToken::new();
@@ -110,9 +117,17 @@ async fn start_with(limits: BusLimits, config: ManagerConfig) -> Setup {
     setup
 }
 
+fn config() -> ManagerConfig {
+    ManagerConfig { keepalive: Some(KEEPALIVE), expire_after: EXPIRE_AFTER, max_workers: 100 }
+}
+
 async fn start() -> Setup {
-    let config = ManagerConfig { keepalive: Some(KEEPALIVE), expire_after: EXPIRE_AFTER, max_workers: 100 };
-    start_with(BusLimits::default(), config).await
+    start_with(BusLimits::default(), config(), true).await
+}
+
+/// One that stands by, and has asked once, at the start, because nobody else did.
+async fn stand_by() -> Setup {
+    start_with(BusLimits::default(), config(), false).await
 }
 
 impl Setup {
@@ -224,8 +239,8 @@ async fn a_bus_that_was_away_expires_nobody() {
 
 #[tokio::test(start_paused = true)]
 async fn without_keepalive_it_asks_only_at_the_start_and_after_a_loss() {
-    let config = ManagerConfig { keepalive: None, expire_after: EXPIRE_AFTER, max_workers: 100 };
-    let setup = start_with(BusLimits { notifications: 4, ..BusLimits::default() }, config).await;
+    let config = ManagerConfig { keepalive: None, ..config() };
+    let setup = start_with(BusLimits { notifications: 4, ..BusLimits::default() }, config, true).await;
     setup.announce(&worker("WB", 1)).await;
     tokio::time::sleep(KEEPALIVE * 100).await;
     assert_eq!((setup.asked(), setup.registry.len()), (1, 1));
@@ -261,6 +276,86 @@ async fn requests_and_failures_are_counted_and_nonsense_is_refused() {
     assert_eq!(setup.metrics.job_errors.with_label_values(&[MANAGER, "no_worker_available"]).get(), 2);
     assert_eq!(setup.registry.len(), 1);
     assert_eq!(setup.metrics.malformed.with_label_values(&["bus", "announcement"]).get(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_stands_by_asks_nobody_and_believes_whoever_asks() {
+    let setup = stand_by().await;
+    let (live, dead) = (worker("WA", 1), worker("WB", 1));
+    let _answering = setup.live(&live).await;
+    setup.announce(&dead).await;
+    tokio::time::sleep(EXPIRE_AFTER * 10).await;
+    assert_eq!((setup.asked(), setup.registry.len()), (1, 2), "nobody asks, so nobody owes an answer");
+
+    let another_asks = Instant::now();
+    setup.say(Notification::GetAll).await;
+    setup.until(|setup| setup.registry.is_gone(&any("WB"))).await;
+    assert!(another_asks.elapsed() >= EXPIRE_AFTER && another_asks.elapsed() < EXPIRE_AFTER + KEEPALIVE);
+    assert_eq!((setup.asked(), setup.registry.len()), (1, 1));
+    assert_eq!(setup.metrics.manager_active.get(), 0);
+    assert!(setup.wire.reaped.lock().is_empty(), "tidying up is the active one's");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_another_asks_after_a_loss_need_not_be_asked_again() {
+    let setup = stand_by().await;
+    for another_asks in [true, false] {
+        let asked = setup.asked();
+        setup.wire.state.send_replace(BusState::Away { error: "cut".to_owned() });
+        tokio::time::sleep(KEEPALIVE).await;
+        setup.wire.state.send_replace(BusState::Connected);
+        tokio::time::sleep(CATCH_UP_STANDING_BY / 2).await;
+        if another_asks {
+            setup.say(Notification::GetAll).await;
+        }
+        tokio::time::sleep(KEEPALIVE).await;
+        assert_eq!(setup.asked() > asked, !another_asks);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_takes_over_asks_at_once_and_tidies_up_after_the_dead() {
+    let setup = stand_by().await;
+    let (live, early, late) = (worker("WA", 1), worker("WB", 1), worker("WC", 1));
+    let _answering = setup.live(&live).await;
+    setup.announce(&early).await;
+    // The active manager asks once more, and dies before it has tidied up after this worker.
+    tokio::time::sleep(KEEPALIVE).await;
+    setup.say(Notification::GetAll).await;
+    setup.until(|setup| setup.registry.is_gone(&any("WB"))).await;
+    setup.announce(&late).await;
+    tokio::time::sleep(KEEPALIVE).await;
+
+    let began = Instant::now();
+    setup.wire.leads.send_replace(true);
+    setup.until(|setup| setup.asked() == 2).await;
+    assert!(began.elapsed() < Duration::from_secs(1), "{:?}", began.elapsed());
+    assert_eq!(setup.metrics.manager_active.get(), 1);
+    setup.until(|setup| *setup.wire.reaped.lock() == [early.clone()]).await;
+    setup.until(|setup| *setup.wire.reaped.lock() == [early.clone(), late.clone()]).await;
+    assert!(began.elapsed() <= EXPIRE_AFTER + KEEPALIVE, "{:?}", began.elapsed());
+    assert_eq!(setup.registry.list().len(), 1, "whoever answers stays");
+
+    setup.wire.leads.send_replace(false);
+    setup.until(|setup| setup.metrics.manager_active.get() == 0).await;
+    let asked = setup.asked();
+    tokio::time::sleep(EXPIRE_AFTER).await;
+    assert!(setup.asked() <= asked + 1, "only in case that nobody else is active");
+}
+
+#[tokio::test(start_paused = true)]
+async fn nobody_tidies_up_after_one_who_has_come_back() {
+    let setup = stand_by().await;
+    let slow = worker("WB", 1);
+    setup.announce(&slow).await;
+    tokio::time::sleep(KEEPALIVE).await;
+    setup.say(Notification::GetAll).await;
+    setup.until(|setup| setup.registry.is_gone(&any("WB"))).await;
+    setup.announce(&slow).await;
+    setup.wire.leads.send_replace(true);
+    setup.until(|setup| setup.asked() == 2).await;
+    tokio::time::sleep(KEEPALIVE).await;
+    assert!(setup.wire.reaped.lock().is_empty());
 }
 
 #[tokio::test(start_paused = true)]

@@ -11,13 +11,13 @@ use super::keeper::Keeper;
 use super::shelf::{Entry, Shelf};
 use super::view::{SlotState, SlotView};
 use crate::admin::{
-    BusHealth, BusStatus, Complaint, HostStatus, Phase, PluginState, PluginStatus, QueueStatus, StatusSource,
-    TopologyStatus, WorkerState, WorkerStatus,
+    BusHealth, BusStatus, Complaint, HostStatus, ManagerState, Phase, PluginState, PluginStatus, QueueStatus,
+    StatusSource, TopologyStatus, WorkerState, WorkerStatus,
 };
 use crate::bus::{Bus, BusState};
 use crate::ids::PluginName;
 use crate::manager::Registry;
-use crate::topology::{Plan, Planned, Slot};
+use crate::topology::{Plan, Planned, Slot, Topology};
 
 /// See the module.
 pub(super) struct Board {
@@ -25,6 +25,7 @@ pub(super) struct Board {
     since: SystemTime,
     bus_url: String,
     bus: Arc<dyn Bus>,
+    manages: bool,
     registry: Arc<Registry>,
     pinned: Mutex<Pinned>,
 }
@@ -39,16 +40,22 @@ struct Pinned {
 }
 
 impl Board {
-    pub(super) fn new(
-        name: String,
-        bus_url: String,
-        bus: Arc<dyn Bus>,
-        registry: Arc<Registry>,
-        topology: TopologyStatus,
-    ) -> Self {
-        let pinned =
-            Pinned { phase: Phase::Starting, topology, plugins: Vec::new(), pending: Vec::new(), slots: Vec::new() };
-        Self { name, since: SystemTime::now(), bus_url, bus, registry, pinned: Mutex::new(pinned) }
+    pub(super) fn new(topology: &Topology, bus: Arc<dyn Bus>, registry: Arc<Registry>, status: TopologyStatus) -> Self {
+        Self {
+            name: topology.host.name.clone(),
+            since: SystemTime::now(),
+            bus_url: topology.bus.url.to_string(),
+            bus,
+            manages: topology.manager.enabled,
+            registry,
+            pinned: Mutex::new(Pinned {
+                phase: Phase::Starting,
+                topology: status,
+                plugins: Vec::new(),
+                pending: Vec::new(),
+                slots: Vec::new(),
+            }),
+        }
     }
 
     pub(super) fn enter(&self, phase: Phase) {
@@ -89,7 +96,12 @@ impl Board {
             BusState::Closed => (BusHealth::Closed, None),
         };
         let (url, codec) = (self.bus_url.clone(), self.bus.codec().to_string());
-        BusStatus { url, codec, state, error, workers: self.registry.counts(), dead_letters }
+        let manager = match (self.manages, *self.bus.leads().borrow()) {
+            (false, _) => ManagerState::Off,
+            (true, false) => ManagerState::StandingBy,
+            (true, true) => ManagerState::Active,
+        };
+        BusStatus { url, codec, state, error, manager, workers: self.registry.counts(), dead_letters }
     }
 }
 

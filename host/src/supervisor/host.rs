@@ -72,13 +72,7 @@ impl Host {
         let registry = start_manager(&topology, &bus, &metrics, &observers, &observers_stop);
         let switchboard = Switchboard::open(Arc::clone(&bus));
         let status = TopologyStatus { file: path.clone(), revision: 0, applied: None, last_error: None };
-        let board = Arc::new(Board::new(
-            topology.host.name.clone(),
-            topology.bus.url.to_string(),
-            Arc::clone(&bus),
-            Arc::clone(&registry),
-            status,
-        ));
+        let board = Arc::new(Board::new(&topology, Arc::clone(&bus), Arc::clone(&registry), status));
         let (reload, reloads) = mpsc::channel(1);
         let admin_address =
             start_admin(&topology, &metrics, &board, &bus, &reload, &observers, &observers_stop).await?;
@@ -196,6 +190,7 @@ fn start_manager(
     };
     let (manager, registry) = Manager::new(numbers, Arc::clone(bus), Arc::clone(metrics));
     if config.enabled {
+        bus.compete();
         let stop = stop.clone();
         let managing = stop.clone();
         observers.spawn(async move {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use lapin::options::{BasicAckOptions, BasicGetOptions, QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::{FieldTable, ShortString};
-use lapin::{Channel, Queue};
+use lapin::{Channel, ErrorKind, Queue};
 use tracing::debug;
 
 use super::names::QueueKind;
@@ -58,9 +58,13 @@ async fn in_time(shared: &Shared, worker: &WorkerRef, leaving: impl Future<Outpu
 /// Gives up the jobs that wait for a worker which will not come back, then deletes its queue.
 async fn remove_id(shared: &Shared, channel: &Channel, worker: &WorkerRef) -> lapin::Result<()> {
     let queue = names::id_queue(&worker.id);
-    // Somebody who takes from it is not gone.
-    if !matches!(look(channel, queue.clone()).await?, Some(state) if state.consumer_count() == 0) {
-        return Ok(());
+    match look(channel, queue.clone()).await? {
+        None => return Ok(()),
+        // The broker has not noticed yet that it is gone; or it is not.
+        Some(state) if state.consumer_count() > 0 => {
+            return Err(ErrorKind::IOError(Arc::new(std::io::Error::other("it still takes jobs"))).into());
+        }
+        Some(_) => {}
     }
     names::unbind_jobs(channel, queue.clone(), (*worker.id).into()).await?;
     while let Some(message) = channel.basic_get(queue.clone(), BasicGetOptions::default()).await? {

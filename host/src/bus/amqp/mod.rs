@@ -16,6 +16,7 @@ mod foreign;
 mod graves;
 mod inflight;
 mod jobs;
+mod leader;
 mod leave;
 mod malformed;
 mod members;
@@ -158,7 +159,7 @@ impl AmqpBus {
             ready: watch::Sender::new(None),
             blocked: watch::Sender::new(false),
             state: watch::Sender::new(BusState::Away { error: "connecting for the first time".into() }),
-            leads: watch::Sender::new(true),
+            leads: watch::Sender::new(false),
             members: Arc::default(),
             trouble: Notify::new(),
             known: Mutex::default(),
@@ -238,6 +239,10 @@ impl Bus for AmqpBus {
 
     fn state(&self) -> watch::Receiver<BusState> {
         self.shared.state.subscribe()
+    }
+
+    fn compete(&self) {
+        self.shared.runtime.spawn(leader::compete(Arc::clone(&self.shared)));
     }
 
     fn leads(&self) -> watch::Receiver<bool> {

@@ -9,6 +9,7 @@
 //! | `mshost.undone` | queue of what the broker gave up (expired, rejected): a host buries and reports each |
 //! | `mshost.dead` | queue of dead letters |
 //! | `mshost.legacy.next` | queue of the original's `worker.next`, single active consumer: one host alone hears each |
+//! | `mshost.manager` | queue, durable, single active consumer, at most 16 messages: elects the one manager that acts for all hosts |
 //! | `notifications`, `polling` | topic, not durable, not auto-delete: the original's; anything else is refused by both sides |
 
 use std::time::Duration;
@@ -28,6 +29,10 @@ pub(super) const JOBS: &str = "mshost.jobs";
 pub(super) const UNDONE: &str = "mshost.undone";
 /// The queue of dead letters.
 pub(super) const DEAD: &str = "mshost.dead";
+/// The queue that the managers of all hosts compete on.
+pub(super) const MANAGER: &str = "mshost.manager";
+/// How many knocks may wait there; each says the same.
+const MANAGER_LENGTH: i64 = 16;
 
 /// What the original's workers send is heard here, by one host.
 pub(super) const FOREIGN: &str = "mshost.legacy.next";
@@ -224,6 +229,18 @@ pub(super) async fn declare_foreign(channel: &Channel) -> lapin::Result<()> {
 /// Undoes the binding of a queue of jobs: from here on jobs with this key are returned to their senders.
 pub(super) async fn unbind_jobs(channel: &Channel, queue: ShortString, key: ShortString) -> lapin::Result<()> {
     channel.queue_unbind(queue, JOBS.into(), key, FieldTable::default()).await
+}
+
+/// Declares the queue that managers compete on. A classic queue, also where jobs are replicated: every host has to declare
+/// the same, and on RabbitMQ 3.10 a quorum queue with a single active consumer was seen to take no consumer any more after
+/// the broker was killed.
+pub(super) async fn declare_manager(channel: &Channel) -> lapin::Result<()> {
+    let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+    let arguments = arguments([
+        ("x-single-active-consumer", AMQPValue::Boolean(true)),
+        ("x-max-length", AMQPValue::LongLongInt(MANAGER_LENGTH)),
+    ]);
+    channel.queue_declare(MANAGER.into(), options, arguments).await.map(drop)
 }
 
 async fn exchange(channel: &Channel, name: &str, kind: ExchangeKind, durable: bool) -> lapin::Result<()> {
