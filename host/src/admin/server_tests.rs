@@ -158,7 +158,9 @@ async fn the_topology_is_shown_as_json() {
     let expected = json!({
         "name": "test", "version": "0.1.0", "since": "1970-01-01T00:00:00.000Z", "phase": "running",
         "topology": {"file": "topology.toml", "revision": 1, "applied": "1970-01-01T00:00:00.000Z", "last_error": null},
-        "bus": {"url": "embedded", "codec": "msgpack", "state": "connected", "error": null, "workers": {}, "dead_letters": 2},
+        "bus": {
+            "url": "embedded", "codec": "msgpack", "state": "connected", "error": null, "manager": "active", "workers": {}, "dead_letters": 2,
+        },
         "plugins": [{
             "name": "db", "file": "plugins/libdb.so", "version": "0.1.0", "api_version": "0.1.0", "generation": 1,
             "state": "loaded", "retiring": [], "last_error": null,

@@ -17,8 +17,9 @@ const MAX: usize = 100_000;
 /// How long a manager that stands by remembers whom it expired: the active one may die before it has tidied up after them.
 const REMEMBER: Duration = Duration::from_secs(5 * 60);
 /// How often, and after what wait, it is tried to tidy up after one worker.
-const ATTEMPTS: u32 = 5;
-const WAIT: Duration = Duration::from_secs(1);
+/// A broker notices a silent partition after two heartbeats, 20 s by default.
+const ATTEMPTS: u32 = 15;
+const WAIT: Duration = Duration::from_secs(3);
 
 /// Who was taken for dead, in that order.
 #[derive(Debug, Default)]

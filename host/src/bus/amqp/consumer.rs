@@ -191,7 +191,7 @@ impl Consumer for AmqpConsumer {
         }
         // As in `leave_type`.
         if !self.has_jobs_in_hand() {
-            leave::leave(&self.shared, &self.place.worker, Some(self.place.like)).await;
+            leave::leave(&self.shared, &self.place.worker, self.place.like).await;
         }
     }
 }
@@ -211,7 +211,7 @@ impl Drop for AmqpConsumer {
                     let _ = streams.down.or(channel.close(200, "the worker has left".into())).await;
                 }
                 drop(streams);
-                leave::leave(&shared, &worker, Some(like)).await;
+                leave::leave(&shared, &worker, like).await;
             },
             &self.shared.runtime,
         );

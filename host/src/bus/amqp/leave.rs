@@ -6,25 +6,43 @@ use std::time::Duration;
 use bytes::Bytes;
 use lapin::options::{BasicAckOptions, BasicGetOptions, QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::{FieldTable, ShortString};
-use lapin::{Channel, ErrorKind, Queue};
+use lapin::{Channel, Queue};
 use tracing::debug;
 
 use super::names::QueueKind;
 use super::{Shared, errors, message, names};
-use crate::bus::{Absent, Death, DeathReason, Durability, SendError};
+use crate::bus::{Absent, BusError, Death, DeathReason, Durability, SendError};
 use crate::ids::WorkerRef;
 
 /// How long leaving may take; a broker that is away keeps the queues, and the next worker of the type finds them.
 const LIMIT: Duration = Duration::from_secs(5);
 
+/// Does for a worker of another host what it could not do itself.
+pub(super) async fn reap(shared: &Shared, worker: &WorkerRef) -> Result<(), BusError> {
+    let reaping = async {
+        let link = shared.link()?;
+        let remove = async {
+            let gone = remove_id(shared, &link.consume.create_channel().await?, worker).await?;
+            remove_type(shared, &link.consume, worker, None).await?;
+            Ok(gone)
+        };
+        link.down.or(remove).await
+    };
+    let what = format!("tidy up after {}", worker.id);
+    match reaping.await.map_err(|error| errors::explain(&what, &error))? {
+        true => Ok(()),
+        false => Err(BusError::Unavailable(format!("cannot {what}: the broker still has it as a consumer"))),
+    }
+}
+
 /// Takes away the worker's own queue, and the type's where this was its last worker and no job waits there. From then
-/// on senders hear at once that nobody is there. `like`: what its queues are like, where that is known.
-pub(super) async fn leave(shared: &Arc<Shared>, worker: &WorkerRef, like: Option<QueueKind>) {
+/// on senders hear at once that nobody is there.
+pub(super) async fn leave(shared: &Arc<Shared>, worker: &WorkerRef, like: QueueKind) {
     let leaving = async {
         let link = shared.link()?;
         let remove = async {
             remove_id(shared, &link.consume.create_channel().await?, worker).await?;
-            remove_type(shared, &link.consume, worker, like).await
+            remove_type(shared, &link.consume, worker, Some(like)).await
         };
         link.down.or(remove).await
     };
@@ -55,15 +73,13 @@ async fn in_time(shared: &Shared, worker: &WorkerRef, leaving: impl Future<Outpu
     }
 }
 
-/// Gives up the jobs that wait for a worker which will not come back, then deletes its queue.
-async fn remove_id(shared: &Shared, channel: &Channel, worker: &WorkerRef) -> lapin::Result<()> {
+/// Gives up the jobs that wait for a worker which will not come back, then deletes its queue. `false` where that has to wait.
+async fn remove_id(shared: &Shared, channel: &Channel, worker: &WorkerRef) -> lapin::Result<bool> {
     let queue = names::id_queue(&worker.id);
     match look(channel, queue.clone()).await? {
-        None => return Ok(()),
+        None => return Ok(true),
         // The broker has not noticed yet that it is gone; or it is not.
-        Some(state) if state.consumer_count() > 0 => {
-            return Err(ErrorKind::IOError(Arc::new(std::io::Error::other("it still takes jobs"))).into());
-        }
+        Some(state) if state.consumer_count() > 0 => return Ok(false),
         Some(_) => {}
     }
     names::unbind_jobs(channel, queue.clone(), (*worker.id).into()).await?;
@@ -74,7 +90,7 @@ async fn remove_id(shared: &Shared, channel: &Channel, worker: &WorkerRef) -> la
                 let error = SendError::NoWorker(job.route.target().clone()).to_string();
                 if shared.give_up(&job, Death::now(DeathReason::NoWorker, &error, None)).await.is_err() {
                     // Not told: the message stays, and with it the queue until it expires.
-                    return Ok(());
+                    return Ok(false);
                 }
             }
             Err(malformed) => shared.malformed.report("job", malformed.kind, &malformed.reason),
@@ -82,11 +98,11 @@ async fn remove_id(shared: &Shared, channel: &Channel, worker: &WorkerRef) -> la
         message.acker.ack(BasicAckOptions::default()).await?;
     }
     // Nothing leads there any more. A quorum queue cannot be asked to go only if it is unused.
-    channel.queue_delete(queue, QueueDeleteOptions::default()).await.map(drop)
+    channel.queue_delete(queue, QueueDeleteOptions::default()).await.map(|_| true)
 }
 
 /// Where nobody consumes from the type's queue and nothing waits in it, takes away what leads there, and the queue itself
-/// where that can be done on condition.
+/// where that can be done on condition. `like`: what its queues are like, where that is known.
 async fn remove_type(
     shared: &Shared,
     connection: &lapin::Connection,

@@ -250,8 +250,7 @@ impl Bus for AmqpBus {
     }
 
     async fn reap(&self, worker: &WorkerRef) -> Result<(), BusError> {
-        leave::leave(&self.shared, worker, None).await;
-        Ok(())
+        leave::reap(&self.shared, worker).await
     }
 
     async fn dead_letters(&self, limit: usize) -> Result<Vec<DeadLetter>, BusError> {
