@@ -205,8 +205,7 @@ async fn what_waits_for_a_dead_worker_is_given_up() {
     // For the broker and the others it is dead from here on.
     proxy.refuse();
     eventually("the dead worker's queue without consumers", async || {
-        host.bus.reap(&dead).await.unwrap();
-        host.bus.dead_letters(10).await.unwrap().len() == 2
+        host.bus.reap(&dead).await.is_ok() && host.bus.dead_letters(10).await.unwrap().len() == 2
     })
     .await;
     let told = [failure(&mut *subscription).await.id, failure(&mut *subscription).await.id];
