@@ -83,8 +83,33 @@ pub struct BusConfig {
     pub durability: Durability,
     /// What becomes of a job for a type that has no worker now; default [`Absent::Fail`].
     pub absent: Absent,
+    /// Where the embedded bus keeps its jobs; `None` is in memory alone, the default.
+    pub journal: Option<JournalConfig>,
     /// Its limits.
     pub limits: BusLimits,
+}
+
+/// Where the jobs and the dead letters of the embedded bus outlive the host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct JournalConfig {
+    /// A folder of its own, relative to the folder of the topology (`journal`).
+    pub folder: PathBuf,
+    /// When it is on the disk (`journal_sync`).
+    pub sync: JournalSync,
+    /// The most bytes that it may take; beyond, new jobs are refused (`journal_limit`).
+    pub limit: u64,
+}
+
+/// What a journal outlives. A host that is killed loses nothing under any of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum JournalSync {
+    /// A loss of power, too: each commit waits for the disk.
+    #[default]
+    Always,
+    /// A loss of power takes the last jobs along, those since the last checkpoint (about 4 MB).
+    Checkpoint,
+    /// A loss of power may take the whole journal along: the operating system writes when it likes.
+    Never,
 }
 
 /// What a job outlives that waits in a queue of a broker.

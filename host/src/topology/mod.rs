@@ -10,6 +10,7 @@ mod diagnostics;
 mod diff;
 mod files;
 mod interpolate;
+mod journal;
 mod json;
 mod legacy;
 mod parse;
@@ -30,8 +31,8 @@ mod workers;
 
 pub use access::{BusTls, Identity};
 pub use config::{
-    Absent, BusConfig, BusLimits, Durability, HostConfig, ManagerConfig, RetryPolicy, Topology, Watch, WorkerConfig,
-    WorkerSpans,
+    Absent, BusConfig, BusLimits, Durability, HostConfig, JournalConfig, JournalSync, ManagerConfig, RetryPolicy,
+    Topology, Watch, WorkerConfig, WorkerSpans,
 };
 pub use diagnostics::{Diagnostic, Diagnostics, Label, Severity};
 pub use diff::{Change, Reason, diff};

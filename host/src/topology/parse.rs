@@ -104,7 +104,7 @@ fn walk(cx: &Context<'_>, folder: &Path, document: &DeTable<'_>, others: &mut Ot
     let logs = sections::log(root.take("log", |node| Fields::of(node, "[log]")), &legacy);
     let defaults = workers::defaults(root.take("defaults", |node| Fields::of(node, "[defaults]")));
     let workers = root.take("worker", |node| workers::workers(node, defaults)).unwrap_or_default();
-    let checked = validate::Checked { host: &host, manager: &manager, workers: &workers, document };
+    let checked = validate::Checked { host: &host, bus: &bus, manager: &manager, workers: &workers, document };
     validate::check(cx, &checked);
     root.finish(sections::place_of);
     Parts { host, bus, manager, logs, workers }

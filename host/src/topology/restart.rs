@@ -31,12 +31,13 @@ fn host(old: &HostConfig, new: &HostConfig, found: &mut Vec<String>) {
 }
 
 fn bus(old: &BusConfig, new: &BusConfig, found: &mut Vec<String>) {
-    let BusConfig { url, tls, codec, durability, absent, limits } = new;
+    let BusConfig { url, tls, codec, durability, absent, journal, limits } = new;
     compare("[bus] url", &old.url, url, found);
     compare("the TLS of [bus]", &old.tls, tls, found);
     compare("[bus] codec", &old.codec, codec, found);
     compare("[bus] durability", &old.durability, durability, found);
     compare("[bus] absent", &old.absent, absent, found);
+    compare("[bus] journal", &old.journal, journal, found);
     compare("a limit of [bus]", &old.limits, limits, found);
 }
 

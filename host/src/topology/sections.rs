@@ -10,6 +10,7 @@ use mshost_plugin_api::Codec;
 use super::access::{self, BusTls};
 use super::config::{Absent, BusConfig, BusLimits, Durability, HostConfig, ManagerConfig, Watch};
 use super::files;
+use super::journal;
 use super::legacy::Legacy;
 use super::url::BusUrl;
 use super::values::{
@@ -39,6 +40,9 @@ const PLACES: [(&str, &[&str]); 7] = [
             "delivery_limit",
             "dead_letter_limit",
             "absent",
+            "journal",
+            "journal_sync",
+            "journal_limit",
             "send_timeout",
         ],
     ),
@@ -140,7 +144,7 @@ pub(super) fn bus(
     let mut tls = BusTls::default();
     // The environment wins over every file, as in the original's compose file.
     let resolve = |url: Option<BusUrl>| environment.clone().or(url).or_else(|| legacy.url.clone()).unwrap_or_default();
-    let (mut durability, mut absent) = (Durability::default(), Absent::default());
+    let (mut durability, mut absent, mut kept) = (Durability::default(), Absent::default(), None);
     if let Some(mut bus) = fields {
         let inline = bus.node("url");
         let from_file = bus.node("url_file");
@@ -164,6 +168,7 @@ pub(super) fn bus(
         set(&mut limits.deliveries, bus.take("delivery_limit", integer(1..=1_000)));
         set(&mut limits.dead_letters, bus.take("dead_letter_limit", integer(1..=100_000_000)));
         set(&mut durability, bus.take("durability", one_of(DURABILITIES)));
+        kept = journal::read(&mut bus, folder);
         set(&mut absent, bus.take("absent", one_of(&[("fail", Absent::Fail), ("wait", Absent::Wait)])));
         set(&mut limits.send_timeout, bus.take("send_timeout", positive_duration));
         bus.finish(place_of);
@@ -174,6 +179,7 @@ pub(super) fn bus(
         codec: codec.or(legacy.codec).unwrap_or_default(),
         durability,
         absent,
+        journal: kept,
         limits,
     }
 }

@@ -4,13 +4,16 @@ use std::net::SocketAddr;
 
 use toml::de::DeTable;
 
-use super::config::{HostConfig, ManagerConfig, WorkerConfig};
+use super::config::{BusConfig, HostConfig, ManagerConfig, WorkerConfig};
 use super::diagnostics::{Diagnostic, Doubt};
+use super::journal;
+use super::url::BusUrl;
 use super::walk::{Context, Span};
 
 /// What is checked, and the document to look up the places of what has no span of its own.
 pub(super) struct Checked<'t> {
     pub host: &'t HostConfig,
+    pub bus: &'t BusConfig,
     pub manager: &'t ManagerConfig,
     pub workers: &'t [WorkerConfig],
     pub document: &'t DeTable<'t>,
@@ -35,6 +38,7 @@ pub(super) fn check(cx: &Context<'_>, checked: &Checked<'_>) {
     same_address_twice(cx, checked);
     too_many_instances(cx, checked);
     drain_longer_than_shutdown(cx, checked);
+    journal_without_use(cx, checked);
 }
 
 /// One type may be served by several plugins, which share its jobs: that is how a new implementation is tried next to the
@@ -107,6 +111,20 @@ fn drain_longer_than_shutdown(cx: &Context<'_>, checked: &Checked<'_>) {
             Some(span) => warning.also(span, "the shutdown's limit"),
             None => warning.help("the shutdown's limit is `shutdown_timeout` in [host]"),
         });
+    }
+}
+
+fn journal_without_use(cx: &Context<'_>, checked: &Checked<'_>) {
+    let (why, help) = match checked.bus.url {
+        BusUrl::Amqp(_) => ("RabbitMQ keeps the jobs itself", "what they outlive there is `durability`"),
+        BusUrl::Embedded if checked.bus.journal.is_none() => ("there is no journal", "set `journal` to a folder"),
+        BusUrl::Embedded => return,
+    };
+    for key in journal::KEYS {
+        if let Some(span) = checked.span("bus", key) {
+            let warning = Diagnostic::warning(format!("`{key}` has no use: {why}"));
+            cx.report(warning.at(span, "has no use").help(help));
+        }
     }
 }
 
