@@ -62,6 +62,8 @@ pub struct Metrics {
     pub dead_letters: IntCounterVec,
     /// `mshost_dead_letters`: dead letters that are kept now; absent while the bus cannot tell.
     pub dead_letters_kept: IntGaugeVec,
+    /// `mshost_journal_errors_total`: commits of the embedded bus's journal that failed; no new jobs are accepted then.
+    pub journal_errors: IntCounter,
     /// `mshost_manager_active`: 1 while this host's manager is the one that acts for all hosts on the bus.
     pub manager_active: IntGauge,
     /// `mshost_queue_ready{queue}`: jobs that wait.
@@ -144,6 +146,7 @@ impl Metrics {
             malformed: counters("mshost_malformed_total", "Bad input that was refused", &["source", "kind"])?,
             dead_letters: counters("mshost_dead_letters_total", "Jobs that were given up", &["type", "reason"])?,
             dead_letters_kept: gauges("mshost_dead_letters", "Dead letters that are kept now", &[])?,
+            journal_errors: counter("mshost_journal_errors_total", "Commits to the journal that failed")?,
             manager_active: gauge("mshost_manager_active", "1 while this host's manager acts for all hosts")?,
             queue_ready: gauges("mshost_queue_ready", "Jobs that wait in a queue", &["queue"])?,
             interop_jobs: counters(

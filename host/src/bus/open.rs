@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::amqp::{AmqpBus, AmqpOptions};
-use super::embedded::EmbeddedBus;
+use super::embedded::{EmbeddedBus, EmbeddedOptions};
 use super::{Bus, BusError};
 use crate::metrics::Metrics;
 use crate::topology::{BusUrl, Topology};
@@ -15,7 +15,13 @@ use crate::topology::{BusUrl, Topology};
 pub fn open(topology: &Topology, metrics: &Arc<Metrics>) -> Result<Arc<dyn Bus>, BusError> {
     let config = &topology.bus;
     Ok(match &config.url {
-        BusUrl::Embedded => Arc::new(EmbeddedBus::new(config.limits.clone(), config.codec)),
+        BusUrl::Embedded => Arc::new(EmbeddedBus::open(EmbeddedOptions {
+            codec: config.codec,
+            limits: config.limits.clone(),
+            absent: config.absent,
+            journal: config.journal.clone(),
+            metrics: Some(Arc::clone(metrics)),
+        })?),
         BusUrl::Amqp(url) => Arc::new(AmqpBus::connect(AmqpOptions {
             url: url.expose().to_owned(),
             tls: config.tls.clone(),

@@ -90,7 +90,10 @@ async fn give_up(hands: &Hands, delivery: Delivery, reason: DeathReason, message
         "job failed for good: {message}");
     // Reported first: if the bus cannot take the report, the job comes again instead of failing in silence.
     report(hands, job, &message).await?;
-    delivery.bury(Death::now(reason, &message, Some(hands.worker.clone()))).await
+    delivery.bury(Death::now(reason, &message, Some(hands.worker.clone()))).await?;
+    let dead_letters = &hands.surroundings.metrics.dead_letters;
+    dead_letters.with_label_values(&[&*hands.worker.worker_type, reason.name()]).inc();
+    Ok(())
 }
 
 /// Tells the job's sender, and the worker that began its pipeline, that it failed for good.

@@ -2,20 +2,32 @@
 
 use std::fmt;
 use std::future::poll_fn;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::Core;
+use super::journal::{Change, Record};
 use super::pool::{Joined, Pool};
-use super::slot::SlotKey;
+use super::slot::{SlotKey, Taken};
+use super::{Core, timer};
 use crate::bus::{BusError, Consumer, ConsumerOptions, DeadLetter, Death, Delivery, Job, Settle};
 use crate::ids::WorkerRef;
+
+/// How long a job waits that has failed for good and that the full list of dead letters cannot take.
+const BURY_AGAIN: Duration = Duration::from_secs(1);
 
 /// A worker's slot in its pool.
 pub(super) struct EmbeddedConsumer {
     place: Arc<Place>,
+    marking: Option<Marking>,
+}
+
+/// A delivery that goes out once the journal knows that it does.
+struct Marking {
+    delivery: Delivery,
+    marked: Pin<Box<dyn Future<Output = ()> + Send>>,
 }
 
 /// Shared by a consumer and its deliveries; the slot itself goes with the consumer.
@@ -35,11 +47,12 @@ impl EmbeddedConsumer {
             return Err(refuse(format!("its id is not one of the type {}", worker.worker_type)));
         }
         loop {
-            let kind = &worker.worker_type;
-            let new = || Arc::new(Pool::new(kind.clone(), core.limits.queue, Arc::clone(&core.notifier)));
-            let pool = Arc::clone(&core.pools.entry(kind.clone()).or_insert_with(new));
+            let pool = core.pool_or_new(&worker.worker_type);
             match pool.join(&worker.id, usize::from(options.prefetch), || core.is_closed())? {
-                Joined::Slot(key) => return Ok(Self { place: Arc::new(Place { core: Arc::clone(core), pool, key }) }),
+                Joined::Slot(key) => {
+                    let place = Arc::new(Place { core: Arc::clone(core), pool, key });
+                    return Ok(Self { place, marking: None });
+                }
                 Joined::Taken => return Err(refuse("a worker of this id is on the bus already".to_owned())),
                 // Whoever retired it is about to remove it; so do we, and try again.
                 Joined::Retired => core.retire(&pool),
@@ -54,16 +67,28 @@ impl Consumer for EmbeddedConsumer {
         let place = &self.place;
         // A queue that is never empty must not keep the tasks beside this one from running.
         tokio::task::consume_budget().await;
-        let (tag, job, redelivered) = poll_fn(|cx| place.pool.poll(place.key, cx)).await?;
-        let ticket = Ticket { place: Arc::clone(place), tag: Some(tag) };
-        Some(Delivery::new(Job::clone(&job), redelivered, Box::new(ticket)))
+        if self.marking.is_none() {
+            let Taken { tag, job, redelivered, times } = poll_fn(|cx| place.pool.poll(place.key, cx)).await?;
+            let ticket = Ticket { place: Arc::clone(place), record: job.record(), tag: Some(tag) };
+            let delivery = Delivery::new(Job::clone(&job), redelivered, Box::new(ticket));
+            let (true, Some(journal), Some(record)) = (redelivered, &place.core.journal, job.record()) else {
+                return Some(delivery);
+            };
+            // A job that has come back may be what kills the host: it is counted before it goes out again.
+            let marked = Box::pin(journal.written(Change::Delivered { record, times }));
+            self.marking = Some(Marking { delivery, marked });
+        }
+        self.marking.as_mut()?.marked.as_mut().await;
+        self.marking.take().map(|marking| marking.delivery)
     }
 
     async fn leave_type(&mut self) {
+        self.marking = None;
         self.place.pool.leave_type(self.place.key);
     }
 
     async fn stop(&mut self) {
+        self.marking = None;
         self.place.pool.stop(self.place.key);
     }
 }
@@ -79,6 +104,7 @@ impl Drop for EmbeddedConsumer {
 /// The right to settle one delivery.
 struct Ticket {
     place: Arc<Place>,
+    record: Option<Record>,
     /// `None` once settled.
     tag: Option<usize>,
 }
@@ -86,10 +112,10 @@ struct Ticket {
 #[async_trait]
 impl Settle for Ticket {
     async fn ack(mut self: Box<Self>) -> Result<(), BusError> {
-        match self.tag.take() {
-            Some(tag) => self.place.pool.ack(self.place.key, tag),
-            None => Ok(()),
-        }
+        let Some(tag) = self.tag.take() else { return Ok(()) };
+        self.place.pool.ack(self.place.key, tag)?;
+        self.write(Change::Remove).await;
+        Ok(())
     }
 
     async fn retry(mut self: Box<Self>, job: Job, after: Duration) -> Result<(), BusError> {
@@ -98,18 +124,39 @@ impl Settle for Ticket {
         if let Some(delayed) = pool.retry(*key, tag, job.attempt, after)? {
             core.timer.wait(Arc::clone(pool), delayed, after);
         }
+        let due = timer::due(after);
+        self.write(|record| Change::Retry { record, attempt: job.attempt, due }).await;
         Ok(())
     }
 
-    async fn bury(self: Box<Self>, job: Job, death: Death) -> Result<(), BusError> {
-        self.place.core.dead.keep(DeadLetter { id: job.id.to_string(), job: Some(job), death })?;
-        self.ack().await
+    async fn bury(mut self: Box<Self>, job: Job, death: Death) -> Result<(), BusError> {
+        let Some(tag) = self.tag.take() else { return Ok(()) };
+        let Place { core, pool, key } = &*self.place;
+        let attempt = job.attempt;
+        let letter = DeadLetter { id: job.id.to_string(), job: Some(job), death };
+        if let Err(full) = core.undertaker.dead.keep(letter, self.record) {
+            // Not at once: nothing has changed that would make it end otherwise.
+            if let Some(delayed) = pool.retry(*key, tag, attempt, BURY_AGAIN)? {
+                core.timer.wait(Arc::clone(pool), delayed, BURY_AGAIN);
+            }
+            return Err(full);
+        }
+        pool.ack(*key, tag)
     }
 
     async fn requeue(mut self: Box<Self>) -> Result<(), BusError> {
         match self.tag.take() {
             Some(tag) => self.place.pool.requeue(self.place.key, tag),
             None => Ok(()),
+        }
+    }
+}
+
+impl Ticket {
+    /// Tells the journal, where there is one.
+    async fn write(&self, change: impl FnOnce(Record) -> Change) {
+        if let (Some(journal), Some(record)) = (&self.place.core.journal, self.record) {
+            journal.settle(change(record)).await;
         }
     }
 }

@@ -1,53 +1,102 @@
-//! Dead letters in memory: as many as the limit allows, then failing jobs stay in their queues.
+//! Dead letters: as many as the limit allows, then failing jobs stay in their queues.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 
 use parking_lot::Mutex;
 
+use super::journal::{Change, Journal, Record};
 use crate::bus::{BusError, DeadLetter};
 
-/// See the module.
-#[derive(Debug)]
+/// See the module. The journal hears of each change in the order in which it happens here.
 pub(super) struct DeadLetters {
-    letters: Mutex<VecDeque<DeadLetter>>,
+    letters: Mutex<Letters>,
     limit: usize,
+    journal: Option<Arc<Journal>>,
+}
+
+#[derive(Default)]
+struct Letters {
+    by_age: BTreeMap<u64, Buried>,
+    by_id: HashMap<String, u64>,
+    serials: u64,
+}
+
+struct Buried {
+    letter: DeadLetter,
+    record: Option<Record>,
 }
 
 impl DeadLetters {
-    pub(super) fn new(limit: usize) -> Self {
-        Self { letters: Mutex::default(), limit }
+    pub(super) fn new(limit: usize, journal: Option<Arc<Journal>>) -> Self {
+        Self { letters: Mutex::default(), limit, journal }
     }
 
-    pub(super) fn keep(&self, letter: DeadLetter) -> Result<(), BusError> {
+    /// Keeps the job of `record`, which the journal has no longer as a job. A job that dies twice is one dead letter.
+    pub(super) fn keep(&self, letter: DeadLetter, record: Option<Record>) -> Result<(), BusError> {
         let mut letters = self.letters.lock();
-        if letters.len() >= self.limit {
+        if letters.by_age.len() >= self.limit && !letters.by_id.contains_key(&letter.id) {
             return Err(full(self.limit));
         }
-        letters.push_back(letter);
+        if let Some(record) = record {
+            self.note(Change::Bury { record, id: letter.id.clone(), death: letter.death.clone() });
+        }
+        if let Some(old) = letters.insert(letter, record).filter(|old| Some(*old) != record) {
+            self.note(Change::Forget(old));
+        }
         Ok(())
     }
 
+    /// Takes in what the journal has kept.
+    pub(super) fn restore(&self, kept: impl IntoIterator<Item = (Record, DeadLetter)>) {
+        let mut letters = self.letters.lock();
+        for (record, letter) in kept {
+            letters.insert(letter, Some(record));
+        }
+    }
+
     pub(super) fn list(&self, limit: usize) -> Vec<DeadLetter> {
-        self.letters.lock().iter().take(limit).cloned().collect()
+        self.letters.lock().by_age.values().take(limit).map(|kept| kept.letter.clone()).collect()
     }
 
     pub(super) fn count(&self) -> u64 {
-        self.letters.lock().len() as u64
+        self.letters.lock().by_age.len() as u64
     }
 
     pub(super) fn get(&self, id: &str) -> Option<DeadLetter> {
-        self.letters.lock().iter().find(|letter| letter.id == id).cloned()
+        let letters = self.letters.lock();
+        letters.by_age.get(letters.by_id.get(id)?).map(|kept| kept.letter.clone())
     }
 
     pub(super) fn remove(&self, id: &str) {
         let mut letters = self.letters.lock();
-        if let Some(at) = letters.iter().position(|letter| letter.id == id) {
-            letters.remove(at);
+        let kept = letters.by_id.remove(id).and_then(|serial| letters.by_age.remove(&serial));
+        if let Some(record) = kept.and_then(|kept| kept.record) {
+            self.note(Change::Forget(record));
         }
     }
 
     pub(super) fn purge(&self) -> u64 {
-        std::mem::take(&mut *self.letters.lock()).len() as u64
+        let mut letters = self.letters.lock();
+        letters.by_id.clear();
+        self.note(Change::ForgetAll);
+        std::mem::take(&mut letters.by_age).len() as u64
+    }
+
+    fn note(&self, change: Change) {
+        if let Some(journal) = &self.journal {
+            journal.note(change);
+        }
+    }
+}
+
+impl Letters {
+    /// Gives the record of the letter of the same id that it takes the place of.
+    fn insert(&mut self, letter: DeadLetter, record: Option<Record>) -> Option<Record> {
+        self.serials += 1;
+        let old = self.by_id.insert(letter.id.clone(), self.serials).and_then(|serial| self.by_age.remove(&serial));
+        self.by_age.insert(self.serials, Buried { letter, record });
+        old.and_then(|old| old.record)
     }
 }
 

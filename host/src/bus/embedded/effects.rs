@@ -5,8 +5,9 @@ use std::task::Waker;
 
 use tokio::sync::oneshot;
 
-use super::notifier::Notifier;
-use crate::bus::{Job, SendError};
+use super::kept::Kept;
+use super::undertaker::Undertaker;
+use crate::bus::{DeathReason, SendError};
 
 /// How a waiting sender hears what became of its job.
 pub(super) type Answer = oneshot::Sender<Result<(), SendError>>;
@@ -23,8 +24,9 @@ pub(super) struct Effects {
 enum Effect {
     Wake(Waker),
     Answer(Answer, Result<(), SendError>),
-    Orphan(Arc<Job>),
-    Discard(Arc<Job>),
+    Bury(Arc<Kept>, DeathReason),
+    Withdraw(Arc<Kept>),
+    Discard(Arc<Kept>),
     Forget(Answer),
 }
 
@@ -40,13 +42,18 @@ impl Effects {
         self.others.push(Effect::Answer(answer, result));
     }
 
-    /// A job that nobody can do any more.
-    pub(super) fn orphan(&mut self, job: Arc<Job>) {
-        self.others.push(Effect::Orphan(job));
+    /// A job that nobody will do.
+    pub(super) fn bury(&mut self, job: Arc<Kept>, reason: DeathReason) {
+        self.others.push(Effect::Bury(job, reason));
     }
 
-    /// A job that is done with.
-    pub(super) fn discard(&mut self, jobs: impl IntoIterator<Item = Arc<Job>>) {
+    /// Jobs that were not accepted.
+    pub(super) fn withdraw(&mut self, jobs: impl IntoIterator<Item = Arc<Kept>>) {
+        self.others.extend(jobs.into_iter().map(Effect::Withdraw));
+    }
+
+    /// Jobs that the bus has in its hands no longer.
+    pub(super) fn discard(&mut self, jobs: impl IntoIterator<Item = Arc<Kept>>) {
         self.others.extend(jobs.into_iter().map(Effect::Discard));
     }
 
@@ -55,7 +62,7 @@ impl Effects {
         self.others.push(Effect::Forget(answer));
     }
 
-    pub(super) fn carry_out(self, notifier: &Notifier) {
+    pub(super) fn carry_out(self, undertaker: &Undertaker) {
         if let Some(waker) = self.waker {
             waker.wake();
         }
@@ -64,7 +71,8 @@ impl Effects {
                 Effect::Wake(waker) => waker.wake(),
                 // An error means that the sender has given up meanwhile.
                 Effect::Answer(answer, result) => drop(answer.send(result)),
-                Effect::Orphan(job) => notifier.report_orphan(&job),
+                Effect::Bury(job, reason) => undertaker.bury(&job, reason),
+                Effect::Withdraw(job) => undertaker.withdraw(&job),
                 Effect::Discard(job) => drop(job),
                 Effect::Forget(answer) => drop(answer),
             }

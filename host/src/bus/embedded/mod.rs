@@ -4,17 +4,24 @@
 //! short lock, never held across an await or while foreign code (a waker, a drop of somebody's bytes) runs: a change
 //! collects its `Effects` under the lock and carries them out after it. Jobs are pushed to consumers, as a broker does
 //! it: round robin among those with room in their prefetch, so that no waiter is woken for nothing.
+//!
+//! With a `Journal` accepted jobs and dead letters outlive the host; without one nothing is written.
 
 mod consumer;
 mod dead;
 mod effects;
+mod expiry;
+mod journal;
+mod kept;
 mod notifier;
 mod pool;
 mod queue;
+mod restore;
 mod send;
 mod slot;
 mod state;
 mod timer;
+mod undertaker;
 
 #[cfg(test)]
 mod tests;
@@ -29,29 +36,53 @@ use tokio::sync::watch;
 
 use self::consumer::EmbeddedConsumer;
 use self::dead::DeadLetters;
+use self::journal::Journal;
 use self::notifier::Notifier;
 use self::pool::Pool;
+use self::state::Rules;
 use self::timer::Timer;
+use self::undertaker::Undertaker;
 use super::{
-    Bus, BusError, BusLimits, BusState, Codec, Consumer, ConsumerOptions, DeadLetter, Job, Notification, QueueDepth,
-    Requeued, SendError, Subscription,
+    Absent, Bus, BusError, BusLimits, BusState, Codec, Consumer, ConsumerOptions, DeadLetter, Job, Notification,
+    QueueDepth, Requeued, SendError, Subscription,
 };
 use crate::ids::{WorkerRef, WorkerType};
+use crate::metrics::Metrics;
+pub use crate::topology::{JournalConfig, JournalSync};
 
 /// The embedded bus. Dropping it closes it.
 pub struct EmbeddedBus {
     core: Arc<Core>,
 }
 
-/// What consumers and the timer share with the bus.
+/// What an embedded bus is opened with.
+#[derive(Debug, Clone)]
+pub struct EmbeddedOptions {
+    /// How data is written.
+    pub codec: Codec,
+    /// Its limits.
+    pub limits: BusLimits,
+    /// What becomes of a job for a type that had workers and has none now.
+    pub absent: Absent,
+    /// Where accepted jobs and dead letters outlive the host; `None` is nowhere.
+    pub journal: Option<JournalConfig>,
+    /// Where it counts what it gives up, if anywhere.
+    pub metrics: Option<Arc<Metrics>>,
+}
+
+/// What consumers and the tasks share with the bus.
 struct Core {
     codec: Codec,
     limits: BusLimits,
+    rules: Rules,
     /// One for each type that has workers, or jobs that wait for some.
     pools: DashMap<WorkerType, Arc<Pool>>,
     notifier: Arc<Notifier>,
     timer: Arc<Timer>,
-    dead: DeadLetters,
+    undertaker: Arc<Undertaker>,
+    journal: Option<Arc<Journal>>,
+    /// One requeue at a time: two of one dead letter would send its job twice.
+    requeuing: tokio::sync::Mutex<()>,
     /// One host is all there is.
     leads: watch::Sender<bool>,
     state: watch::Sender<BusState>,
@@ -59,26 +90,62 @@ struct Core {
 }
 
 impl EmbeddedBus {
-    /// Opens a bus. Its one task, which waits for retries to become due, runs on the tokio runtime that this is called
-    /// in: call it in the main one. Everything else runs on the callers' threads; a runtime that calls
-    /// [`Bus::send`] needs tokio's timer enabled.
+    /// A bus without a journal. See [`EmbeddedBus::open`].
     ///
     /// # Panics
     /// Outside of a tokio runtime.
     #[must_use]
     pub fn new(limits: BusLimits, codec: Codec) -> Self {
+        Self::start(EmbeddedOptions { codec, limits, absent: Absent::default(), journal: None, metrics: None }, None)
+    }
+
+    /// Opens a bus, with all that its journal holds. Its tasks, which wait for retries and deadlines, run on the tokio runtime
+    /// that this is called in: call it in the main one. Everything else runs on the callers' threads; a runtime that calls
+    /// [`Bus::send`] needs tokio's timer enabled.
+    ///
+    /// This works without workers, too, to look after the dead letters of a host that is down: with [`Absent::Wait`] requeued
+    /// jobs wait in the journal.
+    ///
+    /// # Errors
+    /// [`BusError::Refused`] where the journal cannot be opened, with its file, the reason and what to do.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub fn open(options: EmbeddedOptions) -> Result<Self, BusError> {
+        let EmbeddedOptions { codec, limits, journal, metrics, .. } = &options;
+        let Some(config) = journal else { return Ok(Self::start(options, None)) };
+        let (journal, restored) = Journal::open(config, *codec, limits, metrics.clone())?;
+        let bus = Self::start(options, Some(Arc::new(journal)));
+        restore::restore(&bus.core, restored);
+        Ok(bus)
+    }
+
+    fn start(options: EmbeddedOptions, journal: Option<Arc<Journal>>) -> Self {
+        let EmbeddedOptions { codec, limits, absent, metrics, .. } = options;
+        let notifier = Arc::new(Notifier::new(limits.notifications));
+        let undertaker = Arc::new(Undertaker {
+            notifier: Arc::clone(&notifier),
+            dead: DeadLetters::new(limits.dead_letters, journal.clone()),
+            journal: journal.clone(),
+            metrics,
+            deliveries: limits.deliveries,
+        });
         let core = Arc::new(Core {
             codec,
+            rules: Rules { queue: limits.queue, deliveries: limits.deliveries, absent },
+            limits,
             pools: DashMap::new(),
-            notifier: Arc::new(Notifier::new(limits.notifications)),
+            notifier,
             timer: Arc::new(Timer::new()),
-            dead: DeadLetters::new(limits.dead_letters),
+            undertaker,
+            journal,
+            requeuing: tokio::sync::Mutex::default(),
             leads: watch::Sender::new(true),
             state: watch::Sender::new(BusState::Connected),
             closed: AtomicBool::new(false),
-            limits,
         });
         tokio::spawn(timer::run(Arc::clone(&core.timer), Arc::downgrade(&core)));
+        tokio::spawn(expiry::run(Arc::downgrade(&core)));
         Self { core }
     }
 }
@@ -90,6 +157,11 @@ impl Core {
 
     fn pool(&self, kind: &str) -> Option<Arc<Pool>> {
         self.pools.get(kind).map(|pool| Arc::clone(&pool))
+    }
+
+    fn pool_or_new(&self, kind: &WorkerType) -> Arc<Pool> {
+        let new = || Arc::new(Pool::new(kind.clone(), self.rules, Arc::clone(&self.undertaker)));
+        Arc::clone(&self.pools.entry(kind.clone()).or_insert_with(new))
     }
 
     /// Forgets a pool that has nothing and nobody left, so that types which come and go leave nothing behind.
@@ -110,6 +182,9 @@ impl Core {
             pool.close();
         }
         self.notifier.close();
+        if let Some(journal) = &self.journal {
+            journal.close();
+        }
         self.state.send_replace(BusState::Closed);
     }
 }
@@ -154,23 +229,25 @@ impl Bus for EmbeddedBus {
     }
 
     async fn dead_letters(&self, limit: usize) -> Result<Vec<DeadLetter>, BusError> {
-        Ok(self.core.dead.list(limit))
+        Ok(self.core.undertaker.dead.list(limit))
     }
 
     async fn dead_count(&self) -> Option<u64> {
-        Some(self.core.dead.count())
+        Some(self.core.undertaker.dead.count())
     }
 
     async fn requeue_dead(&self, ids: &[String]) -> Result<Requeued, BusError> {
+        let dead = &self.core.undertaker.dead;
         let mut requeued = Requeued::default();
+        let _one_at_a_time = self.core.requeuing.lock().await;
         for id in ids {
-            let Some(job) = self.core.dead.get(id).and_then(|letter| letter.job) else {
+            let Some(job) = dead.get(id).and_then(|letter| letter.job) else {
                 requeued.unknown.push(id.clone());
                 continue;
             };
             match self.send(Job { attempt: 1, deadline: None, ..job }).await {
                 Ok(()) => {
-                    self.core.dead.remove(id);
+                    dead.remove(id);
                     requeued.sent.push(id.clone());
                 }
                 Err(error) => requeued.refused.push((id.clone(), error)),
@@ -180,7 +257,7 @@ impl Bus for EmbeddedBus {
     }
 
     async fn purge_dead(&self) -> Result<u64, BusError> {
-        Ok(self.core.dead.purge())
+        Ok(self.core.undertaker.dead.purge())
     }
 
     async fn depths(&self) -> Vec<QueueDepth> {
@@ -192,12 +269,19 @@ impl Bus for EmbeddedBus {
 
     async fn close(&self) {
         self.core.close();
+        if let Some(journal) = self.core.journal.clone() {
+            // An error means that the runtime ends; then the drop of the bus waits.
+            let _ = tokio::task::spawn_blocking(move || journal.join()).await;
+        }
     }
 }
 
 impl Drop for EmbeddedBus {
     fn drop(&mut self) {
         self.core.close();
+        if let Some(journal) = &self.core.journal {
+            journal.join();
+        }
     }
 }
 

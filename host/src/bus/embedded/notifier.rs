@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use parking_lot::RwLock;
 use tokio::sync::broadcast::{self, error::RecvError};
 
-use crate::bus::{BusError, Event, Failure, Job, Notification, SendError, Subscription};
+use crate::bus::{BusError, Event, Failure, Job, Notification, Subscription};
 
 /// Publishes without ever waiting: whoever lags behind by more than the ring holds is told how much it missed.
 pub(super) struct Notifier {
@@ -39,17 +39,16 @@ impl Notifier {
         drop(sender);
     }
 
-    /// Tells those who wait for a job's outcome that its worker is gone: it was accepted, so it must not vanish in silence.
-    pub(super) fn report_orphan(&self, job: &Job) {
+    /// Tells those who wait for a job's outcome that it is given up.
+    pub(super) fn report(&self, job: &Job, error: &str) {
         let failure = Failure {
             target: job.sender.clone(),
-            error: SendError::NoWorker(job.route.target().clone()).to_string(),
+            error: error.to_owned(),
             id: job.id.clone(),
             correlation: job.correlation.clone(),
             reporter: None,
             payload: Some(job.payload.clone()),
         };
-        tracing::debug!(job = %job.id, target = %job.route.target(), "the worker left before it did this job");
         // A closed bus has nobody left to tell.
         if job.origin != job.sender {
             let _ = self.publish(Notification::Error(Failure { target: job.origin.clone(), ..failure.clone() }));

@@ -3,23 +3,24 @@
 use std::fmt;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
 
 use super::effects::Effects;
-use super::notifier::Notifier;
-use super::queue::{Queue, Waiting};
-use super::slot::SlotKey;
-use super::state::{Offer, State};
-use crate::bus::{BusError, Job, QueueDepth, SendError, type_queue};
+use super::kept::Kept;
+use super::queue::{Queue, Queued, Waiting};
+use super::slot::{SlotKey, Taken};
+use super::state::{Offer, Rules, State};
+use super::undertaker::Undertaker;
+use crate::bus::{BusError, QueueDepth, SendError, type_queue};
 use crate::ids::{Address, WorkerId, WorkerType};
 
 /// See the module.
 pub(super) struct Pool {
     kind: WorkerType,
     limit: usize,
-    notifier: Arc<Notifier>,
+    undertaker: Arc<Undertaker>,
     state: Mutex<State>,
 }
 
@@ -34,14 +35,14 @@ pub(super) enum Joined {
 
 /// A job on its way back after a failure.
 pub(super) struct Delayed {
-    pub(super) job: Arc<Job>,
+    pub(super) queued: Queued,
     /// The slot whose queue keeps a place for it; `None` for the type's.
     pub(super) place: Option<SlotKey>,
 }
 
 impl Pool {
-    pub(super) fn new(kind: WorkerType, limit: usize, notifier: Arc<Notifier>) -> Self {
-        Self { state: Mutex::new(State::new(kind.clone(), limit)), kind, limit, notifier }
+    pub(super) fn new(kind: WorkerType, rules: Rules, undertaker: Arc<Undertaker>) -> Self {
+        Self { state: Mutex::new(State::new(kind.clone(), rules)), kind, limit: rules.queue, undertaker }
     }
 
     pub(super) fn kind(&self) -> &WorkerType {
@@ -52,12 +53,12 @@ impl Pool {
     fn change<R>(&self, change: impl FnOnce(&mut State, &mut Effects) -> R) -> R {
         let mut effects = Effects::default();
         let result = change(&mut self.state.lock(), &mut effects);
-        effects.carry_out(&self.notifier);
+        effects.carry_out(&self.undertaker);
         result
     }
 
     /// Takes a job in, or gives it back where it would have to wait.
-    pub(super) fn offer(&self, job: Arc<Job>) -> Result<Result<(), SendError>, Arc<Job>> {
+    pub(super) fn offer(&self, job: Arc<Kept>) -> Result<Result<(), SendError>, Arc<Kept>> {
         match self.change(|state, effects| state.offer(job, effects)) {
             Offer::Accepted => Ok(Ok(())),
             Offer::Refused(error) => Ok(Err(error)),
@@ -66,12 +67,39 @@ impl Pool {
     }
 
     /// As [`Pool::offer`], and joins the line of waiting senders where the queue is full.
-    pub(super) fn offer_or_wait(&self, job: Arc<Job>) -> Result<Result<(), SendError>, Waiting> {
+    pub(super) fn offer_or_wait(&self, job: Arc<Kept>) -> Result<Result<(), SendError>, Waiting> {
         self.change(|state, effects| match state.offer(job, effects) {
             Offer::Accepted => Ok(Ok(())),
             Offer::Refused(error) => Ok(Err(error)),
             Offer::Full(job) => Err(state.wait(job)),
         })
+    }
+
+    /// Why a job for this target would be refused now, if it would.
+    pub(super) fn refusal(&self, target: &Address) -> Option<SendError> {
+        self.state.lock().refusal(target)
+    }
+
+    /// Takes a job of an earlier life in. Gives it back where it is not due yet.
+    pub(super) fn restore(&self, queued: Queued, delayed: bool) -> Option<Delayed> {
+        self.change(|state, effects| {
+            state.known = true;
+            if delayed {
+                return Some(Delayed { place: state.schedule(&queued.job), queued });
+            }
+            state.again(queued, effects);
+            None
+        })
+    }
+
+    /// Notes that the type has had workers in an earlier life.
+    pub(super) fn know(&self) {
+        self.state.lock().known = true;
+    }
+
+    /// Gives up what has expired at the front of each queue, at most `most` of each; `true` where there may be more.
+    pub(super) fn expire(&self, now: SystemTime, most: usize) -> bool {
+        self.change(|state, effects| state.expire(now, most, effects))
     }
 
     /// Takes a sender out of the line; `false` where its answer is on its way.
@@ -96,8 +124,8 @@ impl Pool {
         })
     }
 
-    /// The next job of a slot, with the tag to settle it with; `None` where it gets none any more.
-    pub(super) fn poll(&self, key: SlotKey, cx: &mut Context<'_>) -> Poll<Option<(usize, Arc<Job>, bool)>> {
+    /// The next job of a slot; `None` where it gets none any more.
+    pub(super) fn poll(&self, key: SlotKey, cx: &mut Context<'_>) -> Poll<Option<Taken>> {
         let mut state = self.state.lock();
         let Some(slot) = state.slot(key).filter(|slot| !slot.stopped) else { return Poll::Ready(None) };
         if let Some(taken) = slot.take() {
@@ -154,14 +182,13 @@ impl Pool {
     ) -> Result<Option<Delayed>, BusError> {
         self.settle(key, |state, effects| {
             let held = state.release(key, tag).ok_or_else(handed_back)?;
-            let again = Job { attempt, ..Job::clone(&held.queued.job) };
+            let queued = Queued::new(Arc::new(held.queued.job.as_attempt(attempt)));
             effects.discard([held.queued.job]);
-            let job = Arc::new(again);
             let delayed = if after.is_zero() {
-                state.again(job, effects);
+                state.again(queued, effects);
                 None
             } else {
-                Some(Delayed { place: state.schedule(&job), job })
+                Some(Delayed { place: state.schedule(&queued.job), queued })
             };
             state.fill(key.index, effects);
             Ok(delayed)
@@ -186,13 +213,13 @@ impl Pool {
 
     /// A delayed job's time has come.
     pub(super) fn due(&self, delayed: Delayed) {
-        self.change(|state, effects| state.due(delayed.job, delayed.place, effects));
+        self.change(|state, effects| state.due(delayed.queued, delayed.place, effects));
     }
 
     /// Gives the pool up where nothing and nobody is left; tells whether it has been given up.
     pub(super) fn retire(&self) -> bool {
         let mut state = self.state.lock();
-        state.retired |= state.slots.is_empty() && state.shared.is_unused();
+        state.retired |= state.is_unused();
         state.retired
     }
 

@@ -2,17 +2,34 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use tokio::sync::oneshot;
 
 use super::effects::{Answer, Effects};
-use crate::bus::{Job, SendError};
+use super::kept::Kept;
+use crate::bus::{DeathReason, SendError};
 
 /// A job in a queue. Shared, so that the lock is held for a pointer and not for the clone of a job.
 #[derive(Debug)]
 pub(super) struct Queued {
-    pub(super) job: Arc<Job>,
+    pub(super) job: Arc<Kept>,
+    /// Whether it may have been delivered before.
     pub(super) redelivered: bool,
+    /// How often this attempt has been returned by `next` and was not settled.
+    pub(super) deliveries: u32,
+}
+
+impl Queued {
+    /// A job that has been nowhere yet.
+    pub(super) fn new(job: Arc<Kept>) -> Self {
+        Self { job, redelivered: false, deliveries: 0 }
+    }
+
+    /// Whether nobody wants it any more; looks at the clock once for many.
+    pub(super) fn is_expired(&self, now: &mut Option<SystemTime>) -> bool {
+        self.job.deadline.is_some() && self.job.is_expired(*now.get_or_insert_with(SystemTime::now))
+    }
 }
 
 /// What a waiting sender holds.
@@ -36,7 +53,7 @@ pub(super) struct Queue {
 struct Waiter {
     serial: u64,
     /// `None` once the sender has given up.
-    job: Option<Arc<Job>>,
+    job: Option<Arc<Kept>>,
     answer: Answer,
 }
 
@@ -85,11 +102,11 @@ impl Queue {
     }
 
     /// Adds a new job, or gives it back where the queue is full.
-    pub(super) fn offer(&mut self, job: Arc<Job>) -> Result<(), Arc<Job>> {
+    pub(super) fn offer(&mut self, job: Arc<Kept>) -> Result<(), Arc<Kept>> {
         if self.ready() >= self.limit {
             return Err(job);
         }
-        self.jobs.push_back(Queued { job, redelivered: false });
+        self.jobs.push_back(Queued::new(job));
         Ok(())
     }
 
@@ -115,18 +132,31 @@ impl Queue {
         next
     }
 
+    /// Gives up the jobs at its front whose deadline has passed, at most `most`; `true` where it has stopped at that.
+    pub(super) fn expire(&mut self, now: SystemTime, most: usize, effects: &mut Effects) -> bool {
+        for _ in 0..most {
+            if !self.jobs.front().is_some_and(|queued| queued.job.is_expired(now)) {
+                return false;
+            }
+            if let Some(queued) = self.pop(effects) {
+                effects.bury(queued.job, DeathReason::Expired);
+            }
+        }
+        true
+    }
+
     /// Accepts the job of the first in the line.
     fn admit(&mut self, effects: &mut Effects) -> Option<Queued> {
         let Waiter { job, answer, .. } = self.line.pop_front()?;
         self.skip_those_who_gave_up(effects);
         effects.answer(answer, Ok(()));
         // The first in the line always has its job.
-        job.map(|job| Queued { job, redelivered: false })
+        job.map(Queued::new)
     }
 
     /// Puts a sender into the line. `serial` is greater than all before it. The line has no limit of its own: each place
     /// belongs to a call of `send` that somebody awaits, for `send_timeout` at most.
-    pub(super) fn wait(&mut self, job: Arc<Job>, serial: u64) -> Waiting {
+    pub(super) fn wait(&mut self, job: Arc<Kept>, serial: u64) -> Waiting {
         let (answer, receiver) = oneshot::channel();
         self.line.push_back(Waiter { serial, job: Some(job), answer });
         Waiting { serial, answer: receiver }
@@ -135,7 +165,7 @@ impl Queue {
     /// Takes a sender out of the line. `false` where its job has been decided on; then the answer is on its way.
     pub(super) fn give_up(&mut self, serial: u64, effects: &mut Effects) -> bool {
         let Ok(at) = self.line.binary_search_by_key(&serial, |waiter| waiter.serial) else { return false };
-        effects.discard(self.line[at].job.take());
+        effects.withdraw(self.line[at].job.take());
         self.skip_those_who_gave_up(effects);
         true
     }
@@ -149,13 +179,13 @@ impl Queue {
     /// Refuses all who wait in the line.
     pub(super) fn refuse_line(&mut self, error: &SendError, effects: &mut Effects) {
         for waiter in self.line.drain(..) {
-            effects.discard(waiter.job);
+            effects.withdraw(waiter.job);
             effects.answer(waiter.answer, Err(error.clone()));
         }
     }
 
     /// All jobs, none of which will be delivered.
-    pub(super) fn drain(&mut self) -> impl Iterator<Item = Arc<Job>> {
+    pub(super) fn drain(&mut self) -> impl Iterator<Item = Arc<Kept>> {
         self.jobs.drain(..).map(|queued| queued.job)
     }
 }

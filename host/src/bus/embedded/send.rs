@@ -5,6 +5,7 @@ use std::sync::Arc;
 use mshost_plugin_api::EncodeError;
 
 use super::Core;
+use super::kept::Kept;
 use super::pool::Pool;
 use super::state::closed;
 use crate::bus::{Job, SendError};
@@ -12,18 +13,32 @@ use crate::ids::Address;
 
 /// See [`crate::bus::Bus::try_send`].
 pub(super) fn try_send(core: &Core, job: Job) -> Result<Result<(), SendError>, Box<Job>> {
+    if core.journal.is_some() {
+        return Err(Box::new(job));
+    }
     let pool = match admit(core, &job) {
         Ok(pool) => pool,
         Err(error) => return Ok(Err(error)),
     };
-    pool.offer(Arc::new(job)).map_err(|job| Box::new(Arc::unwrap_or_clone(job)))
+    pool.offer(Arc::new(Kept::new(job, None))).map_err(|job| Box::new(Arc::unwrap_or_clone(job).into_job()))
 }
 
 /// See [`crate::bus::Bus::send`].
 pub(super) async fn send(core: &Core, job: Job) -> Result<(), SendError> {
-    let pool = admit(core, &job)?;
+    let mut pool = admit(core, &job)?;
     let target = job.route.target().clone();
-    let waiting = match pool.offer_or_wait(Arc::new(job)) {
+    let kept = match &core.journal {
+        None => Kept::new(job, None),
+        Some(journal) => {
+            // Nothing is written for a job that would be refused at once.
+            pool.refusal(&target).map_or(Ok(()), Err)?;
+            let kept = journal.keep(job).await?;
+            // The last worker of the type may have left meanwhile, and another come.
+            pool = pool_of(core, &target).inspect_err(|_| core.undertaker.withdraw(&kept))?;
+            kept
+        }
+    };
+    let waiting = match pool.offer_or_wait(Arc::new(kept)) {
         Ok(result) => return result,
         Err(waiting) => waiting,
     };
@@ -50,7 +65,10 @@ fn admit(core: &Core, job: &Job) -> Result<Arc<Pool>, SendError> {
     if size > limit {
         return Err(SendError::TooLarge { size, limit });
     }
-    let target = job.route.target();
+    pool_of(core, job.route.target())
+}
+
+fn pool_of(core: &Core, target: &Address) -> Result<Arc<Pool>, SendError> {
     let kind: &str = match target {
         Address::Any(kind) => kind,
         Address::One(id) => id.split_once(':').map_or(&**id, |(kind, _)| kind),

@@ -6,6 +6,7 @@ use std::task::Waker;
 
 use slab::Slab;
 
+use super::kept::Kept;
 use super::queue::{Queue, Queued};
 use crate::bus::Job;
 use crate::ids::{Address, WorkerId};
@@ -49,6 +50,17 @@ pub(super) struct Held {
     pub(super) returned: bool,
 }
 
+/// A job on its way out of the bus.
+pub(super) struct Taken {
+    /// What to settle it with.
+    pub(super) tag: usize,
+    pub(super) job: Arc<Kept>,
+    /// Whether it may have been delivered before.
+    pub(super) redelivered: bool,
+    /// How often it has gone out without being settled, this time included.
+    pub(super) times: u32,
+}
+
 impl Slot {
     pub(super) fn new(serial: u64, id: WorkerId, prefetch: usize, limit: usize) -> Self {
         Self {
@@ -81,12 +93,13 @@ impl Slot {
         self.inbox.push_back(tag);
     }
 
-    /// What `next` returns: the tag to settle with, the job, and whether it may have been delivered before.
-    pub(super) fn take(&mut self) -> Option<(usize, Arc<Job>, bool)> {
+    /// What `next` returns.
+    pub(super) fn take(&mut self) -> Option<Taken> {
         let tag = self.inbox.pop_front()?;
         let held = &mut self.held[tag];
         held.returned = true;
-        Some((tag, Arc::clone(&held.queued.job), held.queued.redelivered))
+        let Queued { job, redelivered, deliveries } = &held.queued;
+        Some(Taken { tag, job: Arc::clone(job), redelivered: *redelivered, times: deliveries.saturating_add(1) })
     }
 
     /// Gives up those of the delivered jobs that `next` has not returned and that `which` picks, in order of delivery.
@@ -109,7 +122,9 @@ impl Slot {
 impl Held {
     /// The job as it goes back to its queue.
     pub(super) fn into_queued(self) -> Queued {
-        Queued { redelivered: self.queued.redelivered || self.returned, ..self.queued }
+        let Queued { job, redelivered, deliveries } = self.queued;
+        let times = u32::from(self.returned);
+        Queued { job, redelivered: redelivered || self.returned, deliveries: deliveries.saturating_add(times) }
     }
 }
 

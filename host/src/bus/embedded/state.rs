@@ -9,13 +9,15 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use slab::Slab;
 
 use super::effects::Effects;
+use super::kept::Kept;
 use super::queue::{Queue, Queued, Waiting};
 use super::slot::{Held, Slot, SlotKey, by_id};
-use crate::bus::{Job, SendError};
+use crate::bus::{Absent, DeathReason, Job, SendError};
 use crate::ids::{Address, WorkerId, WorkerType};
 
 /// See the module.
@@ -33,42 +35,55 @@ pub(super) struct State {
     /// Slots that may have room, next first; each at most once.
     turns: VecDeque<usize>,
     serials: u64,
+    /// The type has had workers.
+    pub(super) known: bool,
     kind: WorkerType,
-    limit: usize,
+    rules: Rules,
+}
+
+/// What holds for all pools of a bus.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Rules {
+    /// The most jobs that wait in one queue.
+    pub(super) queue: usize,
+    /// How often a job may be returned by `next` and not settled.
+    pub(super) deliveries: u32,
+    /// What becomes of a job for a type that has no worker now.
+    pub(super) absent: Absent,
 }
 
 /// What became of an offered job.
 pub(super) enum Offer {
     Accepted,
     Refused(SendError),
-    Full(Arc<Job>),
+    Full(Arc<Kept>),
 }
 
 impl State {
-    pub(super) fn new(kind: WorkerType, limit: usize) -> Self {
+    pub(super) fn new(kind: WorkerType, rules: Rules) -> Self {
         Self {
             closed: false,
             retired: false,
-            shared: Queue::new(limit),
+            shared: Queue::new(rules.queue),
             slots: Slab::new(),
             by_id: HashMap::new(),
             members: 0,
             turns: VecDeque::new(),
             serials: 0,
+            known: false,
             kind,
-            limit,
+            rules,
         }
     }
 
     /// Takes a new job in, if there is a worker for it and room.
-    pub(super) fn offer(&mut self, job: Arc<Job>, effects: &mut Effects) -> Offer {
+    pub(super) fn offer(&mut self, job: Arc<Kept>, effects: &mut Effects) -> Offer {
         if self.closed {
-            effects.discard([job]);
+            effects.withdraw([job]);
             return Offer::Refused(closed());
         }
-        let queued = |job| Queued { job, redelivered: false };
         let (free, queue) = match job.route.target() {
-            Address::Any(_) if self.members == 0 => return no_worker(job, effects),
+            Address::Any(_) if self.members == 0 && !self.waits() => return no_worker(job, effects),
             Address::Any(_) => (self.next_turn(), &mut self.shared),
             Address::One(id) => {
                 let Some(&index) = self.by_id.get(id) else { return no_worker(job, effects) };
@@ -77,7 +92,7 @@ impl State {
             }
         };
         match free {
-            Some(index) => self.hand(index, queued(job), effects),
+            Some(index) => self.hand(index, Queued::new(job), effects),
             None => match queue.offer(job) {
                 Ok(()) => {}
                 Err(job) => return Offer::Full(job),
@@ -86,8 +101,36 @@ impl State {
         Offer::Accepted
     }
 
+    /// Why [`State::offer`] would refuse a job for this target.
+    pub(super) fn refusal(&self, target: &Address) -> Option<SendError> {
+        let is_there = match target {
+            Address::Any(_) => self.members > 0 || self.waits(),
+            Address::One(id) => self.by_id.contains_key(id),
+        };
+        if self.closed { Some(closed()) } else { (!is_there).then(|| SendError::NoWorker(target.clone())) }
+    }
+
+    /// Whether jobs wait while the type has no worker.
+    fn waits(&self) -> bool {
+        self.known && self.rules.absent == Absent::Wait
+    }
+
+    /// Nobody and nothing is left, and nothing has to be remembered.
+    pub(super) fn is_unused(&self) -> bool {
+        self.slots.is_empty() && self.shared.is_unused() && !self.waits()
+    }
+
+    /// See [`Queue::expire`].
+    pub(super) fn expire(&mut self, now: SystemTime, most: usize, effects: &mut Effects) -> bool {
+        let mut more = self.shared.expire(now, most, effects);
+        for (_, slot) in &mut self.slots {
+            more |= slot.own.expire(now, most, effects);
+        }
+        more
+    }
+
     /// Puts the sender of a job that found its queue full into that queue's line.
-    pub(super) fn wait(&mut self, job: Arc<Job>) -> Waiting {
+    pub(super) fn wait(&mut self, job: Arc<Kept>) -> Waiting {
         // Never used twice in a pool: an id that leaves and comes back has a new line, but old senders may still give up.
         self.serials += 1;
         let serial = self.serials;
@@ -112,9 +155,10 @@ impl State {
         }
         self.serials += 1;
         let serial = self.serials;
-        let index = self.slots.insert(Slot::new(serial, id.clone(), prefetch, self.limit));
+        let index = self.slots.insert(Slot::new(serial, id.clone(), prefetch, self.rules.queue));
         self.by_id.insert(id.clone(), index);
         self.members += 1;
+        self.known = true;
         self.fill(index, effects);
         Some(SlotKey { index, serial })
     }
@@ -130,7 +174,7 @@ impl State {
             self.no_longer_held(key.index, &queued.job);
         }
         self.put_back(unbegun, effects);
-        if self.members == 0 {
+        if self.members == 0 && !self.waits() {
             self.shared.refuse_line(&SendError::NoWorker(Address::Any(self.kind.clone())), effects);
         }
         // The room that this made is for what waits for its id.
@@ -147,7 +191,7 @@ impl State {
         let unbegun = slot.take_unbegun(|_| true);
         let gone = SendError::NoWorker(Address::One(slot.id.clone()));
         slot.own.refuse_line(&gone, effects);
-        slot.own.drain().for_each(|job| effects.orphan(job));
+        slot.own.drain().for_each(|job| effects.bury(job, DeathReason::NoWorker));
         let id = slot.id.clone();
         self.by_id.remove(&id);
         for queued in &unbegun {
@@ -192,9 +236,9 @@ impl State {
     }
 
     /// A delayed job is due.
-    pub(super) fn due(&mut self, job: Arc<Job>, place: Option<SlotKey>, effects: &mut Effects) {
+    pub(super) fn due(&mut self, queued: Queued, place: Option<SlotKey>, effects: &mut Effects) {
         if self.closed {
-            return effects.discard([job]);
+            return effects.discard([queued.job]);
         }
         match place {
             Some(key) => {
@@ -202,16 +246,16 @@ impl State {
                     slot.own.unschedule();
                 }
             }
-            None if !by_id(&job) => self.shared.unschedule(),
+            None if !by_id(&queued.job) => self.shared.unschedule(),
             // Its worker had left when it was scheduled.
             None => {}
         }
-        self.again(job, effects);
+        self.again(queued, effects);
     }
 
     /// Queues a job for its next attempt, behind the others.
-    pub(super) fn again(&mut self, job: Arc<Job>, effects: &mut Effects) {
-        if let Some(queued) = self.give(Queued { job, redelivered: false }, effects) {
+    pub(super) fn again(&mut self, queued: Queued, effects: &mut Effects) {
+        if let Some(queued) = self.give(queued, effects) {
             self.home(&queued.job).push(queued);
         }
     }
@@ -227,12 +271,16 @@ impl State {
 
     /// Gives a job that the bus answers for to whoever has room for it, or back where it has to wait.
     fn give(&mut self, queued: Queued, effects: &mut Effects) -> Option<Queued> {
+        if queued.deliveries >= self.rules.deliveries {
+            effects.bury(queued.job, DeathReason::Crashed);
+            return None;
+        }
         let free = match queued.job.route.target() {
             Address::Any(_) => self.next_turn(),
             Address::One(id) => match self.by_id.get(id) {
                 Some(&index) => self.slots[index].has_room().then_some(index),
                 None => {
-                    effects.orphan(queued.job);
+                    effects.bury(queued.job, DeathReason::NoWorker);
                     return None;
                 }
             },
@@ -244,11 +292,16 @@ impl State {
 
     /// Gives a slot all that it has room for, from both queues in turn, and its place in the round robin.
     pub(super) fn fill(&mut self, index: usize, effects: &mut Effects) {
+        let mut now = None;
         while self.slots[index].has_room() {
             let slot = &mut self.slots[index];
             let from_own = slot.left_type || !slot.own.is_empty() && (slot.own_turn || self.shared.is_empty());
             let queue = if from_own { &mut slot.own } else { &mut self.shared };
             let Some(queued) = queue.pop(effects) else { break };
+            if queued.is_expired(&mut now) {
+                effects.bury(queued.job, DeathReason::Expired);
+                continue;
+            }
             slot.own_turn = !from_own;
             self.deliver(index, queued, effects);
         }
@@ -327,9 +380,9 @@ impl State {
     }
 }
 
-fn no_worker(job: Arc<Job>, effects: &mut Effects) -> Offer {
+fn no_worker(job: Arc<Kept>, effects: &mut Effects) -> Offer {
     let target = job.route.target().clone();
-    effects.discard([job]);
+    effects.withdraw([job]);
     Offer::Refused(SendError::NoWorker(target))
 }
 

@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 use std::collections::BinaryHeap;
 use std::sync::{Arc, Weak};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
 use tokio::sync::Notify;
@@ -14,6 +14,12 @@ use super::pool::{Delayed, Pool};
 
 /// The longest delay; a longer one is cut to it. Far from where the clock overflows.
 const MAX_DELAY: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
+/// When a job that is delayed by `delay` from now is due.
+pub(super) fn due(delay: Duration) -> SystemTime {
+    let now = SystemTime::now();
+    now.checked_add(delay.min(MAX_DELAY)).unwrap_or(now)
+}
 
 /// The delayed jobs of all pools, soonest first.
 pub(super) struct Timer {
@@ -75,7 +81,7 @@ impl Timer {
     }
 }
 
-/// The bus's one task. Ends when the bus is closed.
+/// Gives jobs back when they are due. Ends when the bus is closed.
 pub(super) async fn run(timer: Arc<Timer>, core: Weak<Core>) {
     while let Some((due, next)) = timer.take_due() {
         for Entry { pool, delayed, .. } in due {

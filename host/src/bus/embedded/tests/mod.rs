@@ -5,11 +5,14 @@ mod backpressure;
 mod closing;
 mod dead_letters;
 mod foreign_code;
+mod giving_up;
+mod journal;
+mod journal_model;
 mod orphans;
 mod places;
 mod stress;
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use super::EmbeddedBus;
 use crate::bus::{Bus, BusLimits, Codec, Consumer, ConsumerOptions, Delivery, Job, Payload, Route};
