@@ -1,18 +1,42 @@
-//! The embedded bus does what every bus must do.
+//! The embedded bus does what every bus must do, in memory alone and with a journal.
+#![allow(clippy::expect_used)]
 
 use std::sync::Arc;
 
-use mshost::bus::embedded::EmbeddedBus;
-use mshost::bus::{Bus, BusLimits, Codec};
-use mshost_tests::conformance::Engine;
+use mshost::bus::embedded::{EmbeddedBus, EmbeddedOptions, JournalConfig, JournalSync};
+use mshost::bus::{Bus, Codec};
+use mshost_tests::conformance::{Engine, Settings};
+
+fn open(codec: Codec, settings: Settings, journal: Option<JournalConfig>) -> [Arc<dyn Bus>; 2] {
+    let Settings { limits, absent } = settings;
+    let options = EmbeddedOptions { codec, limits, absent, journal, metrics: None };
+    let bus = Arc::new(EmbeddedBus::open(options).expect("an embedded bus"));
+    [bus.clone(), bus]
+}
 
 struct Embedded;
 
 impl Engine for Embedded {
-    async fn hosts(codec: Codec, limits: BusLimits) -> [Arc<dyn Bus>; 2] {
-        let bus = Arc::new(EmbeddedBus::new(limits, codec));
-        [bus.clone(), bus]
+    async fn hosts(codec: Codec, settings: Settings) -> [Arc<dyn Bus>; 2] {
+        open(codec, settings, None)
     }
 }
 
 mshost_tests::conformance!(Embedded);
+
+mod with_a_journal {
+    use super::*;
+
+    struct Journaled;
+
+    impl Engine for Journaled {
+        async fn hosts(codec: Codec, settings: Settings) -> [Arc<dyn Bus>; 2] {
+            // The open file outlives its name.
+            let folder = tempfile::tempdir().expect("a temporary folder");
+            let sync = JournalSync::Checkpoint;
+            open(codec, settings, Some(JournalConfig { folder: folder.path().to_owned(), sync, limit: 1 << 30 }))
+        }
+    }
+
+    mshost_tests::conformance!(Journaled);
+}

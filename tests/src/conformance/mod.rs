@@ -5,22 +5,40 @@
 //! conditions, with a generous limit, and never for time to pass.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+pub mod dead_letters;
+pub mod deadlines;
 pub mod delivery;
 pub mod lifecycle;
 pub mod limits;
 pub mod notifications;
 pub mod settling;
 pub mod stage;
+pub mod waiting;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use mshost::bus::{Bus, BusLimits, Codec};
+use mshost::bus::{Absent, Bus, BusLimits, Codec};
 
 pub use stage::Stage;
 
 /// The longest that any check may take.
 const CHECK_LIMIT: Duration = Duration::from_secs(120);
+
+/// How the bus of a group of checks is set up.
+#[derive(Debug, Clone, Default)]
+pub struct Settings {
+    /// Its limits.
+    pub limits: BusLimits,
+    /// What becomes of a job for a type that had workers and has none now.
+    pub absent: Absent,
+}
+
+impl From<BusLimits> for Settings {
+    fn from(limits: BusLimits) -> Self {
+        Self { limits, ..Self::default() }
+    }
+}
 
 /// A bus engine under test.
 pub trait Engine {
@@ -28,17 +46,18 @@ pub trait Engine {
     const SHARED_PREFETCH: bool = true;
 
     /// Two hosts that meet on one new bus, which may be one and the same where the engine is in process.
-    fn hosts(codec: Codec, limits: BusLimits) -> impl Future<Output = [Arc<dyn Bus>; 2]>;
+    fn hosts(codec: Codec, settings: Settings) -> impl Future<Output = [Arc<dyn Bus>; 2]>;
 }
 
 /// Runs one check on a runtime of its own.
 ///
 /// # Panics
 /// Where the check fails, or takes longer than two minutes.
-pub fn run<E: Engine>(codec: Codec, limits: BusLimits, check: impl AsyncFnOnce(&Stage)) {
+pub fn run<E: Engine>(codec: Codec, settings: impl Into<Settings>, check: impl AsyncFnOnce(&Stage)) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     runtime.block_on(async {
-        let mut stage = Stage::new(codec, E::hosts(codec, limits.clone()).await, limits);
+        let settings = settings.into();
+        let mut stage = Stage::new(codec, E::hosts(codec, settings.clone()).await, settings.limits);
         stage.shared_prefetch = E::SHARED_PREFETCH;
         tokio::time::timeout(CHECK_LIMIT, check(&stage)).await.expect("the check took longer than two minutes");
         stage.bus.close().await;
@@ -105,6 +124,23 @@ macro_rules! conformance_in {
                 settling_makes_room,
                 a_full_queue_makes_senders_wait,
             );
+            $crate::conformance_checks!($engine, $codec, dead_letters:
+                a_buried_job_is_listed_and_does_not_come_again,
+                a_dead_letter_is_sent_again_as_a_first_attempt,
+                a_dead_letter_that_cannot_be_sent_stays_one,
+                unknown_dead_letters_are_named,
+                purged_dead_letters_are_gone,
+            );
+            $crate::conformance_checks!($engine, $codec, deadlines:
+                a_job_that_expires_while_it_waits_is_buried_and_reported,
+                a_job_that_expires_while_nobody_is_there_is_not_delivered,
+                the_deadline_travels_with_a_retry,
+            );
+            $crate::conformance_checks!($engine, $codec, waiting:
+                a_job_waits_for_the_next_worker_of_its_type,
+                a_type_that_nobody_has_heard_of_is_refused,
+                a_job_for_one_worker_does_not_wait_for_another,
+            );
             $crate::conformance_checks!($engine, $codec, notifications:
                 every_kind_reaches_every_subscriber,
                 subscribers_hear_in_order,
@@ -147,6 +183,9 @@ mod tests {
             include_str!("limits.rs"),
             include_str!("notifications.rs"),
             include_str!("lifecycle.rs"),
+            include_str!("dead_letters.rs"),
+            include_str!("deadlines.rs"),
+            include_str!("waiting.rs"),
         ];
         let checks = groups.iter().flat_map(|group| group.lines()).filter_map(|line| {
             let (name, rest) = line.strip_prefix("pub async fn ")?.split_once('(')?;

@@ -1,0 +1,87 @@
+//! Jobs that come too late.
+#![allow(clippy::missing_panics_doc, missing_docs)]
+
+use std::time::{Duration, SystemTime};
+
+use mshost::bus::{BusLimits, DeathReason, Job, Notification, Subscription};
+use mshost::ids::WorkerRef;
+
+use super::dead_letters::{keep, letter_of};
+use super::stage::{Stage, hear, next, next_number};
+
+/// Soon enough that a check does not take long.
+const SOON: Duration = Duration::from_millis(300);
+
+/// The limits that these checks run with.
+pub fn limits() -> BusLimits {
+    BusLimits::default()
+}
+
+/// In whole milliseconds, as deadlines are kept.
+fn after(wait: Duration) -> SystemTime {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap() + wait;
+    SystemTime::UNIX_EPOCH + Duration::from_millis(u64::try_from(since.as_millis()).unwrap())
+}
+
+/// The error that is reported of a job to a worker.
+async fn reported(subscription: &mut Box<dyn Subscription>, job: &Job, to: &WorkerRef) -> String {
+    hear(subscription, |notification| match notification {
+        Notification::Error(failure) if failure.id == job.id && failure.target.id == to.id => Some(failure.error),
+        _ => None,
+    })
+    .await
+}
+
+pub async fn a_job_that_expires_while_it_waits_is_buried_and_reported(stage: &Stage) {
+    let _kept = keep().await;
+    let kind = stage.kind();
+    let mut at_sender = stage.bus.subscribe().await.unwrap();
+    let mut at_origin = stage.other.subscribe().await.unwrap();
+    let (_, mut consumer) = stage.join(&kind, 1).await;
+    stage.send(stage.numbered(&kind, 1)).await;
+    let held = next(&mut consumer).await;
+    let origin = stage.worker(&stage.kind());
+    let late = Job { deadline: Some(after(SOON)), origin: origin.clone(), ..stage.numbered(&kind, 2) };
+    stage.send(late.clone()).await;
+    for error in [reported(&mut at_sender, &late, &late.sender).await, reported(&mut at_origin, &late, &origin).await] {
+        assert!(error.starts_with("Job expired: "), "{error}");
+    }
+    let letter = letter_of(stage, &late).await;
+    assert_eq!(letter.death.reason, DeathReason::Expired);
+    let job = letter.job.unwrap();
+    assert_eq!((&job.id, job.attempt, job.deadline), (&late.id, 1, late.deadline));
+    held.ack().await.unwrap();
+    stage.send(stage.numbered(&kind, 3)).await;
+    assert_eq!(next_number(&mut consumer).await, 3);
+}
+
+pub async fn a_job_that_expires_while_nobody_is_there_is_not_delivered(stage: &Stage) {
+    let _kept = keep().await;
+    let kind = stage.kind();
+    let (_, mut first) = stage.join(&kind, 1).await;
+    stage.send(stage.numbered(&kind, 1)).await;
+    let held = next(&mut first).await;
+    let late = Job { deadline: Some(after(SOON)), ..stage.numbered(&kind, 2) };
+    stage.send(late.clone()).await;
+    first.stop().await;
+    held.ack().await.unwrap();
+    drop(first);
+    assert_eq!(letter_of(stage, &late).await.death.reason, DeathReason::Expired);
+    let (_, mut second) = stage.join_at(&*stage.other, &kind, 1).await;
+    stage.send(stage.numbered(&kind, 3)).await;
+    assert_eq!(next_number(&mut second).await, 3);
+}
+
+pub async fn the_deadline_travels_with_a_retry(stage: &Stage) {
+    let kind = stage.kind();
+    let (_, mut consumer) = stage.join(&kind, 1).await;
+    let deadline = Some(after(Duration::from_secs(3600)));
+    let job = Job { deadline, ..stage.numbered(&kind, 1) };
+    stage.send(job.clone()).await;
+    for (attempt, wait) in [(1, Duration::ZERO), (2, Duration::from_millis(2)), (3, Duration::ZERO)] {
+        let delivery = next(&mut consumer).await;
+        assert_eq!(delivery.job, Job { attempt, ..job.clone() });
+        delivery.retry(wait).await.unwrap();
+    }
+    next(&mut consumer).await.ack().await.unwrap();
+}
