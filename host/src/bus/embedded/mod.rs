@@ -96,7 +96,8 @@ impl EmbeddedBus {
     /// Outside of a tokio runtime.
     #[must_use]
     pub fn new(limits: BusLimits, codec: Codec) -> Self {
-        Self::start(EmbeddedOptions { codec, limits, absent: Absent::default(), journal: None, metrics: None }, None)
+        let options = EmbeddedOptions { codec, limits, absent: Absent::default(), journal: None, metrics: None };
+        Self::build(options, None).started()
     }
 
     /// Opens a bus, with all that its journal holds. Its tasks, which wait for retries and deadlines, run on the tokio runtime
@@ -113,14 +114,15 @@ impl EmbeddedBus {
     /// Outside of a tokio runtime.
     pub fn open(options: EmbeddedOptions) -> Result<Self, BusError> {
         let EmbeddedOptions { codec, limits, journal, metrics, .. } = &options;
-        let Some(config) = journal else { return Ok(Self::start(options, None)) };
+        let Some(config) = journal else { return Ok(Self::build(options, None).started()) };
         let (journal, restored) = Journal::open(config, *codec, limits, metrics.clone())?;
-        let bus = Self::start(options, Some(Arc::new(journal)));
+        let bus = Self::build(options, Some(Arc::new(journal)));
+        // Before the tasks: they forget what is not used.
         restore::restore(&bus.core, restored);
-        Ok(bus)
+        Ok(bus.started())
     }
 
-    fn start(options: EmbeddedOptions, journal: Option<Arc<Journal>>) -> Self {
+    fn build(options: EmbeddedOptions, journal: Option<Arc<Journal>>) -> Self {
         let EmbeddedOptions { codec, limits, absent, metrics, .. } = options;
         let notifier = Arc::new(Notifier::new(limits.notifications));
         let undertaker = Arc::new(Undertaker {
@@ -144,9 +146,13 @@ impl EmbeddedBus {
             state: watch::Sender::new(BusState::Connected),
             closed: AtomicBool::new(false),
         });
-        tokio::spawn(timer::run(Arc::clone(&core.timer), Arc::downgrade(&core)));
-        tokio::spawn(expiry::run(Arc::downgrade(&core)));
         Self { core }
+    }
+
+    fn started(self) -> Self {
+        tokio::spawn(timer::run(Arc::clone(&self.core.timer), Arc::downgrade(&self.core)));
+        tokio::spawn(expiry::run(Arc::downgrade(&self.core)));
+        self
     }
 }
 
