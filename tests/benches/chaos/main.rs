@@ -87,6 +87,8 @@ fn make_chaos(rig: &mut Rig, tally: &mut Tally, duration: Duration, mut dice: Di
         say(&format!("{:>5.1} s  {fault}", began.elapsed().as_secs_f64()));
         // The harness panics where a broker or a host does not come back; the table is wanted all the same.
         let struck = catch_unwind(AssertUnwindSafe(|| rig.strike(fault)));
+        // Where the broker did not come back there are none to be seen.
+        let _ = rig.scenario.look_for_dead_letters();
         tally.end(fault, &rig.scenario.history().verdict());
         struck
             .unwrap_or_else(|_| Err("the harness panicked, see above".to_owned()))

@@ -5,13 +5,16 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use super::{History, Journals, Verdict};
+use super::{History, Journals, Verdict, dead_letters};
 use crate::fixtures;
 use crate::host::{Host, Site};
 use crate::wait::poll;
 
 /// The types of the fixture's workers; the first is the generator.
 const WORKERS: [&str; 4] = ["HG", "HA", "HB", "HC"];
+
+/// How long nothing happens before it is asked what died.
+const LULL: Duration = Duration::from_secs(3);
 
 /// How the pipeline works.
 #[derive(Debug, Clone)]
@@ -142,6 +145,18 @@ impl Scenario {
         Self { hosts, places: places.to_vec(), patience, limit, folder, journals, history }
     }
 
+    /// Counts the jobs that are dead letters by now. The embedded bus shows its own to nobody.
+    ///
+    /// # Errors
+    /// Where the broker cannot be asked.
+    pub fn look_for_dead_letters(&mut self) -> Result<(), lapin::Error> {
+        let url = &self.places[0].url;
+        if url.starts_with("amqp") {
+            dead_letters::ids(url)?.iter().for_each(|id| self.history.add_dead_letter(id));
+        }
+        Ok(())
+    }
+
     /// What is known so far.
     pub fn history(&mut self) -> &History {
         self.journals.read(&mut self.history).expect("the journals can be read");
@@ -181,7 +196,8 @@ impl Scenario {
         File::create(self.folder.path().join("stop")).expect("a file");
     }
 
-    /// Waits until everything that was accepted is accounted for, or nothing happens any more; stops the hosts and judges.
+    /// Waits until everything that was accepted is accounted for, or nothing happens any more; stops the hosts, looks for dead
+    /// letters and judges.
     #[must_use]
     pub fn finish(mut self) -> Verdict {
         // Where it is in vain the verdict says why.
@@ -194,6 +210,7 @@ impl Scenario {
                 host.kill();
             }
         }
+        self.look_for_dead_letters().expect("the broker shows its dead letters");
         self.history().verdict()
     }
 
@@ -206,12 +223,17 @@ impl Scenario {
     fn until(&mut self, mut condition: impl FnMut(&History) -> bool) -> Result<(), Box<Verdict>> {
         let (patience, limit) = (self.patience, self.limit);
         let mut last = (0, Instant::now());
+        let mut has_looked = false;
         let met = poll(limit, || {
-            let history = self.history();
-            if history.records() != last.0 {
-                last = (history.records(), Instant::now());
+            let records = self.history().records();
+            if records != last.0 {
+                last = (records, Instant::now());
+                has_looked = false;
+            } else if !has_looked && last.1.elapsed() > LULL {
+                // What nobody writes of any more may be a dead letter of which its sender did not hear.
+                has_looked = self.look_for_dead_letters().is_ok();
             }
-            let met = condition(history);
+            let met = condition(&self.history);
             (met || last.1.elapsed() > patience).then_some(met)
         });
         if met == Some(true) { Ok(()) } else { Err(Box::new(self.history().verdict())) }

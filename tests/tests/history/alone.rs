@@ -7,8 +7,11 @@ use mshost_tests::history::scenario::Setup;
 const TIMES: u64 = 3;
 
 fn under(faults: &[Fault]) {
-    let setup = Setup::default();
-    let mut rig = Rig::start(&setup);
+    under_with(&Setup::default(), faults);
+}
+
+fn under_with(setup: &Setup, faults: &[Fault]) {
+    let mut rig = Rig::start(setup);
     for (round, fault) in (1..).zip(faults.iter().cycle()).take(TIMES as usize) {
         let due = setup.pipelines * round / (TIMES + 1);
         rig.scenario.until_accepted(due).unwrap_or_else(|verdict| panic!("{verdict}\n{}", rig.scenario.logs()));
@@ -24,6 +27,13 @@ fn under(faults: &[Fault]) {
 #[test]
 fn a_broker_killed_and_restarted() {
     under(&[Fault::BrokerKilled]);
+}
+
+/// A job that waits for its next attempt, or is just due for it, must not go with the broker that keeps it.
+#[test]
+fn a_broker_killed_among_retries() {
+    let setup = Setup { pipelines: 5_000, failures: 300, max_attempts: 40, ..Setup::default() };
+    under_with(&setup, &[Fault::BrokerKilled]);
 }
 
 #[test]

@@ -32,17 +32,19 @@ fn on_the_embedded_bus() {
 }
 
 /// Every third attempt fails, and there are two of them: a good part of the jobs fails for good.
-fn failures_are_heard_of(places: &[Place]) {
+fn failures_are_heard_of(places: &[Place]) -> Verdict {
     let setup = Setup { pipelines: 2_000, failures: 333, max_attempts: 2, ..Setup::default() };
     let verdict = run(&setup, places);
     assert!(verdict.reported > 200 && verdict.executed > 200, "{verdict}");
     assert_eq!(verdict.reported + verdict.executed, setup.pipelines, "{verdict}");
+    verdict
 }
 
 #[test]
-fn failures_for_good_are_heard_of_on_rabbitmq() {
+fn failures_for_good_are_heard_of_on_rabbitmq_and_kept() {
     let url = Broker::shared().url_of("failures");
-    failures_are_heard_of(&Place::pair([url.clone(), url]));
+    let verdict = failures_are_heard_of(&Place::pair([url.clone(), url]));
+    assert_eq!(verdict.dead_letters, verdict.reported, "{verdict}");
 }
 
 #[test]
