@@ -1,5 +1,5 @@
 //! A cluster of three nodes that loses one under load.
-#![allow(clippy::unwrap_used, clippy::expect_used)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout)]
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -11,6 +11,10 @@ use lapin::options::{
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
 use mshost_tests::cluster::{Cluster, NODES};
+use mshost_tests::history::Verdict;
+use mshost_tests::history::scenario::{Place, Scenario, Setup};
+use mshost_tests::proxy::Proxy;
+use mshost_tests::wait::poll;
 
 const QUEUE: &str = "quorum";
 const BEFORE_AND_AFTER: u32 = 500;
@@ -64,4 +68,49 @@ async fn a_quorum_queue_outlives_the_node_of_its_leader() {
     let online = cluster.ctl(0, ["list_queues", "--no-table-headers", "online"]);
     assert_eq!(online.matches('@').count(), NODES, "the queue has all its members again: {online}");
     assert!(seen.into_iter().eq(0..2 * BEFORE_AND_AFTER));
+}
+
+/// A pipeline on two hosts, one node killed under load and started again, and so the next. What was accepted is accounted
+/// for at the end.
+fn nodes_die_under_load(setup: &Setup) -> Verdict {
+    let mut cluster = Cluster::start();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    // Each host prefers a node of its own, as behind a load balancer.
+    let proxies = [0, 1].map(|preferred| {
+        let mut addrs = cluster.addrs();
+        addrs.rotate_left(preferred);
+        runtime.block_on(Proxy::balance(addrs.to_vec()))
+    });
+    let urls = proxies.each_ref().map(|proxy| format!("amqp://guest:guest@{}", proxy.addr()));
+    let mut scenario = Scenario::start(setup, &Place::pair(urls));
+    for node in 0..NODES {
+        let due = setup.pipelines * (node as u64 + 1) / (NODES as u64 + 1);
+        scenario.until_accepted(due).unwrap_or_else(|verdict| panic!("{verdict}\n{}", scenario.logs()));
+        cluster.kill(node);
+        // Long enough that everybody works without it.
+        let meanwhile = scenario.history().records() + 1_000;
+        let _ = poll(Duration::from_secs(10), || (scenario.history().records() >= meanwhile).then_some(()));
+        cluster.restart(node);
+    }
+    let verdict = scenario.finish();
+    println!("{verdict}");
+    verdict.assert_flawless();
+    assert_eq!(verdict.accepted, setup.pipelines);
+    verdict
+}
+
+fn replicated(failures: u32, max_attempts: u32) -> Setup {
+    let bus_lines = "durability = \"replicated\"".to_owned();
+    Setup { pipelines: 3_000, failures, max_attempts, bus_lines, ..Setup::default() }
+}
+
+#[test]
+fn replicated_queues_lose_nothing_when_nodes_die() {
+    nodes_die_under_load(&replicated(10, 12));
+}
+
+/// Jobs that wait for their next attempt are in queues, too.
+#[test]
+fn replicated_queues_lose_no_retries_when_nodes_die() {
+    nodes_die_under_load(&replicated(300, 40));
 }
