@@ -27,18 +27,21 @@ pub(super) fn try_send(core: &Core, job: Job) -> Result<Result<(), SendError>, B
 pub(super) async fn send(core: &Core, job: Job) -> Result<(), SendError> {
     let mut pool = admit(core, &job)?;
     let target = job.route.target().clone();
-    let kept = match &core.journal {
-        None => Kept::new(job, None),
+    let (kept, undecided) = match &core.journal {
+        None => (Kept::new(job, None), None),
         Some(journal) => {
             // Nothing is written for a job that would be refused at once.
             pool.refusal(&target).map_or(Ok(()), Err)?;
-            let kept = journal.keep(job).await?;
+            let (kept, undecided) = journal.keep(job).await?;
             // The last worker of the type may have left meanwhile, and another come.
             pool = pool_of(core, &target).inspect_err(|_| core.undertaker.withdraw(&kept))?;
-            kept
+            (kept, Some(undecided))
         }
     };
-    let waiting = match pool.offer_or_wait(Arc::new(kept)) {
+    let offered = pool.offer_or_wait(Arc::new(kept));
+    // A pool that closes refuses those who wait in line before the journal closes.
+    drop(undecided);
+    let waiting = match offered {
         Ok(result) => return result,
         Err(waiting) => waiting,
     };

@@ -21,7 +21,7 @@ use tokio::sync::{Semaphore, oneshot};
 
 use self::rows::JobRow;
 use self::store::Store;
-use self::writer::{Noted, Pending, Writer};
+use self::writer::{Noted, Pending, Undecided, Writer};
 use super::kept::Kept;
 use crate::bus::{BusError, BusLimits, Codec, DeadLetter, Death, Job, SendError};
 use crate::metrics::Metrics;
@@ -126,9 +126,11 @@ impl Journal {
         Ok((journal, restored))
     }
 
-    /// Writes a job down; once this returns it outlives the host. Whoever drops the future gets it forgotten again.
-    pub(super) async fn keep(&self, job: Job) -> Result<Kept, SendError> {
+    /// Writes a job down; once this returns it outlives the host. Whoever drops the future gets it forgotten again. The
+    /// second is to be held until the job is accepted or withdrawn.
+    pub(super) async fn keep(&self, job: Job) -> Result<(Kept, Undecided), SendError> {
         let row = Box::new(JobRow::of(&job)?);
+        let undecided = self.pending.undecided();
         let written = async {
             let closed = || SendError::Unavailable("it is closed".to_owned());
             let _permit = self.senders.acquire().await.map_err(|_| closed())?;
@@ -141,7 +143,7 @@ impl Journal {
             Ok::<_, SendError>(record)
         };
         match tokio::time::timeout(self.send_timeout, written).await {
-            Ok(record) => Ok(Kept::new(job, Some(record?))),
+            Ok(record) => Ok((Kept::new(job, Some(record?)), undecided)),
             Err(_) => Err(SendError::Unavailable(format!(
                 "the journal {} has not taken the job for {:?} (`bus.send_timeout`); is its disk overloaded?",
                 self.file.display(),

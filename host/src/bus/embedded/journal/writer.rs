@@ -1,7 +1,7 @@
 //! The one thread that writes: a commit for all that has gathered.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
@@ -12,6 +12,8 @@ use crate::metrics::Metrics;
 
 /// How long the writer waits before it tries again what a full or broken disk has refused.
 const TRY_AGAIN: Duration = Duration::from_secs(1);
+/// How long a closed journal waits for senders whose jobs are written and who have not been told yet that the bus is closed.
+const LINGER: Duration = Duration::from_secs(1);
 /// The most changes of one commit, so that nobody waits for long behind others.
 const MOST_AT_ONCE: usize = 1_024;
 
@@ -33,14 +35,19 @@ struct Queue {
     changes: Vec<Noted>,
     /// How many more the writer has in hand.
     in_hand: usize,
+    /// Senders whose jobs may be written and are not yet accepted or refused.
+    undecided: usize,
+    /// No more jobs; what concerns old ones is still written.
     closed: bool,
+    /// Nothing more is written.
+    ended: bool,
 }
 
 impl Pending {
-    /// Adds one, to be written soon. Once closed it is dropped: nobody will write it, and whoever waits hears so.
+    /// Adds one, to be written soon. What comes too late is dropped, and whoever waits hears so.
     pub(super) fn add(&self, noted: Noted) {
         let mut queue = self.queue.lock();
-        if queue.closed {
+        if queue.ended || queue.closed && matches!(noted.change, Change::Insert(..)) {
             drop(queue);
             return drop(noted);
         }
@@ -61,24 +68,48 @@ impl Pending {
         self.added.notify_one();
     }
 
+    /// A sender whose job is about to be written.
+    pub(super) fn undecided(self: &Arc<Self>) -> Undecided {
+        self.queue.lock().undecided += 1;
+        Undecided(Arc::clone(self))
+    }
+
     /// Waits for changes, or for the time to try old ones again; appends them. `false` once closed and empty.
     fn take(&self, batch: &mut Vec<Noted>) -> bool {
         let mut queue = self.queue.lock();
-        while queue.changes.is_empty() && !queue.closed {
-            if batch.is_empty() {
-                self.added.wait(&mut queue);
-            } else if self.added.wait_for(&mut queue, TRY_AGAIN).timed_out() {
+        let mut linger = None;
+        while queue.changes.is_empty() {
+            let until = match (queue.closed, queue.undecided) {
+                (true, 0) => break,
+                (true, _) => *linger.get_or_insert_with(|| Instant::now() + LINGER),
+                (false, _) if batch.is_empty() => {
+                    self.added.wait(&mut queue);
+                    continue;
+                }
+                (false, _) => Instant::now() + TRY_AGAIN,
+            };
+            if self.added.wait_until(&mut queue, until).timed_out() {
                 break;
             }
         }
-        let closed = queue.closed && queue.changes.is_empty();
+        queue.ended = queue.closed && queue.changes.is_empty();
         batch.append(&mut queue.changes);
         queue.in_hand = batch.len();
-        !closed
+        !queue.ended
     }
 
     fn set_in_hand(&self, count: usize) {
         self.queue.lock().in_hand = count;
+    }
+}
+
+/// Held until a sender's job is accepted, or its removal noted: a journal that closes in between would keep a refused job.
+pub(in crate::bus::embedded) struct Undecided(Arc<Pending>);
+
+impl Drop for Undecided {
+    fn drop(&mut self) {
+        self.0.queue.lock().undecided -= 1;
+        self.0.added.notify_one();
     }
 }
 
