@@ -9,6 +9,9 @@ use crate::ids::WorkerRef;
 /// The most bytes of an error that a dead letter keeps: it travels in a header, and headers have to fit one AMQP frame.
 pub const MAX_ERROR_BYTES: usize = 4 << 10;
 
+/// What is said of a job whose deadline has passed.
+pub const EXPIRED: &str = "Job expired: its deadline passed before it was done";
+
 /// Why a job is not done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]

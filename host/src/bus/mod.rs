@@ -21,7 +21,7 @@ mod foreign;
 mod notification;
 mod open;
 
-pub use dead_letter::{DeadLetter, Death, DeathReason, MAX_ERROR_BYTES, Requeued};
+pub use dead_letter::{DeadLetter, Death, DeathReason, EXPIRED, MAX_ERROR_BYTES, Requeued};
 pub use foreign::{Foreign, ForeignEvent, Receipt};
 pub use notification::{Announcement, Failure, Notification, PoolEntry};
 pub use open::open;

@@ -2,6 +2,7 @@
 
 use mshost_plugin_api::Payload;
 
+use super::Job;
 use super::codec::WireJob;
 use crate::ids::{JobId, WorkerRef};
 
@@ -70,4 +71,26 @@ pub struct Failure {
     pub reporter: Option<WorkerRef>,
     /// The job's data, where given.
     pub payload: Option<Payload>,
+}
+
+impl Failure {
+    /// What is told of a job that failed for good: to its sender first, then to whoever began its pipeline, where that is
+    /// another.
+    pub(crate) fn reports(
+        job: &Job,
+        error: &str,
+        reporter: Option<&WorkerRef>,
+    ) -> impl DoubleEndedIterator<Item = Notification> + Send {
+        let targets = [Some(&job.sender), Some(&job.origin).filter(|origin| origin.id != job.sender.id)];
+        targets.into_iter().flatten().map(move |target| {
+            Notification::Error(Self {
+                target: target.clone(),
+                error: error.to_owned(),
+                id: job.id.clone(),
+                correlation: job.correlation.clone(),
+                reporter: reporter.cloned(),
+                payload: Some(job.payload.clone()),
+            })
+        })
+    }
 }

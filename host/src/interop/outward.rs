@@ -184,20 +184,9 @@ impl<'a> Outward<'a> {
     ) -> Result<(), BusError> {
         let job = &delivery.job;
         tracing::warn!(target: LOG, worker = %worker.id, job = %job.id, "job failed for good: {error}");
-        let failure = |target: &WorkerRef| {
-            Notification::Error(Failure {
-                target: target.clone(),
-                error: error.to_owned(),
-                id: job.id.clone(),
-                correlation: job.correlation.clone(),
-                reporter: None,
-                payload: Some(job.payload.clone()),
-            })
-        };
         // Reported first: if the bus cannot take the report, the job comes again instead of failing in silence.
-        self.bus.publish(failure(&job.sender)).await?;
-        if job.origin.id != job.sender.id {
-            self.bus.publish(failure(&job.origin)).await?;
+        for report in Failure::reports(job, error, None) {
+            self.bus.publish(report).await?;
         }
         delivery.bury(Death::now(reason, error, Some(worker.clone()))).await
     }

@@ -6,15 +6,11 @@ use std::time::{Duration, Instant, SystemTime};
 use mshost_plugin_api::Retry;
 
 use super::life::Hands;
-use crate::bus::{BusError, Death, DeathReason, Delivery, Failure, Job, Notification};
-use crate::ids::WorkerRef;
+use crate::bus::{BusError, Death, DeathReason, Delivery, EXPIRED, Failure, Job};
 use crate::plugin::{HandlerError, JobHeader};
 
 /// The original's words for a job that has used up its sends; its own workers may look for them.
 const TOO_MANY: &str = "Job send too many times";
-
-/// What is said of a job whose deadline has passed.
-const EXPIRED: &str = "Job expired: its deadline passed before it was done";
 
 /// What became of an attempt, for the worker's progress.
 pub(super) enum Outcome {
@@ -98,19 +94,8 @@ async fn give_up(hands: &Hands, delivery: Delivery, reason: DeathReason, message
 
 /// Tells the job's sender, and the worker that began its pipeline, that it failed for good.
 async fn report(hands: &Hands, job: &Job, error: &str) -> Result<(), BusError> {
-    let failure = |target: &WorkerRef| {
-        Notification::Error(Failure {
-            target: target.clone(),
-            error: error.to_owned(),
-            id: job.id.clone(),
-            correlation: job.correlation.clone(),
-            reporter: Some(hands.worker.clone()),
-            payload: Some(job.payload.clone()),
-        })
-    };
-    hands.surroundings.bus.publish(failure(&job.sender)).await?;
-    if job.origin.id != job.sender.id {
-        hands.surroundings.bus.publish(failure(&job.origin)).await?;
+    for report in Failure::reports(job, error, Some(&hands.worker)) {
+        hands.surroundings.bus.publish(report).await?;
     }
     Ok(())
 }

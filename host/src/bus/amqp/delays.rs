@@ -18,7 +18,7 @@ use super::connection::Link;
 use super::message::Headers;
 use super::publisher::PublishError;
 use super::{Shared, message, names};
-use crate::bus::{Absent, Death, DeathReason, Job, SendError};
+use crate::bus::{Absent, Death, DeathReason, EXPIRED, Job, SendError};
 use crate::ids::Address;
 
 /// The most jobs that a host holds for each class of delays.
@@ -81,7 +81,7 @@ async fn pass_on(shared: &Shared, job: &Job, left: Duration) -> Result<(), ()> {
         return shared.publish_delayed(job, left).await.map_err(drop);
     }
     if job.is_expired(SystemTime::now()) {
-        let death = Death::now(DeathReason::Expired, super::EXPIRED, None);
+        let death = Death::now(DeathReason::Expired, EXPIRED, None);
         return shared.give_up(job, death).await.map_err(drop);
     }
     let target = job.route.target();

@@ -9,7 +9,7 @@ use mshost_plugin_api::EncodeError;
 use super::message::Malformed;
 use super::publisher::{Outgoing, PublishError};
 use super::{Shared, attend, errors, settle};
-use crate::bus::{BusError, Death, DeathReason, Failure, Job, Notification, SendError};
+use crate::bus::{BusError, Death, DeathReason, Failure, Job, SendError};
 
 impl Shared {
     /// See [`crate::bus::Bus::send`].
@@ -70,20 +70,9 @@ impl Shared {
     /// Keeps a job as a dead letter and tells those who wait for it.
     pub(super) async fn give_up(&self, job: &Job, death: Death) -> Result<(), BusError> {
         tracing::warn!(target: "mshost::bus", job = %job.id, attempt = job.attempt, "job given up: {}", death.error);
-        let failure = |target: &crate::ids::WorkerRef| {
-            Notification::Error(Failure {
-                target: target.clone(),
-                error: death.error.clone(),
-                id: job.id.clone(),
-                correlation: job.correlation.clone(),
-                reporter: None,
-                payload: Some(job.payload.clone()),
-            })
-        };
-        if job.origin.id != job.sender.id {
-            self.publish_notification(&failure(&job.origin)).await?;
+        for report in Failure::reports(job, &death.error, None).rev() {
+            self.publish_notification(&report).await?;
         }
-        self.publish_notification(&failure(&job.sender)).await?;
         let kind = job.route.target().worker_type();
         self.metrics.dead_letters.with_label_values(&[&*kind, death.reason.name()]).inc();
         self.bury(job, &death).await

@@ -63,9 +63,6 @@ use crate::ids::{WorkerId, WorkerType};
 use crate::metrics::Metrics;
 use crate::topology::BusTls;
 
-/// What is said of a job whose deadline has passed.
-const EXPIRED: &str = "Job expired: its deadline passed before it was done";
-
 /// How long closing waits for workers that have just left to take their queues away.
 const CLOSE_WAIT: Duration = Duration::from_secs(3);
 

@@ -11,8 +11,8 @@ use lapin::options::{BasicAckOptions, BasicNackOptions};
 use super::attend::{self, attend};
 use super::connection::Link;
 use super::message::Headers;
-use super::{EXPIRED, Shared, message, names};
-use crate::bus::{BusError, Death, DeathReason, Job, SendError};
+use super::{Shared, message, names};
+use crate::bus::{BusError, Death, DeathReason, EXPIRED, Job, SendError};
 
 /// How many are taken at once.
 const WINDOW: u16 = 16;

@@ -41,19 +41,10 @@ impl Notifier {
 
     /// Tells those who wait for a job's outcome that it is given up.
     pub(super) fn report(&self, job: &Job, error: &str) {
-        let failure = Failure {
-            target: job.sender.clone(),
-            error: error.to_owned(),
-            id: job.id.clone(),
-            correlation: job.correlation.clone(),
-            reporter: None,
-            payload: Some(job.payload.clone()),
-        };
-        // A closed bus has nobody left to tell.
-        if job.origin != job.sender {
-            let _ = self.publish(Notification::Error(Failure { target: job.origin.clone(), ..failure.clone() }));
+        for report in Failure::reports(job, error, None).rev() {
+            // A closed bus has nobody left to tell.
+            let _ = self.publish(report);
         }
-        let _ = self.publish(Notification::Error(failure));
     }
 }
 

@@ -6,7 +6,7 @@ use super::dead::DeadLetters;
 use super::journal::{Change, Journal};
 use super::kept::Kept;
 use super::notifier::Notifier;
-use crate::bus::{DeadLetter, Death, DeathReason, SendError};
+use crate::bus::{DeadLetter, Death, DeathReason, EXPIRED, SendError};
 use crate::ids::Address;
 use crate::metrics::Metrics;
 
@@ -52,7 +52,7 @@ impl Undertaker {
 
     fn text(&self, job: &Kept, reason: DeathReason) -> String {
         match reason {
-            DeathReason::Expired => "Job expired: its deadline passed before it was done".to_owned(),
+            DeathReason::Expired => EXPIRED.to_owned(),
             DeathReason::Crashed => format!(
                 "Job crashed: it was delivered {} times (`bus.delivery_limit`) and never settled",
                 self.deliveries
