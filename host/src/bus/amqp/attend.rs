@@ -8,6 +8,7 @@ use futures::future::BoxFuture;
 use lapin::message::Delivery as Message;
 use lapin::options::{BasicConsumeOptions, BasicQosOptions};
 use lapin::types::{FieldTable, ShortString};
+use lapin::{ConnectionState, ErrorKind};
 use tracing::{debug, warn};
 
 use super::connection::{Link, next_link};
@@ -66,6 +67,18 @@ pub(super) async fn declare(
         warn!(target: "mshost::bus", "{queue} is used as it is, which is not as [bus] says: {difference}");
     }
     Ok(())
+}
+
+/// Does to its end what was begun with a message, also where the bus is closed meanwhile, which waits for it: a message that
+/// was passed on and not acked would come again. A link that breaks ends it, since the broker has handed it to another.
+pub(super) async fn to_its_end<T: Send + 'static>(
+    shared: &Shared,
+    link: Link,
+    work: impl Future<Output = lapin::Result<T>> + Send + 'static,
+) -> lapin::Result<T> {
+    let ended = shared.tasks.spawn_on(async move { link.down.or(work).await }, &shared.runtime).await;
+    // It failed only where the runtime ends.
+    ended.unwrap_or_else(|_| Err(ErrorKind::InvalidConnectionState(ConnectionState::Closed).into()))
 }
 
 /// A message's parts, as they are needed here.

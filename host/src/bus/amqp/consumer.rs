@@ -90,11 +90,13 @@ impl AmqpConsumer {
             }
             verdict => {
                 let shared = Arc::clone(&self.shared);
-                self.shared.runtime.spawn(async move {
+                let counting = async move {
                     if let Err(error) = redelivery::carry_out(&shared, job, verdict, settle).await {
                         tracing::debug!(target: "mshost::bus", "a job that came again comes once more: {error}");
                     }
-                });
+                };
+                // Closing waits for it: a job that was published again and not acked would be there twice.
+                self.shared.tasks.spawn_on(counting, &self.shared.runtime);
                 None
             }
         }

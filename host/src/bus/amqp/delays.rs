@@ -43,7 +43,7 @@ async fn serve(shared: Arc<Shared>, link: Link, queue: ShortString) -> lapin::Re
     loop {
         tokio::select! {
             message = stream.next() => match message {
-                Some(message) => held.push(hold(&shared, message?)),
+                Some(message) => held.push(hold(Arc::clone(&shared), link.clone(), message?)),
                 None => return Ok(()),
             },
             Some(moved) = held.next(), if !held.is_empty() => moved?,
@@ -52,17 +52,25 @@ async fn serve(shared: Arc<Shared>, link: Link, queue: ShortString) -> lapin::Re
 }
 
 /// Keeps a job until it is due, and passes it on.
-async fn hold(shared: &Shared, mut message: Message) -> lapin::Result<()> {
-    let body = attend::body(&mut message);
+async fn hold(shared: Arc<Shared>, link: Link, message: Message) -> lapin::Result<()> {
     let due = Headers::of(&message.properties).time(names::DUE).unwrap_or(SystemTime::UNIX_EPOCH);
     let left = due.duration_since(SystemTime::now()).unwrap_or_default();
     tokio::time::sleep(left.min(HOLD_MAX)).await;
+    let moving = move_on(Arc::clone(&shared), message, left.saturating_sub(HOLD_MAX));
+    attend::to_its_end(&shared, link, moving).await
+}
+
+async fn move_on(shared: Arc<Shared>, mut message: Message, left: Duration) -> lapin::Result<()> {
+    let body = attend::body(&mut message);
     let settled = match message::decode(shared.codec, &message.properties, &body) {
         Ok((job, _)) => loop {
-            if pass_on(shared, &job, left.saturating_sub(HOLD_MAX)).await.is_ok() {
+            if pass_on(&shared, &job, left).await.is_ok() {
                 break true;
             }
-            tokio::time::sleep(AGAIN).await;
+            tokio::select! {
+                () = shared.closed.cancelled() => break false,
+                () = tokio::time::sleep(AGAIN) => {}
+            }
         },
         Err(malformed) => {
             shared.malformed.report("job", malformed.kind, &malformed.reason);

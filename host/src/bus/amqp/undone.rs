@@ -25,15 +25,24 @@ pub(super) async fn run(shared: Arc<Shared>) {
 async fn serve(shared: Arc<Shared>, link: Link) -> lapin::Result<()> {
     let mut stream = attend::consume(&shared, &link, names::UNDONE.into(), WINDOW).await?;
     while let Some(message) = stream.next().await {
-        let message = message?;
-        let acker = message.acker.clone();
-        if bury(&shared, message).await.is_err() {
-            acker.nack(BasicNackOptions { requeue: true, ..BasicNackOptions::default() }).await?;
+        let settling = settle(Arc::clone(&shared), message?);
+        if !attend::to_its_end(&shared, link.clone(), settling).await? {
             return Ok(());
         }
-        acker.ack(BasicAckOptions::default()).await?;
     }
     Ok(())
+}
+
+/// `false` where it goes back, to be tried again later.
+async fn settle(shared: Arc<Shared>, message: Message) -> lapin::Result<bool> {
+    let acker = message.acker.clone();
+    let buried = bury(&shared, message).await.is_ok();
+    if buried {
+        acker.ack(BasicAckOptions::default()).await?;
+    } else {
+        acker.nack(BasicNackOptions { requeue: true, ..BasicNackOptions::default() }).await?;
+    }
+    Ok(buried)
 }
 
 async fn bury(shared: &Shared, mut message: Message) -> Result<(), BusError> {
