@@ -175,6 +175,14 @@ pub trait Consumer: Send {
     /// returned yet. A worker that drains may still wait for answers. Idempotent.
     async fn leave_type(&mut self);
 
+    /// Takes no more jobs of its type until [`Consumer::resume`], and hands back those of its type that [`Consumer::next`]
+    /// has not returned yet. It keeps its place: jobs of the type wait, and nobody hears that no worker is there. Those for
+    /// its id still come. Idempotent; leaving ends it.
+    async fn pause(&mut self);
+
+    /// Takes jobs of its type again after [`Consumer::pause`]. Idempotent.
+    async fn resume(&mut self);
+
     /// Takes no more jobs; hands back those delivered and not yet returned by [`Consumer::next`]. Settling goes on working
     /// for the others until the consumer is dropped.
     async fn stop(&mut self);

@@ -197,6 +197,71 @@ pub async fn a_consumer_that_has_left_its_type_takes_what_is_for_its_id(stage: &
     held.ack().await.unwrap();
 }
 
+pub async fn a_paused_consumer_keeps_its_place_and_takes_what_is_for_its_id(stage: &Stage) {
+    let kind = stage.kind();
+    let (worker, mut consumer) = stage.join(&kind, 4).await;
+    stage.send_numbers(&kind, 0..3).await;
+    let held = next(&mut consumer).await;
+    consumer.pause().await;
+    consumer.pause().await;
+    // Nobody is told that there is no worker.
+    stage.send_numbers(&kind, [3]).await;
+    stage.send(stage.job(&[&*worker.id], &4)).await;
+    assert_eq!(next_number(&mut consumer).await, 4);
+    held.ack().await.unwrap();
+    stage.send(stage.job(&[&*worker.id], &5)).await;
+    assert_eq!(next_number(&mut consumer).await, 5);
+    consumer.resume().await;
+    consumer.resume().await;
+    let mut seen = BTreeSet::new();
+    for _ in 0..3 {
+        seen.insert(next_number(&mut consumer).await);
+    }
+    assert_eq!(seen, BTreeSet::from([1, 2, 3]));
+}
+
+pub async fn a_paused_consumer_leaves_the_work_to_others(stage: &Stage) {
+    let kind = stage.kind();
+    let (_, mut first) = stage.join(&kind, 4).await;
+    stage.send_numbers(&kind, 0..3).await;
+    let held = next(&mut first).await;
+    first.pause().await;
+    let (_, mut second) = stage.join_at(&*stage.other, &kind, 1).await;
+    let mut seen = BTreeSet::new();
+    for _ in 0..2 {
+        seen.insert(next_number(&mut second).await);
+    }
+    assert_eq!(seen, BTreeSet::from([1, 2]));
+    drop(held);
+    assert_eq!(next_number(&mut second).await, 0);
+    stage.send_numbers(&kind, 6..10).await;
+    for _ in 6..10 {
+        seen.insert(next_number(&mut second).await);
+    }
+    assert_eq!(seen, BTreeSet::from([1, 2, 6, 7, 8, 9]));
+}
+
+pub async fn a_paused_consumer_may_leave(stage: &Stage) {
+    let kind = stage.kind();
+    let (worker, mut first) = stage.join(&kind, 2).await;
+    stage.send_numbers(&kind, 0..2).await;
+    first.pause().await;
+    let (_, mut second) = stage.join_at(&*stage.other, &kind, 1).await;
+    first.leave_type().await;
+    first.resume().await;
+    stage.send(stage.job(&[&*worker.id], &7)).await;
+    assert_eq!(next_number(&mut first).await, 7);
+    first.stop().await;
+    assert!(first.next().await.is_none());
+    drop(first);
+    stage.send_numbers(&kind, [2]).await;
+    let mut seen = BTreeSet::new();
+    for _ in 0..3 {
+        seen.insert(next_number(&mut second).await);
+    }
+    assert_eq!(seen, BTreeSet::from([0, 1, 2]));
+}
+
 pub async fn a_stopped_consumer_can_still_settle(stage: &Stage) {
     let kind = stage.kind();
     let (_, mut first) = stage.join(&kind, 4).await;

@@ -132,8 +132,8 @@ impl Consumer for AmqpConsumer {
                 return None;
             }
             self.take_over();
-            if self.place.left_type.load(Ordering::Acquire) {
-                // Fresh streams that were under way when the worker left its type.
+            if !self.place.takes_type() {
+                // Fresh streams that were under way when the worker left its type or paused.
                 let by_type = self.streams.by_type.take();
                 self.hand_back(by_type).await;
             }
@@ -177,6 +177,21 @@ impl Consumer for AmqpConsumer {
         // Jobs in the worker's hands may still be handed back, and need the queue until the consumer is dropped.
         if !self.has_jobs_in_hand() {
             leave::leave_type(&self.shared, &self.place.worker, self.place.like).await;
+        }
+    }
+
+    async fn pause(&mut self) {
+        if self.stopped || self.place.paused.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        self.take_over();
+        let by_type = self.streams.by_type.take();
+        self.hand_back(by_type).await;
+    }
+
+    async fn resume(&mut self) {
+        if !self.stopped && self.place.paused.load(Ordering::Acquire) {
+            self.place.resume();
         }
     }
 

@@ -49,6 +49,10 @@ pub(super) struct Place {
     lost_id: AtomicBool,
     /// The worker takes what is for its id, and nothing else any more.
     pub(super) left_type: AtomicBool,
+    /// It takes none of its type for now.
+    pub(super) paused: AtomicBool,
+    /// It takes them again.
+    resumed: Notify,
     pub(super) left: CancellationToken,
     /// The consumer was dropped: what it held has been handed back.
     pub(super) gone: AtomicBool,
@@ -66,6 +70,8 @@ impl Place {
             lost_type: AtomicBool::new(false),
             lost_id: AtomicBool::new(false),
             left_type: AtomicBool::new(false),
+            paused: AtomicBool::new(false),
+            resumed: Notify::new(),
             left: CancellationToken::new(),
             gone: AtomicBool::new(false),
         })
@@ -74,6 +80,18 @@ impl Place {
     /// The streams that were made since this was last called.
     pub(super) fn take_fresh(&self) -> Option<Streams> {
         self.fresh.lock().take()
+    }
+
+    /// Whether the worker takes jobs of its type.
+    pub(super) fn takes_type(&self) -> bool {
+        !self.left_type.load(Ordering::Acquire) && !self.paused.load(Ordering::Acquire)
+    }
+
+    /// The worker takes jobs of its type again.
+    pub(super) fn resume(&self) {
+        self.paused.store(false, Ordering::Release);
+        self.lost_type.store(true, Ordering::Release);
+        self.resumed.notify_one();
     }
 
     /// A stream has ended.
@@ -135,6 +153,7 @@ pub(super) async fn keep(
                         () = shared.closed.cancelled() => return,
                         _ = links.wait_for(|now| now.as_ref().is_none_or(|now| now.epoch != epoch)) => break,
                         () = place.lost.notified() => shared.trouble.notify_one(),
+                        () = place.resumed.notified() => continue,
                         () = tokio::time::sleep(REASSERT) => continue,
                     }
                     if link.is_up() {
@@ -214,7 +233,7 @@ async fn open(shared: &Shared, place: &Place, link: &Link) -> lapin::Result<Stre
 }
 
 async fn consume_type(place: &Place, channel: &Channel) -> lapin::Result<Option<Stream>> {
-    if place.left_type.load(Ordering::Acquire) {
+    if !place.takes_type() {
         return Ok(None);
     }
     let kind = &place.worker.worker_type;

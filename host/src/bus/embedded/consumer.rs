@@ -87,6 +87,15 @@ impl Consumer for EmbeddedConsumer {
         self.place.pool.leave_type(self.place.key);
     }
 
+    async fn pause(&mut self) {
+        self.marking = None;
+        self.place.pool.pause(self.place.key);
+    }
+
+    async fn resume(&mut self) {
+        self.place.pool.resume(self.place.key);
+    }
+
     async fn stop(&mut self) {
         self.marking = None;
         self.place.pool.stop(self.place.key);

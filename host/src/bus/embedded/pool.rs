@@ -145,6 +145,14 @@ impl Pool {
         self.change(|state, effects| state.leave_type(key, effects));
     }
 
+    pub(super) fn pause(&self, key: SlotKey) {
+        self.change(|state, effects| state.pause(key, effects));
+    }
+
+    pub(super) fn resume(&self, key: SlotKey) {
+        self.change(|state, effects| state.resume(key, effects));
+    }
+
     pub(super) fn stop(&self, key: SlotKey) {
         self.change(|state, effects| state.stop(key, effects));
     }

@@ -35,6 +35,8 @@ pub(super) struct Slot {
     pub(super) in_turn: bool,
     /// It takes no more jobs of its type, only those for its id.
     pub(super) left_type: bool,
+    /// It takes no jobs of its type for now, and counts as one of its workers all the same.
+    pub(super) paused: bool,
     /// It takes no more jobs at all.
     pub(super) stopped: bool,
     /// Who waits in `next`.
@@ -73,6 +75,7 @@ impl Slot {
             own_turn: false,
             in_turn: false,
             left_type: false,
+            paused: false,
             stopped: false,
             waker: None,
         }
@@ -82,9 +85,14 @@ impl Slot {
         !self.stopped && self.held.len() < self.prefetch
     }
 
+    /// Whether it takes jobs of its type.
+    pub(super) fn takes_type(&self) -> bool {
+        !self.left_type && !self.paused
+    }
+
     /// Whether it could take a job of its type now.
     pub(super) fn has_room_for_type(&self) -> bool {
-        self.has_room() && !self.left_type
+        self.has_room() && self.takes_type()
     }
 
     /// Delivers a job; the caller wakes.

@@ -1,7 +1,7 @@
 //! What a pool's lock guards, and every way in which a job moves.
 //!
 //! Two invariants hold whenever the lock is free. *No idle room*: while the type's queue has a job, no slot has room in
-//! its prefetch, those that have left the type aside; while an id's queue has one, its slot has none. *Every slot with
+//! its prefetch, those that have left the type or pause aside; while an id's queue has one, its slot has none. *Every slot with
 //! room for the type is in the round robin.* Each
 //! function below restores them before it returns, so a job never waits beside a worker that could take it, and only the
 //! one consumer that was given a job is woken. A consumer that goes away after that hands the job back as part of
@@ -167,18 +167,41 @@ impl State {
     pub(super) fn leave_type(&mut self, key: SlotKey, effects: &mut Effects) {
         let Some(slot) = self.slot(key).filter(|slot| !slot.left_type) else { return };
         slot.left_type = true;
-        let unbegun = slot.take_unbegun(|job| !by_id(job));
         self.members -= 1;
-        self.turns.retain(|index| *index != key.index);
-        for queued in &unbegun {
-            self.no_longer_held(key.index, &queued.job);
-        }
-        self.put_back(unbegun, effects);
+        self.hand_back_type(key.index, effects);
         if self.members == 0 && !self.waits() {
             self.shared.refuse_line(&SendError::NoWorker(Address::Any(self.kind.clone())), effects);
         }
         // The room that this made is for what waits for its id.
         self.fill(key.index, effects);
+    }
+
+    /// A slot takes no jobs of its type for now; those that it has not begun go back.
+    pub(super) fn pause(&mut self, key: SlotKey, effects: &mut Effects) {
+        let Some(slot) = self.slot(key).filter(|slot| slot.takes_type()) else { return };
+        slot.paused = true;
+        self.hand_back_type(key.index, effects);
+        // As in `leave_type`.
+        self.fill(key.index, effects);
+    }
+
+    /// A slot takes jobs of its type again.
+    pub(super) fn resume(&mut self, key: SlotKey, effects: &mut Effects) {
+        let Some(slot) = self.slot(key).filter(|slot| slot.paused) else { return };
+        slot.paused = false;
+        self.fill(key.index, effects);
+    }
+
+    /// Puts back what a slot that takes no more of its type has not begun.
+    fn hand_back_type(&mut self, index: usize, effects: &mut Effects) {
+        let slot = &mut self.slots[index];
+        slot.in_turn = false;
+        let unbegun = slot.take_unbegun(|job| !by_id(job));
+        self.turns.retain(|turn| *turn != index);
+        for queued in &unbegun {
+            self.no_longer_held(index, &queued.job);
+        }
+        self.put_back(unbegun, effects);
     }
 
     /// A slot takes no more jobs. What waits for its id is nobody's from now on; what it has not begun goes back.
@@ -295,7 +318,7 @@ impl State {
         let mut now = None;
         while self.slots[index].has_room() {
             let slot = &mut self.slots[index];
-            let from_own = slot.left_type || !slot.own.is_empty() && (slot.own_turn || self.shared.is_empty());
+            let from_own = !slot.takes_type() || !slot.own.is_empty() && (slot.own_turn || self.shared.is_empty());
             let queue = if from_own { &mut slot.own } else { &mut self.shared };
             let Some(queued) = queue.pop(effects) else { break };
             if queued.is_expired(&mut now) {
