@@ -38,6 +38,8 @@ pub struct Metrics {
     pub load_seconds: Histogram,
     /// `mshost_generations{plugin}`: versions of a plugin in memory.
     pub generations: IntGaugeVec,
+    /// `mshost_plugin_file_gone{plugin}`: 1 for each plugin whose workers run and whose file a restart would miss.
+    pub plugin_file_gone: IntGaugeVec,
     /// `mshost_still_mapped_total`: libraries that dlclose left mapped.
     pub still_mapped: IntCounter,
     /// `mshost_abandoned_threads`: threads whose blocking handler overran and has not come back.
@@ -134,6 +136,11 @@ impl Metrics {
             reloads: counters("mshost_reloads_total", "Reloads of plugins and topology", &["kind", "outcome"])?,
             load_seconds,
             generations: gauges("mshost_generations", "Versions of a plugin in memory", &["plugin"])?,
+            plugin_file_gone: gauges(
+                "mshost_plugin_file_gone",
+                "1 where a running plugin's file is gone",
+                &["plugin"],
+            )?,
             still_mapped: counter("mshost_still_mapped_total", "Libraries that stayed mapped after unloading")?,
             abandoned_threads: gauge("mshost_abandoned_threads", "Threads whose blocking handler overran")?,
             worker_state: gauges("mshost_worker_state", "Worker instances by state", &["worker_type", "state"])?,

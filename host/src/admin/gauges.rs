@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::status::{BusHealth, HostStatus};
+use super::status::{BusHealth, HostStatus, PluginState};
 use crate::metrics::Metrics;
 
 /// How the name of a type's queue ends. The queues of single workers are left out: their ids would be labels for ever.
@@ -20,6 +20,10 @@ pub(super) fn set(metrics: &Metrics, status: &HostStatus) {
     for queue in status.queues.iter().filter(|queue| queue.queue.ends_with(OF_A_TYPE)) {
         let ready = i64::try_from(queue.ready).unwrap_or(i64::MAX);
         metrics.queue_ready.with_label_values(&[&queue.queue]).set(ready);
+    }
+    metrics.plugin_file_gone.reset();
+    for plugin in status.plugins.iter().filter(|plugin| plugin.state == PluginState::FileGone) {
+        metrics.plugin_file_gone.with_label_values(&[plugin.name.as_str()]).set(1);
     }
     let mut workers: BTreeMap<(&str, &str), i64> = BTreeMap::new();
     for worker in &status.workers {

@@ -50,7 +50,7 @@ impl DeadLetterSource for Letters {
 }
 
 impl Server {
-    async fn post(&self, path: &str, body: &str) -> (u16, Value) {
+    pub(super) async fn post(&self, path: &str, body: &str) -> (u16, Value) {
         let length = body.len();
         let head = format!("POST {path} HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\nContent-Length: {length}");
         let answer = self.raw(&format!("{head}\r\n\r\n{body}")).await;

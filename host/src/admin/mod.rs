@@ -1,14 +1,15 @@
 //! The admin server on its own port: what the host is doing, for people, probes and Prometheus.
 //!
-//! It observes and never decides. What it shows comes from a [`StatusSource`]; what it can set off is a reload, a
-//! capacity-one channel (asking twice before it has begun is asking once), and what people decide about dead letters,
-//! through a [`DeadLetterSource`].
+//! It observes and never decides. What it shows comes from a [`StatusSource`]; what it can set off is a reload, through a
+//! [`ReloadSource`], and what people decide about dead letters, through a [`DeadLetterSource`].
 
 mod gauges;
 mod guard;
 mod letter_routes;
 mod letters;
 mod readiness;
+mod reload;
+mod reload_routes;
 mod routes;
 mod server;
 mod status;
@@ -16,6 +17,10 @@ mod status;
 pub use letters::{
     DeadLetterSource, Letter, LetterError, LetterFilter, LetterJob, LetterList, MAX_LISTED, MAX_REQUEUED, Purged,
     Refused, RequeueReport, RequeueRequest,
+};
+pub use reload::{
+    MAX_TOPOLOGY, PluginAction, PluginChange, ReloadError, ReloadReport, ReloadSource, RunningHost, SettingChange,
+    TakesEffect, WorkerAction, WorkerChange,
 };
 pub use server::{Admin, AdminConfig, AdminError};
 pub use status::{

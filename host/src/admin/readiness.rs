@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::status::{BusHealth, HostStatus, Phase, WorkerState};
+use super::status::{BusHealth, HostStatus, Phase, PluginState, WorkerState};
 
 impl HostStatus {
     /// What keeps the host from being ready; nothing, when it is. A failed reload whose older version goes on serving
@@ -21,6 +21,17 @@ impl HostStatus {
         }
         reasons.extend(self.idle_slots());
         reasons
+    }
+
+    /// What would keep the host from being ready once it is started again.
+    #[must_use]
+    pub fn warnings(&self) -> Vec<String> {
+        let gone = self.plugins.iter().filter(|plugin| plugin.state == PluginState::FileGone);
+        gone.map(|plugin| {
+            let name = &plugin.name;
+            format!("the file of plugin {name} is gone: its workers go on, but a restart of the host would miss it")
+        })
+        .collect()
     }
 
     /// One reason for each slot without a running instance. While it is being swapped a slot has two, and one will do.

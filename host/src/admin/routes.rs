@@ -10,13 +10,12 @@ use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, WWW_AUTHENT
 use hyper::{Method, Request, Response, StatusCode};
 use serde::Serialize;
 use serde_json::json;
-use tokio::sync::mpsc;
-use tokio::sync::mpsc::error::TrySendError;
 
 use super::gauges;
 use super::guard::{Guard, Refusal};
 use super::letter_routes::{LETTER, LETTERS, REQUEUE};
 use super::letters::DeadLetterSource;
+use super::reload::ReloadSource;
 use super::status::{HostStatus, StatusSource};
 use crate::metrics::Metrics;
 
@@ -33,7 +32,7 @@ pub(super) struct Routes {
     pub(super) metrics: Arc<Metrics>,
     pub(super) source: Arc<dyn StatusSource>,
     pub(super) letters: Arc<dyn DeadLetterSource>,
-    pub(super) reload: mpsc::Sender<()>,
+    pub(super) reload: Arc<dyn ReloadSource>,
     pub(super) guard: Guard,
     pub(super) max_body: usize,
 }
@@ -119,12 +118,12 @@ impl Routes {
     }
 
     async fn ready(&self) -> Answer {
-        let reasons = match self.status().await {
-            Ok(status) => status.unready(),
+        let (reasons, warnings) = match self.status().await {
+            Ok(status) => (status.unready(), status.warnings()),
             Err(answer) => return *answer,
         };
         let code = if reasons.is_empty() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
-        json(code, &json!({"ready": reasons.is_empty(), "reasons": reasons}))
+        json(code, &json!({"ready": reasons.is_empty(), "reasons": reasons, "warnings": warnings}))
     }
 
     async fn status(&self) -> Result<HostStatus, Box<Answer>> {
@@ -132,18 +131,6 @@ impl Routes {
             let message = format!("the host did not say how it is within {} s", STATUS_TIMEOUT.as_secs());
             Box::new(error(StatusCode::SERVICE_UNAVAILABLE, &message))
         })
-    }
-
-    async fn reload(&self, request: Request<Incoming>) -> Answer {
-        // Nothing is expected in it.
-        if let Err(answer) = read(request, self.max_body, "a reload takes no body").await {
-            return *answer;
-        }
-        match self.reload.try_send(()) {
-            Ok(()) => json(StatusCode::ACCEPTED, &json!({"reload": "requested"})),
-            Err(TrySendError::Full(())) => json(StatusCode::ACCEPTED, &json!({"reload": "already requested"})),
-            Err(TrySendError::Closed(())) => error(StatusCode::SERVICE_UNAVAILABLE, "the host is shutting down"),
-        }
     }
 }
 

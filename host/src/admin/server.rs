@@ -12,12 +12,13 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::guard::Guard;
 use super::letters::DeadLetterSource;
+use super::reload::ReloadSource;
 use super::routes::Routes;
 use super::status::StatusSource;
 use crate::metrics::Metrics;
@@ -100,7 +101,7 @@ impl fmt::Debug for Admin {
 }
 
 impl Admin {
-    /// Takes the port. `reload` should have capacity 1: a request that finds it full is already granted.
+    /// Takes the port.
     ///
     /// # Errors
     /// Where the address is taken, cannot be bound, or is open to other machines without a token.
@@ -109,7 +110,7 @@ impl Admin {
         metrics: Arc<Metrics>,
         source: Arc<dyn StatusSource>,
         letters: Arc<dyn DeadLetterSource>,
-        reload: mpsc::Sender<()>,
+        reload: Arc<dyn ReloadSource>,
     ) -> Result<Self, AdminError> {
         let address = config.address;
         if !address.ip().is_loopback() && config.token.as_deref().unwrap_or_default().is_empty() {

@@ -1,6 +1,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod letter_tests;
+mod reload_tests;
 
 use std::collections::BTreeMap;
 use std::time::{Instant, SystemTime};
@@ -12,6 +13,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinHandle;
 
 use self::letter_tests::Letters;
+use self::reload_tests::Reloading;
 use super::super::gauges;
 use super::*;
 use crate::admin::{
@@ -33,7 +35,7 @@ struct Server {
     address: SocketAddr,
     source: Arc<Source>,
     letters: Arc<Letters>,
-    reloads: mpsc::Receiver<()>,
+    reloading: Arc<Reloading>,
     stop: CancellationToken,
     task: JoinHandle<()>,
 }
@@ -96,12 +98,12 @@ async fn start_with(change: impl FnOnce(&mut AdminConfig)) -> Server {
     change(&mut config);
     let source = Arc::new(Source(Mutex::new(healthy())));
     let letters = Arc::new(Letters::default());
-    let (reload, reloads) = mpsc::channel(1);
-    let admin = Admin::bind(config, Metrics::new().unwrap(), source.clone(), letters.clone(), reload).await.unwrap();
+    let (metrics, reloading) = (Metrics::new().unwrap(), Arc::new(Reloading::default()));
+    let admin = Admin::bind(config, metrics, source.clone(), letters.clone(), reloading.clone()).await.unwrap();
     let stop = CancellationToken::new();
     let address = admin.address();
     let task = tokio::spawn(admin.run(stop.clone()));
-    Server { address, source, letters, reloads, stop, task }
+    Server { address, source, letters, reloading, stop, task }
 }
 
 async fn start() -> Server {
@@ -138,7 +140,7 @@ async fn each_path_answers_what_it_should() {
     assert!(head.contains("content-type: text/plain; version=0.0.4"), "{head}");
     assert!(body.contains("microservices_connected_workers 0"), "{body}");
     assert_eq!(server.json("/healthz").await, (200, json!({"status": "alive"})));
-    assert_eq!(server.json("/readyz").await, (200, json!({"ready": true, "reasons": []})));
+    assert_eq!(server.json("/readyz").await, (200, json!({"ready": true, "reasons": [], "warnings": []})));
     for path in ["/", "/metrics/", "/metricsx", "/api", "/api/topology/..", "//metrics"] {
         assert_eq!(server.ask("GET", path).await.0, 404, "{path}");
     }
@@ -190,26 +192,26 @@ async fn readiness_names_every_reason() {
     let (code, body) = server.json("/readyz").await;
     assert_eq!(code, 503);
     let reasons = json!(["the bus is away: connection refused", "worker WB/1 is parked: no such table"]);
-    assert_eq!(body, json!({"ready": false, "reasons": reasons}));
+    assert_eq!(body, json!({"ready": false, "reasons": reasons, "warnings": []}));
     assert_eq!(server.ask("GET", "/healthz").await.0, 200, "alive is not ready");
 }
 
 #[tokio::test]
-async fn reloads_that_were_not_yet_taken_up_are_one() {
-    let mut server = start().await;
-    let (code, _, body) = server.ask("POST", "/api/reload").await;
-    assert_eq!((code, body.contains("\"requested\"")), (202, true), "{body}");
-    let (code, _, body) = server.ask("POST", "/api/reload").await;
-    assert_eq!((code, body.contains("already requested")), (202, true), "{body}");
-    assert_eq!(server.reloads.try_recv(), Ok(()));
-    assert!(server.reloads.try_recv().is_err());
-    server.reloads.close();
-    assert_eq!(server.ask("POST", "/api/reload").await.0, 503);
+async fn a_plugin_whose_file_is_gone_warns_and_does_not_unready() {
+    let server = start().await;
+    server.source.0.lock().plugins[0].state = PluginState::FileGone;
+    let (code, body) = server.json("/readyz").await;
+    assert_eq!((code, &body["ready"]), (200, &json!(true)));
+    assert!(body["warnings"][0].as_str().unwrap().contains("plugin db is gone"), "{body}");
+    let gone = "mshost_plugin_file_gone{plugin=\"db\"} 1";
+    assert!(server.ask("GET", "/metrics").await.2.contains(gone));
+    server.source.0.lock().plugins[0].state = PluginState::Loaded;
+    assert!(!server.ask("GET", "/metrics").await.2.contains("mshost_plugin_file_gone{"));
 }
 
 #[tokio::test]
 async fn foreign_pages_and_large_bodies_are_refused() {
-    let mut server = start().await;
+    let server = start().await;
     let post = |headers: &str, body: &str| {
         format!(
             "POST /api/reload HTTP/1.1\r\nConnection: close\r\n{headers}Content-Length: {}\r\n\r\n{body}",
@@ -221,7 +223,7 @@ async fn foreign_pages_and_large_bodies_are_refused() {
     }
     let large = server.raw(&post("Host: localhost\r\n", &"x".repeat(2_000))).await;
     assert!(large.starts_with("HTTP/1.1 413"), "{large}");
-    assert!(server.reloads.try_recv().is_err(), "none of them reloads");
+    assert!(server.reloading.asked.lock().is_empty(), "none of them reloads");
 }
 
 #[tokio::test]
@@ -250,7 +252,7 @@ async fn a_port_that_is_taken_and_an_open_address_are_clear_errors() {
     let server = start().await;
     let bind = |config| async {
         let (source, letters) = (Arc::clone(&server.source), Arc::clone(&server.letters));
-        let bound = Admin::bind(config, Metrics::new().unwrap(), source, letters, mpsc::channel(1).0).await;
+        let bound = Admin::bind(config, Metrics::new().unwrap(), source, letters, Arc::new(Reloading::default())).await;
         bound.unwrap_err().to_string()
     };
     let taken = bind(AdminConfig::new(server.address)).await;

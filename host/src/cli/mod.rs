@@ -1,11 +1,14 @@
 //! The commands. What a person typed becomes one call into the library, and its result an exit code: 0 for success, 1 for
-//! a failure, 2 for a command line that cannot be understood.
+//! a failure, 2 for a command line that cannot be understood. Of `plan` alone 2 means that there are changes.
 
 mod check;
 mod dead_letters;
 mod inspect;
+mod line;
 mod new;
+mod plan;
 mod print;
+mod remote;
 mod run;
 
 use std::path::PathBuf;
@@ -20,6 +23,7 @@ Examples:
   mshost                                 run ./topology.toml
   mshost --topology deploy/movies.toml   run another one
   mshost check topology.toml             find what is wrong with it and its plugins, run nothing
+  mshost plan topology.toml              see what it would change in the running host, change nothing
   mshost inspect plugins/libdb.so        see what a plugin file says of itself
   mshost new image_resizer               begin a plugin of your own
   mshost dead-letters list               see the jobs that nobody did
@@ -46,6 +50,8 @@ enum Command {
         #[arg(value_name = "FILE", default_value = "topology.toml")]
         topology: PathBuf,
     },
+    /// Show what a topology would change in the running host, without changing anything
+    Plan(plan::PlanArgs),
     /// Show what a plugin file says of itself: versions, workers, configuration
     Inspect {
         /// The plugin
@@ -68,11 +74,14 @@ pub fn main() -> ExitCode {
     {
         return ExitCode::from(u8::try_from(probe_main(file.as_ref())).unwrap_or(1));
     }
-    // Exits with 2 by itself where it does not understand.
-    let cli = Cli::parse();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return misunderstood(&error, arguments.get(1).is_some_and(|word| word == "plan")),
+    };
     let result = match cli.command {
         None => run::run(&cli.topology),
         Some(Command::Check { topology }) => check::check(&topology),
+        Some(Command::Plan(args)) => plan::run(&args),
         Some(Command::Inspect { plugin }) => inspect::inspect(&plugin),
         Some(Command::New(args)) => new::run(&args),
         Some(Command::DeadLetters(args)) => dead_letters::run(args),
@@ -81,4 +90,15 @@ pub fn main() -> ExitCode {
         print::err(&format!("{failure}"));
         ExitCode::FAILURE
     })
+}
+
+/// Says what was not understood, or the help that was asked for.
+fn misunderstood(error: &clap::Error, plans: bool) -> ExitCode {
+    // A reader that has gone is no error.
+    let _ = error.print();
+    match (error.exit_code(), plans) {
+        (0, _) => ExitCode::SUCCESS,
+        (_, true) => ExitCode::FAILURE,
+        (_, false) => ExitCode::from(2),
+    }
 }

@@ -13,6 +13,7 @@ use tokio_util::task::TaskTracker;
 use super::board::Board;
 use super::letters::BusLetters;
 use super::reconcile::{Reconciler, roots};
+use super::requests::{Request, Requests};
 use super::shelf::Shelf;
 use crate::admin::{Admin, AdminConfig, AdminError, Phase, TopologyStatus};
 use crate::bus::{self, Bus, BusError};
@@ -74,8 +75,9 @@ impl Host {
         let status = TopologyStatus { file: path.clone(), revision: 0, applied: None, last_error: None };
         let board = Arc::new(Board::new(&topology, Arc::clone(&bus), Arc::clone(&registry), status));
         let (reload, reloads) = mpsc::channel(1);
+        let (reloading, requests) = Requests::new();
         let admin_address =
-            start_admin(&topology, &metrics, &board, &bus, &reload, &observers, &observers_stop).await?;
+            start_admin(&topology, &metrics, &board, &bus, reloading, &observers, &observers_stop).await?;
 
         let tasks = TaskTracker::new();
         let closing = Closing::default();
@@ -95,7 +97,7 @@ impl Host {
             Reconciler::new(path, topology, shelf, surroundings, tasks.clone(), Arc::clone(&board), telemetry);
         let stop = CancellationToken::new();
         let reconciling =
-            tokio::spawn(reconcile_on_change(reconciler, watcher, reloads, Arc::clone(&board), stop.clone()));
+            tokio::spawn(reconcile_on_change(reconciler, watcher, reloads, requests, Arc::clone(&board), stop.clone()));
         Ok(Self {
             admin_address,
             reload,
@@ -152,6 +154,7 @@ async fn reconcile_on_change(
     mut reconciler: Reconciler,
     mut watcher: Watcher,
     mut reloads: mpsc::Receiver<()>,
+    mut requests: mpsc::Receiver<Request>,
     board: Arc<Board>,
     stop: CancellationToken,
 ) {
@@ -160,10 +163,16 @@ async fn reconcile_on_change(
         board.enter(Phase::Running);
         loop {
             tokio::select! {
-                files = watcher.changed() => tracing::debug!(target: TARGET, ?files, "changed"),
-                Some(()) = reloads.recv() => tracing::info!(target: TARGET, "asked to reload"),
+                files = watcher.changed() => {
+                    tracing::debug!(target: TARGET, ?files, "changed");
+                    reconciler.reconcile().await;
+                }
+                Some(()) = reloads.recv() => {
+                    tracing::info!(target: TARGET, "asked to reload");
+                    reconciler.reconcile().await;
+                }
+                Some(request) = requests.recv() => reconciler.answer(request).await,
             }
-            reconciler.reconcile().await;
             watcher.set_roots(reconciler.roots());
         }
     };
@@ -210,14 +219,14 @@ async fn start_admin(
     metrics: &Arc<Metrics>,
     board: &Arc<Board>,
     bus: &Arc<dyn Bus>,
-    reload: &mpsc::Sender<()>,
+    reloading: Requests,
     observers: &TaskTracker,
     stop: &CancellationToken,
 ) -> Result<Option<SocketAddr>, AdminError> {
     let Some(address) = topology.host.admin else { return Ok(None) };
     let letters = Arc::new(BusLetters::new(Arc::clone(bus)));
     let config = AdminConfig::new(address);
-    let admin = Admin::bind(config, Arc::clone(metrics), Arc::clone(board) as _, letters, reload.clone()).await?;
+    let admin = Admin::bind(config, Arc::clone(metrics), Arc::clone(board) as _, letters, Arc::new(reloading)).await?;
     let address = admin.address();
     observers.spawn(admin.run(stop.clone()));
     Ok(Some(address))
@@ -235,5 +244,8 @@ fn watch(topology: &Topology) -> Watcher {
         Watch::Native => WatchMode::Native,
         Watch::Poll => WatchMode::Poll,
     };
-    Watcher::new(roots(topology), WatchSettings { mode, quiet: host.debounce, ..WatchSettings::default() })
+    let settings = WatchSettings::default();
+    // A debounce that is longer than the default's patience is meant so.
+    let max_wait = settings.max_wait.max(host.debounce.saturating_mul(2));
+    Watcher::new(roots(topology), WatchSettings { mode, quiet: host.debounce, max_wait, ..settings })
 }

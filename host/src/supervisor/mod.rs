@@ -9,9 +9,14 @@ mod host;
 mod keeper;
 mod lease;
 mod letters;
+mod outlook;
+mod preview;
 mod reconcile;
+mod report;
+mod requests;
 mod shelf;
 mod view;
 
 pub use host::{Host, HostError};
 pub use letters::BusLetters;
+pub use preview::{PreviewError, preview_start};

@@ -10,12 +10,16 @@ use tokio_util::task::TaskTracker;
 
 use super::board::Board;
 use super::keeper::{Keeper, Wish};
-use super::shelf::Shelf;
-use crate::admin::{Complaint, TopologyStatus};
-use crate::ids::{PluginName, WorkerType};
+use super::outlook::plugin_changes;
+use super::preview::{self, Running, fit_changes, needed, unfit_workers};
+use super::report::{setting_changes, worker_changes};
+use super::requests::Request;
+use super::shelf::{Found, Shelf};
+use crate::admin::{Complaint, ReloadReport, RunningHost, SettingChange, TopologyStatus};
+use crate::ids::PluginName;
 use crate::plugin::watch::{PluginFolder, Roots};
 use crate::telemetry::Telemetry;
-use crate::topology::{self, Change, Diagnostics, Plan, Planned, Slot, Topology};
+use crate::topology::{self, Change, Plan, Planned, Slot, Topology};
 use crate::worker::{Sockets, Surroundings};
 
 const TARGET: &str = "mshost::supervisor";
@@ -72,13 +76,16 @@ impl Reconciler {
     }
 
     /// Reads everything anew and makes it so. What is broken is reported and left as it runs.
-    pub(super) async fn reconcile(&mut self) {
-        let unread = self.read_topology();
-        self.read_plugins().await;
-        let (refused, unfit) = self.unfit_workers();
+    pub(super) async fn reconcile(&mut self) -> ReloadReport {
+        let before = self.shelf.standings();
+        let (settings, warnings, unread) = self.read_topology();
+        let needed = needed(&self.topology);
+        self.read_plugins(&needed).await;
+        let outlook = self.shelf.standings();
+        let (refused, unfit) = unfit_workers(&self.topology, &outlook);
         let wanted = topology::plan(&self.topology, &self.shelf.generations());
-        let mut changes = topology::diff(&self.plan, &wanted);
-        changes.retain(|change| !refused.contains(&(change.slot().worker_type.clone(), change.slot().plugin.clone())));
+        let changes = fit_changes(&self.plan, &wanted, &refused);
+        let told = worker_changes(&changes, &self.plan, &wanted, &outlook, |slot| self.is_down(slot));
         for change in &changes {
             tracing::info!(target: TARGET, "{change}");
             self.apply(change);
@@ -87,14 +94,15 @@ impl Reconciler {
         if !changes.is_empty() {
             self.revision = (self.revision.0 + 1, SystemTime::now());
         }
-        let outcome = match unread.or(unfit) {
-            Some(errors) => self.complain(errors),
-            None if changes.is_empty() => {
+        let errors = if unread.is_empty() { unfit } else { unread };
+        let outcome = match (errors.is_empty(), changes.is_empty()) {
+            (false, _) => self.complain(&errors),
+            (true, true) => {
                 let what = if self.topology_error.take().is_some() { "mended" } else { "read" };
                 tracing::info!(target: TARGET, "topology {what}, nothing to change");
                 "unchanged"
             }
-            None => {
+            (true, false) => {
                 self.topology_error = None;
                 tracing::info!(target: TARGET, revision = self.revision.0, changes = changes.len(), "topology applied");
                 "applied"
@@ -102,6 +110,69 @@ impl Reconciler {
         };
         self.surroundings.metrics.reloads.with_label_values(&["topology", outcome]).inc();
         self.board.pin(self.topology_status(), &self.shelf, &self.plan, self.keepers.values());
+        ReloadReport {
+            host: Some(self.running_host()),
+            applied: true,
+            changes: told,
+            plugins: plugin_changes(&before, &outlook, &needed),
+            settings,
+            errors,
+            warnings,
+        }
+    }
+
+    /// Does what the admin server asks for.
+    pub(super) async fn answer(&mut self, request: Request) {
+        match request {
+            Request::Reload(answer) => {
+                tracing::info!(target: TARGET, "asked to reload");
+                // It has been asked for: it is done whether or not somebody hears of it.
+                let _ = answer.send(self.reconcile().await);
+            }
+            Request::Preview(_, answer) if answer.is_closed() => {}
+            Request::Preview(text, answer) => {
+                let _ = answer.send(self.preview(text).await);
+            }
+        }
+    }
+
+    /// What [`Reconciler::reconcile`] would do now, or with this text in place of the topology file.
+    pub(super) async fn preview(&self, text: Option<String>) -> ReloadReport {
+        let Some(text) = text else {
+            return match preview::read(&self.path) {
+                Ok(newer) => self.compare(&newer).await,
+                // Plugins are taken up all the same.
+                Err(errors) => ReloadReport { errors, ..self.compare(&self.topology).await },
+            };
+        };
+        let (read, used) = preview::read_text(&self.path, &text);
+        used.hide(match read {
+            Ok(newer) => self.compare(&newer).await,
+            Err(errors) => self.failed(errors),
+        })
+    }
+
+    async fn compare(&self, newer: &Topology) -> ReloadReport {
+        let found = match self.scan().await {
+            Ok(found) => found,
+            Err(error) => return self.failed(vec![error]),
+        };
+        let (host, is_down) = (self.running_host(), |slot: &Slot| self.is_down(slot));
+        let running = Running { host, topology: &self.topology, plan: &self.plan, is_down: &is_down };
+        preview::preview(Some(running), newer, &self.shelf, &found).await
+    }
+
+    fn failed(&self, errors: Vec<String>) -> ReloadReport {
+        ReloadReport { host: Some(self.running_host()), errors, ..ReloadReport::default() }
+    }
+
+    fn running_host(&self) -> RunningHost {
+        let topology = std::path::absolute(&self.path).unwrap_or_else(|_| self.path.clone());
+        RunningHost { name: self.topology.host.name.clone(), topology, revision: self.revision.0 }
+    }
+
+    fn is_down(&self, slot: &Slot) -> bool {
+        self.keepers.get(slot).is_some_and(|keeper| keeper.view().lock().worker.is_none())
     }
 
     /// The files that all this is read from.
@@ -109,28 +180,24 @@ impl Reconciler {
         roots(&self.topology)
     }
 
-    /// Takes the topology as it is now, or says what is wrong with it.
-    fn read_topology(&mut self) -> Option<Vec<String>> {
-        match topology::load(&self.path, &|name| std::env::var(name).ok()) {
-            // What an editor that truncates before it writes leaves for a moment, and a full disk for good.
-            Ok(newer) if newer.source.shown().trim().is_empty() => {
-                let file = self.path.display();
-                Some(vec![format!("{file}: error: the file is empty (to stop every worker, leave `[host]` in it)")])
+    /// Takes the topology as it is now: what differs besides workers, what is odd, and what is wrong with it.
+    fn read_topology(&mut self) -> (Vec<SettingChange>, Vec<String>, Vec<String>) {
+        let newer = match preview::read(&self.path) {
+            Ok(newer) => newer,
+            Err(errors) => return (Vec::new(), Vec::new(), errors),
+        };
+        let settings = setting_changes(self.topology.changed_settings(&newer));
+        for setting in self.topology.restart_needed(&newer) {
+            if self.restart_needed.insert(setting.clone()) {
+                tracing::warn!(target: TARGET, "{setting}");
             }
-            Ok(newer) => {
-                for setting in self.topology.restart_needed(&newer) {
-                    if self.restart_needed.insert(setting.clone()) {
-                        tracing::warn!(target: TARGET, "{setting}");
-                    }
-                }
-                self.log_as(&newer);
-                // What takes effect at a restart only must go on being compared with what is in effect.
-                let Topology { host, bus, manager, .. } = self.topology.clone();
-                self.topology = Topology { host, bus, manager, ..newer };
-                None
-            }
-            Err(errors) => Some(errors.lines().collect()),
         }
+        self.log_as(&newer);
+        let warnings = newer.warnings.as_ref().map(|warnings| warnings.lines().collect()).unwrap_or_default();
+        // What takes effect at a restart only must go on being compared with what is in effect.
+        let Topology { host, bus, manager, .. } = self.topology.clone();
+        self.topology = Topology { host, bus, manager, ..newer };
+        (settings, warnings, Vec::new())
     }
 
     fn log_as(&self, newer: &Topology) {
@@ -142,43 +209,23 @@ impl Reconciler {
         }
     }
 
-    async fn read_plugins(&mut self) {
-        let folder = Arc::clone(&self.folder);
-        let found = match tokio::task::spawn_blocking(move || folder.lock().scan()).await {
-            Ok(Ok(found)) => found,
-            Ok(Err(error)) => {
-                tracing::error!(target: TARGET, "{error}; what runs goes on");
-                return;
-            }
-            Err(panic) => {
-                tracing::error!(target: TARGET, "looking for plugins failed: {panic}");
-                return;
-            }
-        };
-        let needed: BTreeSet<PluginName> = self.topology.workers.iter().map(|worker| worker.plugin.clone()).collect();
-        self.shelf.refresh(found, &needed).await;
+    async fn read_plugins(&mut self, needed: &BTreeSet<PluginName>) {
+        match self.scan().await {
+            Ok(found) => self.shelf.refresh(found, needed).await,
+            Err(error) => tracing::error!(target: TARGET, "{error}; what runs goes on"),
+        }
     }
 
-    /// The workers that their plugins would refuse, and why: they stay as they are.
-    fn unfit_workers(&self) -> (BTreeSet<(WorkerType, PluginName)>, Option<Vec<String>>) {
-        let mut refused = BTreeSet::new();
-        let mut errors = Vec::new();
-        for (index, worker) in self.topology.workers.iter().enumerate() {
-            let Some(info) = self.shelf.entries().get(&worker.plugin).and_then(|entry| entry.info.as_ref()) else {
-                continue;
-            };
-            let found = topology::check_worker(&self.topology, index, info);
-            let Some(found) = Diagnostics::new(&self.topology.source, found) else { continue };
-            if found.has_errors() {
-                refused.insert((worker.worker_type.clone(), worker.plugin.clone()));
-                errors.extend(found.lines());
-            }
+    async fn scan(&self) -> Result<Found, String> {
+        let folder = Arc::clone(&self.folder);
+        match tokio::task::spawn_blocking(move || folder.lock().scan()).await {
+            Ok(found) => found.map_err(|error| error.to_string()),
+            Err(panic) => Err(format!("looking for plugins failed: {panic}")),
         }
-        (refused, (!errors.is_empty()).then_some(errors))
     }
 
     /// Says what is wrong with the topology: in the log once, on the board until it is mended.
-    fn complain(&mut self, errors: Vec<String>) -> &'static str {
+    fn complain(&mut self, errors: &[String]) -> &'static str {
         let message = errors.join("\n");
         if self.topology_error.as_ref().is_none_or(|known| known.message != message) {
             for error in errors {

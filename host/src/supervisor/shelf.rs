@@ -1,7 +1,7 @@
 //! The plugins: what lies in the folder, what is loaded from it, and why something is not.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -39,10 +39,19 @@ pub(super) struct Entry {
 
 /// A file that no worker of the topology names is looked at, so that its errors show, but not loaded.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Purpose {
+pub(super) enum Purpose {
     Look,
     Run,
 }
+
+impl Purpose {
+    pub(super) fn of(name: &PluginName, needed: &BTreeSet<PluginName>) -> Self {
+        if needed.contains(name) { Self::Run } else { Self::Look }
+    }
+}
+
+/// What lies in the folder.
+pub(super) type Found = BTreeMap<PluginName, Result<PluginFile, FileProblem>>;
 
 /// All plugins.
 pub(super) struct Shelf {
@@ -68,16 +77,31 @@ impl Shelf {
         self.entries.iter().filter_map(|(name, entry)| Some((name.clone(), entry.current.as_ref()?.id()))).collect()
     }
 
+    /// The latest number of a version.
+    pub(super) fn latest(&self) -> GenerationId {
+        GenerationId(self.generations)
+    }
+
+    /// Where copies are made.
+    pub(super) fn state(&self) -> &Path {
+        &self.state
+    }
+
+    pub(super) fn options(&self) -> &LoadOptions {
+        &self.options
+    }
+
+    /// How many files are copied, tried and loaded at a time.
+    pub(super) fn parallel_loads(&self) -> usize {
+        PARALLEL_LOADS
+    }
+
     pub(super) fn lease(&self, name: &PluginName) -> Option<Lease> {
         self.entries.get(name)?.current.clone()
     }
 
     /// Takes note of what lies in the folder now, loads what is new and needed, and lets go of what nobody needs.
-    pub(super) async fn refresh(
-        &mut self,
-        found: BTreeMap<PluginName, Result<PluginFile, FileProblem>>,
-        needed: &BTreeSet<PluginName>,
-    ) {
+    pub(super) async fn refresh(&mut self, found: Found, needed: &BTreeSet<PluginName>) {
         self.note_missing(&found, needed);
         let mut jobs = Vec::new();
         for (name, file) in found {
@@ -91,24 +115,19 @@ impl Shelf {
                     continue;
                 }
             };
-            let purpose = if needed.contains(&name) { Purpose::Run } else { Purpose::Look };
-            let tried = (file.fingerprint, purpose);
+            let purpose = Purpose::of(&name, needed);
             entry.file = Some(file.clone());
-            if entry.tried.as_ref() == Some(&tried) {
+            if entry.has_tried(&file, purpose) {
                 continue;
             }
-            entry.tried = Some(tried);
+            entry.tried = Some((file.fingerprint, purpose));
             self.generations += 1;
             jobs.push((name, file, purpose, GenerationId(self.generations)));
         }
         self.load_all(jobs).await;
     }
 
-    fn note_missing(
-        &mut self,
-        found: &BTreeMap<PluginName, Result<PluginFile, FileProblem>>,
-        needed: &BTreeSet<PluginName>,
-    ) {
+    fn note_missing(&mut self, found: &Found, needed: &BTreeSet<PluginName>) {
         for (name, entry) in &mut self.entries {
             if !needed.contains(name) && entry.current.take().is_some() {
                 tracing::info!(target: TARGET, plugin = %name, "no worker of the topology needs it any more");
@@ -136,7 +155,7 @@ impl Shelf {
                 metrics.load_seconds.observe(began.elapsed().as_secs_f64());
                 (name, outcome)
             })
-            .buffer_unordered(PARALLEL_LOADS)
+            .buffer_unordered(self.parallel_loads())
             .collect()
             .await;
         for (name, outcome) in loaded {
@@ -177,6 +196,11 @@ impl Entry {
         self.error = None;
     }
 
+    /// Whether its file is what was probed or loaded last.
+    pub(super) fn has_tried(&self, file: &PluginFile, purpose: Purpose) -> bool {
+        self.tried == Some((file.fingerprint, purpose))
+    }
+
     /// Older versions that still finish their jobs.
     pub(super) fn retiring(&self) -> Vec<GenerationId> {
         self.replaced.iter().filter_map(WeakLease::id).collect()
@@ -196,9 +220,23 @@ async fn load(
     file: PluginFile,
     purpose: Purpose,
     id: GenerationId,
-    state: &std::path::Path,
+    state: &Path,
     options: &LoadOptions,
 ) -> Result<(PluginInfo, Option<Arc<Generation>>), LoadError> {
+    let (info, shadow) = look(&file, state, options).await?;
+    let generation = match purpose {
+        Purpose::Look => None,
+        Purpose::Run => Some(Generation::load(id, name.clone(), shadow, options.clone()).await?),
+    };
+    Ok((info, generation))
+}
+
+/// Copies a file and tries the copy in a child process.
+pub(super) async fn look(
+    file: &PluginFile,
+    state: &Path,
+    options: &LoadOptions,
+) -> Result<(PluginInfo, ShadowCopy), LoadError> {
     let (path, state) = (file.path.clone(), state.to_owned());
     // A copy that panics is a bug; a lost task is a host that ends.
     let shadow = match tokio::task::spawn_blocking(move || ShadowCopy::make(&path, &state)).await {
@@ -206,9 +244,5 @@ async fn load(
         Err(panic) => std::panic::resume_unwind(panic.into_panic()),
     };
     let info = probe(&shadow, options.limit).await?;
-    let generation = match purpose {
-        Purpose::Look => None,
-        Purpose::Run => Some(Generation::load(id, name.clone(), shadow, options.clone()).await?),
-    };
-    Ok((info, generation))
+    Ok((info, shadow))
 }

@@ -1,7 +1,8 @@
 //! Reading files that people write: small ones, of text.
 
-use std::fs::File;
+use std::fs::OpenOptions;
 use std::io::{self, Read as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -18,7 +19,9 @@ const MAX_BYTES: u64 = 1 << 20;
 /// What the system says, or that the file is too large.
 pub(super) fn read_bytes(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    File::open(path)?.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
+    // Opening a pipe would wait for its other end.
+    let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
+    file.take(MAX_BYTES + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > MAX_BYTES {
         let reason = format!("it is larger than {}", format_size(MAX_BYTES));
         return Err(io::Error::new(io::ErrorKind::FileTooLarge, reason));

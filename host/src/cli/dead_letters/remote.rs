@@ -1,109 +1,47 @@
 //! Dead letters that a running host has: asked of its admin server.
 
-use std::fmt;
-use std::time::Duration;
-
 use async_trait::async_trait;
-use bytes::Bytes;
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::client::conn::http1;
-use hyper::header::{CONTENT_TYPE, HOST};
-use hyper::{Method, Request, StatusCode};
-use hyper_util::rt::TokioIo;
+use hyper::{Method, StatusCode};
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use serde::de::DeserializeOwned;
-use tokio::net::TcpStream;
 
+use super::super::remote::RemoteHost;
 use crate::admin::{
     DeadLetterSource, LetterError, LetterFilter, LetterList, MAX_REQUEUED, Purged, RequeueReport, RequeueRequest,
 };
-
-/// How long the host may take to accept.
-const CONNECT_LIMIT: Duration = Duration::from_secs(5);
-
-/// How long it may take to answer: longer than it gives its bus.
-const ANSWER_LIMIT: Duration = Duration::from_secs(90);
-
-/// The most bytes of an answer.
-const MAX_ANSWER: usize = 1 << 30;
 
 /// The path of them all.
 const LETTERS: &str = "/api/dead-letters";
 
 /// The dead letters of the host whose admin server is at this address.
 pub(super) struct RemoteLetters {
-    address: String,
+    host: RemoteHost,
 }
 
 impl RemoteLetters {
     pub(super) fn new(address: String) -> Self {
-        Self { address }
+        Self { host: RemoteHost::new(address) }
     }
 
     pub(super) fn address(&self) -> &str {
-        &self.address
+        self.host.address()
     }
 
     /// Whether anybody is there.
     pub(super) async fn try_connect(&self) -> Result<(), LetterError> {
-        self.connect().await.map(drop)
-    }
-
-    async fn connect(&self) -> Result<TcpStream, LetterError> {
-        let fail = |why: &dyn fmt::Display| {
-            LetterError::Unavailable(format!("no host answers at {} (`host.admin`): {why}", self.address))
-        };
-        match tokio::time::timeout(CONNECT_LIMIT, TcpStream::connect(&self.address)).await {
-            Ok(Ok(stream)) => Ok(stream),
-            Ok(Err(error)) => Err(fail(&error)),
-            Err(_) => Err(fail(&format!("not within {} s", CONNECT_LIMIT.as_secs()))),
-        }
+        self.host.try_connect().await.map_err(LetterError::Unavailable)
     }
 
     async fn ask<T: DeserializeOwned>(&self, method: Method, path: &str, body: Vec<u8>) -> Result<T, Unanswered> {
-        let stream = self.connect().await?;
-        let exchanged = tokio::time::timeout(ANSWER_LIMIT, self.exchange(stream, method, path, body)).await;
-        let (status, body) = match exchanged {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(error)) => return Err(self.broken(&error)),
-            Err(_) => return Err(self.broken(&format!("no answer within {} s", ANSWER_LIMIT.as_secs()))),
-        };
-        if status == StatusCode::OK {
-            return serde_json::from_slice(&body).map_err(|error| self.broken(&error));
+        let failed = |message| Unanswered { status: None, message };
+        let said = self.host.ask(method, path, body).await.map_err(failed)?;
+        if said.status == StatusCode::OK {
+            return serde_json::from_slice(&said.body).map_err(|error| failed(self.host.broken(&error)));
         }
-        let said: serde_json::Value = serde_json::from_slice(&body).unwrap_or_default();
-        match said["error"].as_str() {
-            Some(message) => Err(Unanswered { status: Some(status), message: message.to_owned() }),
-            None => Err(self.broken(&format!("it answers {status}"))),
+        match said.error() {
+            Some(message) => Err(Unanswered { status: Some(said.status), message }),
+            None => Err(failed(self.host.broken(&format!("it answers {}", said.status)))),
         }
-    }
-
-    async fn exchange(
-        &self,
-        stream: TcpStream,
-        method: Method,
-        path: &str,
-        body: Vec<u8>,
-    ) -> Result<(StatusCode, Bytes), Box<dyn std::error::Error + Send + Sync>> {
-        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await?;
-        let request = Request::builder().method(method).uri(path).header(HOST, &self.address);
-        let request = request.header(CONTENT_TYPE, "application/json").body(Full::new(Bytes::from(body)))?;
-        let answer = async move {
-            let response = sender.send_request(request).await?;
-            let status = response.status();
-            Ok((status, Limited::new(response.into_body(), MAX_ANSWER).collect().await?.to_bytes()))
-        };
-        // The connection has to be driven for the answer to come.
-        tokio::pin!(answer);
-        tokio::select! {
-            answered = &mut answer => answered,
-            Ok(()) = connection => answer.await,
-        }
-    }
-
-    fn broken(&self, why: &dyn fmt::Display) -> Unanswered {
-        let message = format!("what listens at {} does not answer as a host of this version does: {why}", self.address);
-        Unanswered { status: None, message }
     }
 }
 
@@ -111,12 +49,6 @@ impl RemoteLetters {
 struct Unanswered {
     status: Option<StatusCode>,
     message: String,
-}
-
-impl From<LetterError> for Unanswered {
-    fn from(error: LetterError) -> Self {
-        Self { status: None, message: error.to_string() }
-    }
 }
 
 impl From<Unanswered> for LetterError {

@@ -1,12 +1,11 @@
 //! How dead letters are written for people. What is in them comes from anywhere: nothing of it may move the cursor.
 
-use std::fmt::Write;
 use std::time::SystemTime;
 
 use serde::Serialize;
 
+pub(super) use super::super::line::line;
 use super::super::print::Failure;
-use crate::telemetry::Escaped;
 
 /// How long ago, in its largest unit.
 pub(super) fn age(then: SystemTime, now: SystemTime) -> String {
@@ -26,14 +25,6 @@ pub(super) fn cut(text: &str, width: usize) -> String {
         return text.to_owned();
     }
     text.chars().take(width.saturating_sub(1)).chain(['…']).collect()
-}
-
-/// A text as one harmless line.
-pub(super) fn line(text: &str) -> String {
-    let mut harmless = String::with_capacity(text.len());
-    // Writing to a string does not fail.
-    let _ = Escaped(&mut harmless).write_str(text);
-    harmless
 }
 
 /// A text with its line ends and nothing else that a terminal obeys.

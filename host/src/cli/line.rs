@@ -1,0 +1,13 @@
+//! Texts that come from anywhere, on a terminal: nothing of them may move the cursor.
+
+use std::fmt::Write;
+
+use crate::telemetry::Escaped;
+
+/// A text as one harmless line.
+pub(super) fn line(text: &str) -> String {
+    let mut harmless = String::with_capacity(text.len());
+    // Writing to a string does not fail.
+    let _ = Escaped(&mut harmless).write_str(text);
+    harmless
+}

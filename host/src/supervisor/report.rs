@@ -1,0 +1,49 @@
+//! A reload in words: for `POST /api/reload` and `mshost plan`.
+
+use super::outlook::Outlook;
+use crate::admin::{SettingChange, TakesEffect, WorkerAction, WorkerChange};
+use crate::topology::{self, Change, Plan, Slot};
+
+/// The changes of workers. `running` and `wanted` are what `changes` lead from and to; `is_down` tells whether a slot has
+/// no worker that runs.
+pub(super) fn worker_changes(
+    changes: &[Change],
+    running: &Plan,
+    wanted: &Plan,
+    outlook: &Outlook,
+    is_down: impl Fn(&Slot) -> bool,
+) -> Vec<WorkerChange> {
+    let mut found: Vec<_> = changes.iter().collect();
+    found.sort_by_key(|change| change.slot());
+    let of = |change: &Change| {
+        let slot = change.slot();
+        let action = match change {
+            Change::Start { .. } => WorkerAction::Start,
+            Change::Swap { .. } if is_down(slot) => WorkerAction::Restart,
+            Change::Swap { .. } => WorkerAction::Swap,
+            Change::Stop { .. } => WorkerAction::Stop,
+            Change::Wait { .. } => WorkerAction::Wait,
+        };
+        let mut reasons = topology::reasons(change, running, wanted);
+        if action == WorkerAction::Wait {
+            reasons.extend(outlook.get(&slot.plugin).and_then(|standing| standing.error.clone()));
+        }
+        WorkerChange {
+            slot: slot.to_string(),
+            worker_type: slot.worker_type.to_string(),
+            plugin: slot.plugin.to_string(),
+            action,
+            reasons,
+        }
+    };
+    found.into_iter().map(of).collect()
+}
+
+/// The settings that differ.
+pub(super) fn setting_changes(settings: Vec<topology::ChangedSetting>) -> Vec<SettingChange> {
+    let change = |setting: topology::ChangedSetting| SettingChange {
+        setting: setting.name.to_owned(),
+        takes_effect: if setting.needs_restart { TakesEffect::Restart } else { TakesEffect::Now },
+    };
+    settings.into_iter().map(change).collect()
+}

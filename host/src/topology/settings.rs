@@ -1,0 +1,84 @@
+//! The settings besides those of workers: which differ, and when a running host takes them up.
+
+use super::config::{BusConfig, HostConfig, ManagerConfig, Topology};
+
+/// A setting that differs. Its values are not said: a URL that differs by its password alone would seem not to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ChangedSetting {
+    /// Its table and name.
+    pub name: &'static str,
+    /// Whether it takes effect only when the host is started again.
+    pub needs_restart: bool,
+}
+
+impl Topology {
+    /// What differs in `newer`.
+    #[must_use]
+    pub fn changed_settings(&self, newer: &Topology) -> Vec<ChangedSetting> {
+        let mut found = Found::default();
+        host(&self.host, &newer.host, &mut found);
+        bus(&self.bus, &newer.bus, &mut found);
+        manager(&self.manager, &newer.manager, &mut found);
+        found.at_once("[log]", self.logs == newer.logs);
+        found.0
+    }
+
+    /// What differs in `newer` and takes effect only when the host is started again, each as a sentence.
+    #[must_use]
+    pub fn restart_needed(&self, newer: &Topology) -> Vec<String> {
+        let needed = self.changed_settings(newer).into_iter().filter(|setting| setting.needs_restart);
+        needed.map(|setting| format!("{} has changed; restart the host to apply it", setting.name)).collect()
+    }
+}
+
+#[derive(Default)]
+struct Found(Vec<ChangedSetting>);
+
+impl Found {
+    fn at_once(&mut self, name: &'static str, same: bool) {
+        self.add(name, same, false);
+    }
+
+    fn at_restart(&mut self, name: &'static str, same: bool) {
+        self.add(name, same, true);
+    }
+
+    fn add(&mut self, name: &'static str, same: bool, needs_restart: bool) {
+        if !same {
+            self.0.push(ChangedSetting { name, needs_restart });
+        }
+    }
+}
+
+// Each destructures, so that a new setting is an error here until it is compared.
+
+fn host(old: &HostConfig, new: &HostConfig, found: &mut Found) {
+    let HostConfig { name, plugins, admin, state, debounce, plugin_threads, shutdown_timeout, watch } = new;
+    found.at_restart("[host] name", old.name == *name);
+    found.at_restart("[host] plugins", old.plugins == *plugins);
+    found.at_restart("[host] admin", old.admin == *admin);
+    found.at_restart("[host] state", old.state == *state);
+    found.at_restart("[host] debounce", old.debounce == *debounce);
+    found.at_restart("[host] plugin_threads", old.plugin_threads == *plugin_threads);
+    found.at_restart("[host] shutdown_timeout", old.shutdown_timeout == *shutdown_timeout);
+    found.at_restart("[host] watch", old.watch == *watch);
+}
+
+fn bus(old: &BusConfig, new: &BusConfig, found: &mut Found) {
+    let BusConfig { url, tls, codec, durability, absent, journal, limits } = new;
+    found.at_restart("[bus] url", old.url == *url);
+    found.at_restart("the TLS of [bus]", old.tls == *tls);
+    found.at_restart("[bus] codec", old.codec == *codec);
+    found.at_restart("[bus] durability", old.durability == *durability);
+    found.at_restart("[bus] absent", old.absent == *absent);
+    found.at_restart("[bus] journal", old.journal == *journal);
+    found.at_restart("a limit of [bus]", old.limits == *limits);
+}
+
+fn manager(old: &ManagerConfig, new: &ManagerConfig, found: &mut Found) {
+    let ManagerConfig { enabled, keepalive, expire_after, max_workers } = new;
+    found.at_restart("[manager] enabled", old.enabled == *enabled);
+    found.at_restart("[manager] keepalive", old.keepalive == *keepalive);
+    found.at_restart("[manager] expire_after", old.expire_after == *expire_after);
+    found.at_restart("[manager] max_workers", old.max_workers == *max_workers);
+}
