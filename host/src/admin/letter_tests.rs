@@ -18,6 +18,7 @@ fn letter(id: &str) -> Letter {
         worker: None,
         died: time(),
         job: None,
+        raw: None,
     }
 }
 

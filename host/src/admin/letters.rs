@@ -85,6 +85,19 @@ pub struct Letter {
     pub died: Timestamp,
     /// The job; `null` where it is none.
     pub job: Option<LetterJob>,
+    /// What came, where it is not a job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub raw: Option<LetterRaw>,
+}
+
+/// A message that could not be read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LetterRaw {
+    /// Its size in bytes.
+    pub size: usize,
+    /// Byte by byte, in Base64; left out of lists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub base64: Option<String>,
 }
 
 /// The job of a dead letter.

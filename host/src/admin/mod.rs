@@ -15,8 +15,8 @@ mod server;
 mod status;
 
 pub use letters::{
-    DeadLetterSource, Letter, LetterError, LetterFilter, LetterJob, LetterList, MAX_LISTED, MAX_REQUEUED, Purged,
-    Refused, RequeueReport, RequeueRequest,
+    DeadLetterSource, Letter, LetterError, LetterFilter, LetterJob, LetterList, LetterRaw, MAX_LISTED, MAX_REQUEUED,
+    Purged, Refused, RequeueReport, RequeueRequest,
 };
 pub use reload::{
     MAX_TOPOLOGY, PluginAction, PluginChange, ReloadError, ReloadReport, ReloadSource, RunningHost, SettingChange,

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::SystemTime;
 
+use bytes::Bytes;
+
 use super::{Job, SendError};
 use crate::ids::WorkerRef;
 
@@ -86,6 +88,8 @@ pub struct DeadLetter {
     pub id: String,
     /// The job, unless it is not one.
     pub job: Option<Job>,
+    /// What came, byte by byte, where it is not a job.
+    pub raw: Option<Bytes>,
     /// Why it is here.
     pub death: Death,
 }

@@ -8,7 +8,8 @@ use base64::prelude::BASE64_STANDARD;
 use serde_json::Value;
 
 use crate::admin::{
-    DeadLetterSource, Letter, LetterError, LetterFilter, LetterJob, LetterList, MAX_LISTED, Refused, RequeueReport,
+    DeadLetterSource, Letter, LetterError, LetterFilter, LetterJob, LetterList, LetterRaw, MAX_LISTED, Refused,
+    RequeueReport,
 };
 use crate::bus::{Bus, BusError, DeadLetter, DeathReason, Job};
 
@@ -94,7 +95,7 @@ fn is_for(letter: &DeadLetter, wanted: &str) -> bool {
 }
 
 fn summary(letter: &DeadLetter) -> Letter {
-    let DeadLetter { id, job, death } = letter;
+    let DeadLetter { id, job, raw, death } = letter;
     Letter {
         id: id.clone(),
         reason: death.reason.name().to_owned(),
@@ -102,6 +103,7 @@ fn summary(letter: &DeadLetter) -> Letter {
         worker: death.worker.as_ref().map(|worker| worker.id.to_string()),
         died: death.at.into(),
         job: job.as_ref().map(job_summary),
+        raw: raw.as_ref().map(|raw| LetterRaw { size: raw.len(), base64: None }),
     }
 }
 
@@ -127,6 +129,9 @@ fn whole(letter: &DeadLetter) -> Letter {
     if let (Some(shown), Some(job)) = (&mut shown.job, &letter.job) {
         shown.data = job.payload.decode().ok().filter(|data| is_shallow(data, MAX_DEPTH));
         shown.base64 = Some(BASE64_STANDARD.encode(job.payload.bytes()));
+    }
+    if let (Some(shown), Some(raw)) = (&mut shown.raw, &letter.raw) {
+        shown.base64 = Some(BASE64_STANDARD.encode(raw));
     }
     shown
 }

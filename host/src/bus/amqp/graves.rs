@@ -135,9 +135,12 @@ async fn messages(channel: &Channel) -> lapin::Result<u32> {
 }
 
 fn letter(shared: &Shared, properties: &BasicProperties, body: &Bytes) -> DeadLetter {
-    let job = message::decode(shared.codec, properties, body).ok().map(|(job, _)| job);
+    let (job, raw) = match message::decode(shared.codec, properties, body) {
+        Ok((job, _)) => (Some(job), None),
+        Err(_) => (None, Some(body.clone())),
+    };
     let id = properties.message_id().as_ref().map_or_else(|| "unknown".to_owned(), ToString::to_string);
     // Whoever else put it there did not say why.
     let unexplained = || Death::now(DeathReason::Failed, "it is not said why", None);
-    DeadLetter { id, job, death: Headers::of(properties).death().unwrap_or_else(unexplained) }
+    DeadLetter { id, job, raw, death: Headers::of(properties).death().unwrap_or_else(unexplained) }
 }

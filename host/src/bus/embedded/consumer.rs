@@ -142,7 +142,7 @@ impl Settle for Ticket {
         let Some(tag) = self.tag.take() else { return Ok(()) };
         let Place { core, pool, key } = &*self.place;
         let attempt = job.attempt;
-        let letter = DeadLetter { id: job.id.to_string(), job: Some(job), death };
+        let letter = DeadLetter { id: job.id.to_string(), job: Some(job), raw: None, death };
         if let Err(full) = core.undertaker.dead.keep(letter, self.record) {
             // Not at once: nothing has changed that would make it end otherwise.
             if let Some(delayed) = pool.retry(*key, tag, attempt, BURY_AGAIN)? {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-use super::journal::{Change, Journal, Record};
+use super::journal::{Change, Journal, Record, Written};
 use crate::bus::{BusError, DeadLetter};
 
 /// See the module. The journal hears of each change in the order in which it happens here.
@@ -21,6 +21,10 @@ struct Letters {
     by_id: HashMap<String, u64>,
     serials: u64,
 }
+
+/// One burial: a job that dies again has another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Serial(u64);
 
 struct Buried {
     letter: DeadLetter,
@@ -63,24 +67,32 @@ impl DeadLetters {
         self.letters.lock().by_age.len() as u64
     }
 
-    pub(super) fn get(&self, id: &str) -> Option<DeadLetter> {
+    /// The dead letter of this id, and what to call it in [`DeadLetters::remove`].
+    pub(super) fn get(&self, id: &str) -> Option<(Serial, DeadLetter)> {
         let letters = self.letters.lock();
-        letters.by_age.get(letters.by_id.get(id)?).map(|kept| kept.letter.clone())
+        let serial = *letters.by_id.get(id)?;
+        letters.by_age.get(&serial).map(|kept| (Serial(serial), kept.letter.clone()))
     }
 
-    pub(super) fn remove(&self, id: &str) {
+    /// Removes one, unless its job has died again and taken its place. What it gives ends when that, and all that was noted
+    /// before it, is written.
+    pub(super) fn remove(&self, Serial(serial): Serial) -> Written {
         let mut letters = self.letters.lock();
-        let kept = letters.by_id.remove(id).and_then(|serial| letters.by_age.remove(&serial));
-        if let Some(record) = kept.and_then(|kept| kept.record) {
-            self.note(Change::Forget(record));
-        }
+        let Some(Buried { letter, record }) = letters.by_age.remove(&serial) else { return Written::default() };
+        letters.by_id.remove(&letter.id);
+        record.map_or_else(Written::default, |record| self.written(Change::Forget(record)))
     }
 
-    pub(super) fn purge(&self) -> u64 {
+    /// Removes all, and says how many. The second ends when that is written.
+    pub(super) fn purge(&self) -> (u64, Written) {
         let mut letters = self.letters.lock();
         letters.by_id.clear();
-        self.note(Change::ForgetAll);
-        std::mem::take(&mut letters.by_age).len() as u64
+        let written = self.written(Change::ForgetAll);
+        (std::mem::take(&mut letters.by_age).len() as u64, written)
+    }
+
+    fn written(&self, change: Change) -> Written {
+        self.journal.as_ref().map_or_else(Written::default, |journal| journal.written(change))
     }
 
     fn note(&self, change: Change) {

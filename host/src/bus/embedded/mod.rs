@@ -36,7 +36,7 @@ use tokio::sync::watch;
 
 use self::consumer::EmbeddedConsumer;
 use self::dead::DeadLetters;
-use self::journal::Journal;
+use self::journal::{For, Journal, Written};
 use self::notifier::Notifier;
 use self::pool::Pool;
 use self::state::Rules;
@@ -104,9 +104,6 @@ impl EmbeddedBus {
     /// that this is called in: call it in the main one. Everything else runs on the callers' threads; a runtime that calls
     /// [`Bus::send`] needs tokio's timer enabled.
     ///
-    /// This works without workers, too, to look after the dead letters of a host that is down: with [`Absent::Wait`] requeued
-    /// jobs wait in the journal.
-    ///
     /// # Errors
     /// [`BusError::Refused`] where the journal cannot be opened, with its file, the reason and what to do.
     ///
@@ -115,11 +112,29 @@ impl EmbeddedBus {
     pub fn open(options: EmbeddedOptions) -> Result<Self, BusError> {
         let EmbeddedOptions { codec, limits, journal, metrics, .. } = &options;
         let Some(config) = journal else { return Ok(Self::build(options, None).started()) };
-        let (journal, restored) = Journal::open(config, *codec, limits, metrics.clone())?;
+        let (journal, restored) = Journal::open(For::Jobs, config, *codec, limits, metrics.clone())?;
         let bus = Self::build(options, Some(Arc::new(journal)));
         // Before the tasks: they forget what is not used.
         restore::restore(&bus.core, restored);
         Ok(bus.started())
+    }
+
+    /// Opens the journal of a host that is down, to look after its dead letters. The jobs in it stay as they are: nothing
+    /// expires and nothing is counted. What is requeued waits there until the host starts.
+    ///
+    /// # Errors
+    /// [`BusError::Refused`] where there is no journal, where its host runs, and as in [`EmbeddedBus::open`].
+    pub fn open_dead_letters(options: EmbeddedOptions) -> Result<Self, BusError> {
+        let EmbeddedOptions { codec, limits, journal, metrics, .. } = &options;
+        let Some(config) = journal else {
+            let (what, reason) = ("opening the journal".to_owned(), "none is set (`bus.journal`)".to_owned());
+            return Err(BusError::Refused { what, reason });
+        };
+        let (journal, restored) = Journal::open(For::DeadLetters, config, *codec, limits, metrics.clone())?;
+        // Nobody is there to take what is requeued.
+        let bus = Self::build(EmbeddedOptions { absent: Absent::Wait, ..options }, Some(Arc::new(journal)));
+        restore::restore(&bus.core, restored);
+        Ok(bus)
     }
 
     fn build(options: EmbeddedOptions, journal: Option<Arc<Journal>>) -> Self {
@@ -244,26 +259,30 @@ impl Bus for EmbeddedBus {
 
     async fn requeue_dead(&self, ids: &[String]) -> Result<Requeued, BusError> {
         let dead = &self.core.undertaker.dead;
-        let mut requeued = Requeued::default();
+        let (mut requeued, mut written) = (Requeued::default(), Written::default());
         let _one_at_a_time = self.core.requeuing.lock().await;
         for id in ids {
-            let Some(job) = dead.get(id).and_then(|letter| letter.job) else {
+            let Some((serial, DeadLetter { job: Some(job), .. })) = dead.get(id) else {
                 requeued.unknown.push(id.clone());
                 continue;
             };
             match self.send(Job { attempt: 1, deadline: None, ..job }).await {
                 Ok(()) => {
-                    dead.remove(id);
+                    written = dead.remove(serial);
                     requeued.sent.push(id.clone());
                 }
                 Err(error) => requeued.refused.push((id.clone(), error)),
             }
         }
+        // Changes keep their order, so the last stands for all.
+        written.await;
         Ok(requeued)
     }
 
     async fn purge_dead(&self) -> Result<u64, BusError> {
-        Ok(self.core.undertaker.dead.purge())
+        let (count, written) = self.core.undertaker.dead.purge();
+        written.await;
+        Ok(count)
     }
 
     async fn depths(&self) -> Vec<QueueDepth> {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use super::Core;
-use super::journal::{Restored, RestoredJob};
+use super::journal::{NotAJob, Restored, RestoredJob};
 use super::kept::Kept;
 use super::queue::Queued;
 use crate::bus::{Absent, DeadLetter, Death, DeathReason, Job};
@@ -37,9 +37,9 @@ fn restore_job(core: &Arc<Core>, restored: RestoredJob) -> bool {
     let RestoredJob { record, job, due, deliveries } = restored;
     let job = match job {
         Ok(job) => job,
-        Err(error) => {
-            let death = Death::now(DeathReason::Malformed, &error, None);
-            let letter = DeadLetter { id: format!("journal-{record}"), job: None, death };
+        Err(NotAJob { raw, reason }) => {
+            let death = Death::now(DeathReason::Malformed, &reason, None);
+            let letter = DeadLetter { id: format!("journal-{record}"), job: None, raw: Some(raw), death };
             if let Err(error) = core.undertaker.dead.keep(letter, Some(record)) {
                 tracing::error!("record {record} of the journal is not a job, and stays there: {error}");
             }

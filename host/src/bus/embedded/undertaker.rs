@@ -27,7 +27,7 @@ impl Undertaker {
         tracing::debug!(job = %job.id, target = %job.route.target(), "{}", death.error);
         self.notifier.report(job, &death.error);
         self.count(job, reason);
-        let letter = DeadLetter { id: job.id.to_string(), job: Some((**job).clone()), death };
+        let letter = DeadLetter { id: job.id.to_string(), job: Some((**job).clone()), raw: None, death };
         if let Err(error) = self.dead.keep(letter, job.record()) {
             tracing::error!(job = %job.id, "a job is given up and cannot be kept as a dead letter: {error}");
             self.withdraw(job);

@@ -99,7 +99,15 @@ mod tests {
 
     fn letter(error: &str, job: Option<LetterJob>) -> Letter {
         let died = SystemTime::UNIX_EPOCH.into();
-        Letter { id: "J1".to_owned(), reason: "failed".to_owned(), error: error.to_owned(), worker: None, died, job }
+        Letter {
+            id: "J1".to_owned(),
+            reason: "failed".to_owned(),
+            error: error.to_owned(),
+            worker: None,
+            died,
+            job,
+            raw: None,
+        }
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! `mshost dead-letters`: jobs that nobody did, for the person who decides what becomes of them.
 //!
-//! [`reach()`] finds them: on the broker that the topology names, or through the admin server of the host that has an
-//! embedded bus ([`remote`]). Each command is then a question to one [`DeadLetterSource`](crate::admin::DeadLetterSource).
+//! [`reach()`] finds them: on the broker that the topology names, through the admin server of the host that has an
+//! embedded bus ([`remote`]), or in its journal where it is down ([`journal`]). Each command is then a question to one [`DeadLetterSource`](crate::admin::DeadLetterSource).
 
+mod journal;
 mod list;
 mod purge;
 mod reach;
@@ -30,7 +31,8 @@ Examples:
   mshost dead-letters requeue --all --type WB        the same for all that a repaired WB can now do
   mshost dead-letters list --json | jq '.letters[].id'
 
-On RabbitMQ no host has to run. Those of an embedded bus are asked of the running host, through its admin server.";
+On RabbitMQ no host has to run. Those of an embedded bus are asked of the running host, through its admin server; where none
+runs, its journal is opened (`bus.journal`), and what is sent again is done when the host starts.";
 
 /// Puts the options that all commands have behind their own.
 const LAST: usize = 100;

@@ -1,4 +1,4 @@
-//! Where the dead letters are: on a broker, or with the host that has an embedded bus.
+//! Where the dead letters are: on a broker, with the host that has an embedded bus, or in the journal that it left.
 
 use std::ops::Deref;
 use std::path::Path;
@@ -7,8 +7,10 @@ use std::time::Duration;
 
 use super::super::print::Failure;
 use super::super::run::load;
+use super::journal::JournalLetters;
 use super::remote::RemoteLetters;
 use crate::admin::DeadLetterSource;
+use crate::bus::embedded::{EmbeddedOptions, JournalConfig};
 use crate::bus::{self, Bus, BusState};
 use crate::metrics::Metrics;
 use crate::supervisor::BusLetters;
@@ -23,8 +25,8 @@ const ANY_PORT: &str = "the topology lets the admin server take any free port (`
 const NO_ADMIN: &str = "the dead letters of an embedded bus are asked of its host through the admin server, which the topology \
                         turns off: set `host.admin` and restart the host";
 
-const IN_MEMORY: &str = "The dead letters of an embedded bus are in the memory of its host: where it does not run, there are \
-                         none; where it runs elsewhere, say where with `--admin HOST:PORT`";
+const IN_MEMORY: &str = "The dead letters of an embedded bus without a journal (`bus.journal`) are in the memory of its host: \
+                         where it does not run, there are none; where it runs elsewhere, say where with `--admin HOST:PORT`";
 
 /// Dead letters that can be asked for.
 pub(super) struct Reached {
@@ -85,15 +87,39 @@ async fn on_broker(topology: &Topology) -> Result<Reached, Failure> {
     Err(Failure::new(format!("cannot use the broker {place} (`bus.url`), tried for {waited} s: {why}")))
 }
 
+/// The running host, or else its journal.
 async fn in_host(topology: &Topology) -> Result<Reached, Failure> {
-    let address = match topology.host.admin {
-        Some(address) if address.port() != 0 => address.to_string(),
-        Some(_) => return Err(Failure::new(ANY_PORT)),
-        None => return Err(Failure::new(NO_ADMIN)),
+    let unanswered = match topology.host.admin {
+        Some(address) if address.port() != 0 => {
+            let remote = RemoteLetters::new(address.to_string());
+            match remote.try_connect().await {
+                Ok(()) => return Ok(Reached::with_host(remote)),
+                Err(error) => error.to_string(),
+            }
+        }
+        Some(_) => ANY_PORT.to_owned(),
+        None => NO_ADMIN.to_owned(),
     };
-    let remote = RemoteLetters::new(address);
-    match remote.try_connect().await {
-        Ok(()) => Ok(Reached::with_host(remote)),
-        Err(error) => Err(Failure::new(format!("{error}. {IN_MEMORY}"))),
+    match &topology.bus.journal {
+        Some(journal) => in_journal(topology, journal, &unanswered).await,
+        None => Err(Failure::new(format!("{unanswered}. {IN_MEMORY}"))),
+    }
+}
+
+async fn in_journal(topology: &Topology, journal: &JournalConfig, unanswered: &str) -> Result<Reached, Failure> {
+    let config = &topology.bus;
+    let letters = JournalLetters::new(EmbeddedOptions {
+        codec: config.codec,
+        limits: config.limits.clone(),
+        absent: config.absent,
+        journal: Some(journal.clone()),
+        metrics: None,
+    });
+    match letters.try_open().await {
+        Ok(()) => {
+            let place = format!("the journal in {} (no host runs)", journal.folder.display());
+            Ok(Reached { letters: Box::new(letters), place, bus: None })
+        }
+        Err(error) => Err(Failure::new(format!("{error}. No host was asked: {unanswered}"))),
     }
 }

@@ -25,7 +25,7 @@ pub(super) struct ShowArgs {
     #[arg(long)]
     json: bool,
 
-    /// Nothing but the data, byte by byte as it was sent
+    /// Nothing but the data, or the message that is not a job, byte by byte as it was sent
     #[arg(long, conflicts_with = "json")]
     raw: bool,
 }
@@ -73,10 +73,12 @@ fn only_data(letters: &[Letter]) -> Result<Vec<u8>, Failure> {
 }
 
 fn data(letter: &Letter) -> Result<Vec<u8>, Failure> {
-    let Some(job) = &letter.job else {
-        return Err(Failure::new("this dead letter is not a job, and has no data"));
+    let base64 = match (&letter.job, &letter.raw) {
+        (Some(job), _) => &job.base64,
+        (None, Some(raw)) => &raw.base64,
+        (None, None) => return Err(Failure::new("this dead letter is not a job, and has no data")),
     };
-    BASE64_STANDARD.decode(job.base64.as_deref().unwrap_or_default()).map_err(Failure::new)
+    BASE64_STANDARD.decode(base64.as_deref().unwrap_or_default()).map_err(Failure::new)
 }
 
 fn describe(letter: &Letter, now: SystemTime) -> String {
@@ -90,9 +92,10 @@ fn describe(letter: &Letter, now: SystemTime) -> String {
     facts.extend(letter.job.iter().flat_map(of_job));
     let facts = facts.iter().map(|(name, value)| format!("{name:12}{}", line(value)));
     let facts = facts.collect::<Vec<_>>().join("\n");
-    match &letter.job {
-        Some(job) => format!("{facts}\n\n{}", shown_data(letter, job)),
-        None => format!("{facts}\n\nIt is not a job."),
+    match (&letter.job, &letter.raw) {
+        (Some(job), _) => format!("{facts}\n\n{}", shown_data(letter, job)),
+        (None, Some(raw)) => format!("{facts}\n\nIt is not a job but {} bytes:\n\n{}", raw.size, shown_bytes(letter)),
+        (None, None) => format!("{facts}\n\nIt is not a job."),
     }
 }
 
@@ -117,6 +120,10 @@ fn shown_data(letter: &Letter, job: &LetterJob) -> String {
     if let Some(shown) = job.data.as_ref().and_then(|data| serde_json::to_string_pretty(data).ok()) {
         return lines(&shown);
     }
+    shown_bytes(letter)
+}
+
+fn shown_bytes(letter: &Letter) -> String {
     let bytes = data(letter).unwrap_or_default();
     let first = &bytes[..bytes.len().min(SHOWN_BYTES)];
     let more = if bytes.len() > first.len() { "\n… (all of it with `--raw`)" } else { "" };

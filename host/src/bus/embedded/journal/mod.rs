@@ -5,17 +5,21 @@
 //! wait for it. Changes keep their order. Only [`Journal::keep`] waits for its commit, because `send` promises that the job
 //! will not be lost; a job that was settled a moment before a crash comes again, which *at least once* allows.
 
+mod holder;
 mod rows;
 mod store;
 mod writer;
 
 use std::fmt;
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
+use std::task::{Context, Poll};
 use std::thread::JoinHandle;
 use std::time::{Duration, SystemTime};
 
+use bytes::Bytes;
 use parking_lot::Mutex;
 use tokio::sync::{Semaphore, oneshot};
 
@@ -65,6 +69,15 @@ pub(super) enum Change {
     ForgetAll,
 }
 
+/// What a journal is opened for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum For {
+    /// To be a bus's memory; where there is none, one is begun.
+    Jobs,
+    /// To look after its dead letters; the jobs in it are not even read.
+    DeadLetters,
+}
+
 /// What a journal held when it was opened.
 #[derive(Debug, Default)]
 pub(super) struct Restored {
@@ -78,10 +91,16 @@ pub(super) struct Restored {
 #[derive(Debug)]
 pub(super) struct RestoredJob {
     pub(super) record: Record,
-    /// Or why it is none.
-    pub(super) job: Result<Job, String>,
+    pub(super) job: Result<Job, NotAJob>,
     pub(super) due: Option<SystemTime>,
     pub(super) deliveries: u32,
+}
+
+/// What stands where a job should, and why it is none.
+#[derive(Debug)]
+pub(super) struct NotAJob {
+    pub(super) raw: Bytes,
+    pub(super) reason: String,
 }
 
 /// An open journal, which no other process has.
@@ -96,18 +115,19 @@ pub(super) struct Journal {
 }
 
 impl Journal {
-    /// Opens the journal in a folder, which is made where it is not there, and reads it.
+    /// Opens the journal in a folder and reads what it is opened for.
     ///
     /// # Errors
     /// [`BusError::Refused`] with the file and what to do.
     pub(super) fn open(
+        purpose: For,
         config: &JournalConfig,
         codec: Codec,
         limits: &BusLimits,
         metrics: Option<Arc<Metrics>>,
     ) -> Result<(Self, Restored), BusError> {
-        let store = Store::open(config, codec)?;
-        let (restored, last) = store.load(codec)?;
+        let store = Store::open(config, codec, purpose)?;
+        let (restored, last) = store.load(codec, purpose)?;
         let file = store.file().to_owned();
         let pending = Arc::new(Pending::default());
         let writer = Writer::new(store, Arc::clone(&pending), metrics);
@@ -167,10 +187,10 @@ impl Journal {
 
     /// As [`Journal::note`]; ends when it is committed, or the journal closed. The change is noted when this is called, and
     /// the wait is cancel safe.
-    pub(super) fn written(&self, change: Change) -> impl Future<Output = ()> + Send + Unpin + use<> {
-        let (answer, mut answered) = oneshot::channel();
+    pub(super) fn written(&self, change: Change) -> Written {
+        let (answer, answered) = oneshot::channel();
         self.pending.add(Noted { change, answer: Some(answer) });
-        std::future::poll_fn(move |cx| std::pin::Pin::new(&mut answered).poll(cx).map(drop))
+        Written(Some(answered))
     }
 
     #[cfg(test)]
@@ -195,6 +215,21 @@ impl Journal {
         let thread = self.writer.lock().take();
         if thread.is_some_and(|thread| thread.join().is_err()) {
             tracing::error!("the thread of the journal {} has panicked", self.file.display());
+        }
+    }
+}
+
+/// Ends when a change is committed, or the journal closed. Where there is nothing to wait for it has ended.
+#[derive(Debug, Default)]
+pub(super) struct Written(Option<oneshot::Receiver<Result<(), String>>>);
+
+impl Future for Written {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        match &mut self.0 {
+            Some(answered) => Pin::new(answered).poll(cx).map(drop),
+            None => Poll::Ready(()),
         }
     }
 }

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use mshost_plugin_api::EncodeError;
 use rusqlite::Row;
 
-use super::{Record, RestoredJob};
+use super::{NotAJob, Record, RestoredJob};
 use crate::bus::codec::{decode_job, encode_job};
 use crate::bus::{Codec, DeadLetter, Death, DeathReason, Job};
 use crate::ids::{JobId, WorkerId};
@@ -56,21 +56,25 @@ pub(super) fn dead(row: &Row<'_>, codec: Codec) -> rusqlite::Result<(Record, Dea
         worker: worker.and_then(|id| WorkerId::new(&id).ok()).map(Into::into),
         at: time(row.get(10)?),
     };
-    Ok((Record(row.get(0)?), DeadLetter { id: row.get(6)?, job: job(row, codec)?.ok(), death }))
+    let (job, raw) = match job(row, codec)? {
+        Ok(job) => (Some(job), None),
+        Err(NotAJob { raw, .. }) => (None, Some(raw)),
+    };
+    Ok((Record(row.get(0)?), DeadLetter { id: row.get(6)?, job, raw, death }))
 }
 
-fn job(row: &Row<'_>, codec: Codec) -> rusqlite::Result<Result<Job, String>> {
+fn job(row: &Row<'_>, codec: Codec) -> rusqlite::Result<Result<Job, NotAJob>> {
     let body = Bytes::from(row.get::<_, Vec<u8>>(1)?);
     let (correlation, origin): (String, String) = (row.get(2)?, row.get(3)?);
     let (attempt, deadline): (u32, Option<i64>) = (row.get(4)?, row.get(5)?);
-    let read = || {
+    let read = || -> Result<Job, String> {
         let wire = decode_job(codec, &body).map_err(|error| error.to_string())?;
         let correlation = JobId::new(&correlation).map_err(|error| error.to_string())?;
         let origin = WorkerId::new(&origin).map_err(|error| error.to_string())?.into();
         let (id, route, sender, payload) = (wire.id, wire.route, wire.sender, wire.payload);
         Ok(Job { id, correlation, route, sender, origin, attempt, deadline: deadline.map(time), payload })
     };
-    Ok(read())
+    Ok(read().map_err(|reason| NotAJob { raw: body.clone(), reason }))
 }
 
 /// Milliseconds since the epoch; what lies before it is the epoch, what lies too far ahead the end of time.

@@ -1,13 +1,15 @@
 //! The file: SQLite in WAL mode, which one process has for itself.
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, params};
 
+use super::holder::holder;
 use super::rows::{self, JOB_COLUMNS, JobRow};
-use super::{Change, Record, Restored};
+use super::{Change, For, Record, Restored};
 use crate::bus::{BusError, Codec, Death};
 use crate::topology::{JournalConfig, JournalSync};
 
@@ -17,6 +19,9 @@ const APPLICATION: i32 = 0x6d73_686f;
 const SCHEMA: i32 = 1;
 /// A host that was killed a moment ago may not be gone for good yet.
 const PATIENCE: Duration = Duration::from_secs(1);
+
+/// What is said of one that has never been.
+const NONE: &str = "there is none; a host makes it when it starts for the first time";
 
 const TABLES: &str = "
     CREATE TABLE bus (codec TEXT NOT NULL) STRICT;
@@ -39,22 +44,31 @@ pub(super) struct Store {
 }
 
 impl Store {
-    /// Opens the journal in a folder, or begins one, and locks it.
-    pub(super) fn open(config: &JournalConfig, codec: Codec) -> Result<Self, BusError> {
+    /// Opens the journal in a folder and locks it; for the bus itself it begins one where there is none.
+    pub(super) fn open(config: &JournalConfig, codec: Codec, purpose: For) -> Result<Self, BusError> {
         let file = config.folder.join("journal.sqlite");
         let refuse = |reason| refused(&file, reason);
-        fs::create_dir_all(&config.folder).map_err(|error| {
-            refuse(format!(
-                "its folder cannot be made: {error}; set `bus.journal` to a folder that this user may write to"
-            ))
-        })?;
-        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-        let mut connection =
-            Connection::open_with_flags(&file, flags).map_err(|error| refuse(what_to_do(&error, config)))?;
-        match prepare(&mut connection, config, codec) {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let flags = match purpose {
+            For::Jobs => {
+                fs::create_dir_all(&config.folder).map_err(|error| {
+                    refuse(format!(
+                        "its folder cannot be made: {error}; set `bus.journal` to a folder that this user may write to"
+                    ))
+                })?;
+                flags | OpenFlags::SQLITE_OPEN_CREATE
+            }
+            For::DeadLetters if fs::metadata(&file).is_err_and(|error| error.kind() == ErrorKind::NotFound) => {
+                return Err(refuse(NONE.to_owned()));
+            }
+            For::DeadLetters => flags,
+        };
+        let help = |error: &rusqlite::Error| refuse(what_to_do(error, &file, config, purpose));
+        let mut connection = Connection::open_with_flags(&file, flags).map_err(|error| help(&error))?;
+        match prepare(&mut connection, config, codec, purpose) {
             Ok(Ok(())) => Ok(Self { connection, file }),
             Ok(Err(reason)) => Err(refuse(reason)),
-            Err(error) => Err(refuse(what_to_do(&error, config))),
+            Err(error) => Err(help(&error)),
         }
     }
 
@@ -63,9 +77,10 @@ impl Store {
     }
 
     /// What is there, and the highest record of it.
-    pub(super) fn load(&self, codec: Codec) -> Result<(Restored, i64), BusError> {
+    pub(super) fn load(&self, codec: Codec, purpose: For) -> Result<(Restored, i64), BusError> {
         let read = || -> rusqlite::Result<_> {
-            let query = format!("SELECT {JOB_COLUMNS}, due, deliveries FROM jobs ORDER BY record");
+            let which = if purpose == For::Jobs { "" } else { "WHERE false" };
+            let query = format!("SELECT {JOB_COLUMNS}, due, deliveries FROM jobs {which} ORDER BY record");
             let jobs = self
                 .connection
                 .prepare(&query)?
@@ -105,7 +120,12 @@ impl Store {
 }
 
 /// Locks the database, and checks that it is ours and of this bus. The inner error is a text for people.
-fn prepare(connection: &mut Connection, config: &JournalConfig, codec: Codec) -> rusqlite::Result<Result<(), String>> {
+fn prepare(
+    connection: &mut Connection,
+    config: &JournalConfig,
+    codec: Codec,
+    purpose: For,
+) -> rusqlite::Result<Result<(), String>> {
     connection.busy_timeout(PATIENCE)?;
     // Before the first access, so that WAL needs no shared memory and the lock is held from then on.
     connection.pragma_update(None, "locking_mode", "EXCLUSIVE")?;
@@ -114,6 +134,9 @@ fn prepare(connection: &mut Connection, config: &JournalConfig, codec: Codec) ->
     let (application, schema, page_size) = (application?, schema?, page_size?);
     let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
     let is_new = tables == 0 && application == 0;
+    if is_new && purpose == For::DeadLetters {
+        return Ok(Err(NONE.to_owned()));
+    }
     if !is_new && application != APPLICATION {
         return Ok(Err("it is a database of another program; set `bus.journal` to another folder".to_owned()));
     }
@@ -191,17 +214,24 @@ fn refused(file: &Path, reason: String) -> BusError {
     BusError::Refused { what: format!("opening the journal {}", file.display()), reason }
 }
 
-fn what_to_do(error: &rusqlite::Error, config: &JournalConfig) -> String {
+fn what_to_do(error: &rusqlite::Error, file: &Path, config: &JournalConfig, purpose: For) -> String {
+    let (writable, other) = match purpose {
+        For::Jobs => {
+            ("set `bus.journal` to a folder that this user may write to", "or set `bus.journal` to another folder")
+        }
+        For::DeadLetters => ("run this as the user that the host runs as", "or ask it with `--admin HOST:PORT`"),
+    };
     match error.sqlite_error_code() {
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
-            "another process has it open; stop that host, or set `bus.journal` to another folder".to_owned()
+            let holder = holder(file).unwrap_or_else(|| "another process".to_owned());
+            format!("{holder} has it open; stop that host, {other}")
         }
         Some(ErrorCode::DiskFull) => format!(
             "its disk is full, or it holds more than the {} bytes of `bus.journal_limit`: free some space or raise the limit",
             config.limit
         ),
         Some(ErrorCode::CannotOpen | ErrorCode::PermissionDenied | ErrorCode::ReadOnly) => {
-            format!("{error}; set `bus.journal` to a folder that this user may write to")
+            format!("{error}; {writable}")
         }
         Some(ErrorCode::NotADatabase | ErrorCode::DatabaseCorrupt) => {
             format!("{error}; put its backup back, or move the file away to begin anew without the jobs in it")

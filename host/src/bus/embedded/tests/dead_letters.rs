@@ -1,5 +1,6 @@
 use super::*;
-use crate::bus::{Death, DeathReason};
+use crate::bus::embedded::dead::DeadLetters;
+use crate::bus::{DeadLetter, Death, DeathReason};
 
 fn failed() -> Death {
     Death::now(DeathReason::Failed, "told to fail", Some(worker(W)))
@@ -36,4 +37,19 @@ async fn what_the_bus_does_not_take_stays_a_dead_letter() {
     let requeued = bus.requeue_dead(&["J1".to_owned()]).await.unwrap();
     assert_eq!(requeued.refused.len(), 1, "nobody is there to take it: {requeued:?}");
     assert_eq!(bus.dead_count().await, Some(1));
+}
+
+/// Between the send of a requeue and the end of its dead letter.
+#[test]
+fn a_job_that_dies_again_at_once_stays_a_dead_letter() {
+    let dead = DeadLetters::new(1, None);
+    let letter = || DeadLetter { id: "J1".to_owned(), job: Some(job("W:*", 1)), raw: None, death: failed() };
+    dead.keep(letter(), None).unwrap();
+    let (first, _) = dead.get("J1").unwrap();
+    dead.keep(letter(), None).unwrap();
+    drop(dead.remove(first));
+    assert_eq!((dead.count(), dead.list(9).len()), (1, 1));
+    let (second, _) = dead.get("J1").unwrap();
+    drop(dead.remove(second));
+    assert_eq!((dead.count(), dead.get("J1")), (0, None));
 }

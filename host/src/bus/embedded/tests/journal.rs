@@ -15,7 +15,7 @@ use crate::metrics::Metrics;
 /// Another worker of the type: ids are never used again.
 const LATER: &str = "W:1460306476109";
 
-fn options(folder: &Path) -> EmbeddedOptions {
+pub(super) fn options(folder: &Path) -> EmbeddedOptions {
     EmbeddedOptions {
         codec: Codec::Json,
         limits: BusLimits::default(),
@@ -179,21 +179,6 @@ async fn what_a_closed_bus_had_accepted_waits_and_what_it_refused_does_not() {
     let mut consumer = join(&bus, LATER, 9).await;
     assert_eq!([next_number(&mut consumer).await, next_number(&mut consumer).await], [0, 1]);
     assert_eq!(bus.depths().await.iter().map(|depth| depth.ready + depth.unsettled).sum::<u64>(), 0);
-}
-
-#[tokio::test]
-async fn requeued_jobs_wait_in_the_journal_while_the_host_is_down() {
-    let folder = tempfile::tempdir().unwrap();
-    let bus = open(folder.path());
-    let mut consumer = join(&bus, W, 1).await;
-    bus.send(job("W:*", 0)).await.unwrap();
-    next(&mut consumer).await.bury(Death::now(DeathReason::Failed, "once", None)).await.unwrap();
-    bus.close().await;
-    let offline = EmbeddedBus::open(EmbeddedOptions { absent: Absent::Wait, ..options(folder.path()) }).unwrap();
-    assert_eq!(offline.requeue_dead(&["J0".to_owned()]).await.unwrap().sent, ["J0"]);
-    offline.close().await;
-    let bus = open(folder.path());
-    assert_eq!(next_number(&mut join(&bus, LATER, 1).await).await, 0);
 }
 
 #[tokio::test]

@@ -8,6 +8,7 @@ mod foreign_code;
 mod giving_up;
 mod journal;
 mod journal_model;
+mod offline;
 mod orphans;
 mod places;
 mod stress;
