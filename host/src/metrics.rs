@@ -75,6 +75,9 @@ pub struct Metrics {
     pub interop_jobs: IntCounterVec,
     /// `mshost_interop_proxies`: workers of the original that this host stands in for.
     pub interop_proxies: IntGauge,
+    /// `mshost_interop_without_proxy`: workers of the original beyond the number that a host can stand in for: nobody can send
+    /// to them.
+    pub interop_without_proxy: IntGauge,
     /// `mshost_interop_mixed_types`: types that both mshost and the original serve, which is an error of the setup.
     pub interop_mixed_types: IntGauge,
     /// `mshost_plugin_value{service,name}`: what plugins count themselves.
@@ -162,6 +165,10 @@ impl Metrics {
                 &["direction", "outcome"],
             )?,
             interop_proxies: gauge("mshost_interop_proxies", "Workers of the original that this host stands in for")?,
+            interop_without_proxy: gauge(
+                "mshost_interop_without_proxy",
+                "Workers of the original that no host stands in for: there are too many",
+            )?,
             interop_mixed_types: gauge("mshost_interop_mixed_types", "Types that both mshost and the original serve")?,
             plugin_values,
             registry,

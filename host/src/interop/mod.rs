@@ -12,6 +12,8 @@ mod acks;
 mod inward;
 mod memory;
 mod outward;
+#[cfg(test)]
+mod outward_tests;
 mod tally;
 
 use std::sync::Arc;

@@ -12,7 +12,9 @@ use super::LOG;
 use super::acks::Acks;
 use super::tally::{Out, Tally};
 use crate::bus::codec::WireJob;
-use crate::bus::{Bus, BusError, Consumer, ConsumerOptions, Death, DeathReason, Delivery, Failure, Notification};
+use crate::bus::{
+    Bus, BusError, Consumer, ConsumerOptions, Death, DeathReason, Delivery, EXPIRED, Failure, Notification,
+};
 use crate::ids::{WorkerId, WorkerRef, WorkerType};
 use crate::manager::Registry;
 
@@ -23,7 +25,7 @@ const RESEND: Duration = Duration::from_secs(2);
 /// The most jobs that a proxy holds until they are taken.
 const HELD: u16 = 256;
 /// The most workers of the original that there are proxies for. Each needs a channel, and RabbitMQ has some 2,000 for all.
-const MAX_PROXIES: usize = 1_000;
+pub(super) const MAX_PROXIES: usize = 1_000;
 /// Wait before a proxy tries to join again.
 const JOIN_AGAIN: Duration = Duration::from_secs(5);
 /// A crowd that comes and goes is looked at this often, not each time.
@@ -50,7 +52,7 @@ impl<'a> Outward<'a> {
         let mut told = Told::default();
         loop {
             changes.mark_unchanged();
-            let wanted = self.wanted(&mut told);
+            let wanted = self.wanted(&proxies, &mut told);
             proxies.retain(|id, stop| {
                 let keep = wanted.contains_key(id);
                 if !keep {
@@ -81,10 +83,12 @@ impl<'a> Outward<'a> {
         }
     }
 
-    /// The workers of the original that are to have proxies. A type that we serve, too, is ours.
-    fn wanted(&self, told: &mut Told) -> HashMap<WorkerId, WorkerRef> {
+    /// The workers of the original that are to have proxies; those that have one keep it. A type that we serve, too, is ours.
+    pub(super) fn wanted<T>(&self, proxies: &HashMap<WorkerId, T>, told: &mut Told) -> HashMap<WorkerId, WorkerRef> {
         let (mut wanted, mut mixed, mut left_out) = (HashMap::new(), HashSet::new(), 0_usize);
-        for worker in self.registry.originals() {
+        let (with, without): (Vec<_>, Vec<_>) =
+            self.registry.originals().into_iter().partition(|worker| proxies.contains_key(&worker.id));
+        for worker in with.into_iter().chain(without) {
             if self.registry.served(&worker.worker_type).is_mixed() {
                 mixed.insert(worker.worker_type);
             } else if wanted.len() < MAX_PROXIES {
@@ -94,6 +98,7 @@ impl<'a> Outward<'a> {
             }
         }
         self.tally.mixed_types(mixed.len());
+        self.tally.without_proxy(left_out);
         told.tell(mixed, left_out);
         wanted
     }
@@ -139,11 +144,6 @@ impl<'a> Outward<'a> {
 
     /// Says a job until it is taken; reports it where nobody does.
     async fn pass_on(&self, worker: &WorkerRef, delivery: Delivery) -> Result<(), BusError> {
-        if delivery.job.is_expired(SystemTime::now()) {
-            self.tally.outward(Out::Expired);
-            let error = "Job expired: its deadline passed before a worker of the original could be asked";
-            return self.give_up(worker, delivery, DeathReason::Expired, error).await;
-        }
         let job = &delivery.job;
         let wire = WireJob {
             id: job.id.clone(),
@@ -153,16 +153,24 @@ impl<'a> Outward<'a> {
         };
         let ack = self.acks.expect(&wire);
         for send in 0..SENDS {
+            let left = job.deadline.map(|deadline| deadline.duration_since(SystemTime::now()).unwrap_or_default());
+            if left.is_some_and(|left| left.is_zero()) {
+                return self.expire(worker, delivery).await;
+            }
             if send > 0 {
                 self.tally.outward(Out::Resent);
             }
             if let Err(error) = self.bus.publish(Notification::Next(wire.clone())).await {
                 tracing::debug!(target: LOG, job = %job.id, "not said: {error}");
             }
-            if tokio::time::timeout(RESEND, ack.taken()).await.is_ok() {
+            let wait = left.map_or(RESEND, |left| left.min(RESEND));
+            if tokio::time::timeout(wait, ack.taken()).await.is_ok() {
                 self.tally.outward(Out::Taken);
                 self.tally.acked(&job.sender.worker_type);
                 return delivery.ack().await;
+            }
+            if wait < RESEND {
+                return self.expire(worker, delivery).await;
             }
         }
         self.tally.outward(Out::Unanswered);
@@ -172,6 +180,11 @@ impl<'a> Outward<'a> {
             humantime::format_duration(RESEND * SENDS)
         );
         self.give_up(worker, delivery, DeathReason::NoWorker, &error).await
+    }
+
+    async fn expire(&self, worker: &WorkerRef, delivery: Delivery) -> Result<(), BusError> {
+        self.tally.outward(Out::Expired);
+        self.give_up(worker, delivery, DeathReason::Expired, EXPIRED).await
     }
 
     /// Reports a job to those who wait for it, then keeps it as a dead letter.
@@ -194,7 +207,7 @@ impl<'a> Outward<'a> {
 
 /// What has been said in the log, and is not to be said again.
 #[derive(Default)]
-struct Told {
+pub(super) struct Told {
     mixed: HashSet<WorkerType>,
     left_out: bool,
 }

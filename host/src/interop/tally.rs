@@ -70,6 +70,10 @@ impl Tally {
         self.metrics.interop_proxies.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
+    pub(super) fn without_proxy(&self, count: usize) {
+        self.metrics.interop_without_proxy.set(i64::try_from(count).unwrap_or(i64::MAX));
+    }
+
     pub(super) fn mixed_types(&self, count: usize) {
         self.metrics.interop_mixed_types.set(i64::try_from(count).unwrap_or(i64::MAX));
     }
@@ -77,6 +81,7 @@ impl Tally {
     /// This host no longer acts.
     pub(super) fn idle(&self) {
         self.proxies(0);
+        self.without_proxy(0);
         self.mixed_types(0);
     }
 

@@ -1,5 +1,7 @@
 //! What becomes of jobs that nobody does, or cannot: whoever sent them hears of it, of whichever kind.
 
+use std::time::{Duration, SystemTime};
+
 use mshost::bus::{Codec, DeathReason};
 use mshost_tests::host::LIMIT;
 use mshost_tests::peer::Peer;
@@ -36,6 +38,27 @@ fn a_job_that_nobody_of_theirs_acks_is_sent_five_times_and_reported() {
         until_metric(&host, &interop_jobs("out", "unanswered"), 2);
         assert_eq!(metric(&host, &interop_jobs("out", "resent")), 8);
         assert_eq!(metric(&host, &interop_jobs("out", "taken")), 0);
+    });
+}
+
+#[test]
+fn a_job_whose_deadline_passes_before_they_take_it_is_reported_and_not_sent_again() {
+    in_each_codec("late", |url, codec| {
+        let host = host(url, codec);
+        let silent = Peer::worker(url, codec, "PB").silent().echo().start();
+        let native = Native::join(url, codec);
+        native.send_once_possible(&["PB:*"], &json!(7));
+        let deadline = SystemTime::now() + Duration::from_secs(3);
+        let late = native.send_before(Some(deadline), &[silent.id()], &json!(8)).unwrap();
+        let failure = native.until_error(&late);
+        assert!(failure.error.contains("deadline") && SystemTime::now() > deadline, "{}", failure.error);
+        let letter = until("a dead letter", LIMIT, || native.dead_letters().into_iter().find(|dead| dead.id == *late));
+        assert_eq!(letter.death.reason, DeathReason::Expired, "{codec}");
+        until_metric(&host, &interop_jobs("out", "expired"), 1);
+        // The other one, which has no deadline, is sent until the end.
+        until_metric(&host, &interop_jobs("out", "unanswered"), 1);
+        let sent = silent.events("took").iter().filter(|took| took["job"]["data"] == 8).count();
+        assert!((1..=2).contains(&sent), "{codec}: sent {sent} times in 3 s");
     });
 }
 

@@ -1,13 +1,16 @@
 //! Two hosts and the original on one broker: one host at a time does what is between the kinds.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use mshost::bus::Codec;
 use mshost_tests::host::{Host, LIMIT};
 use mshost_tests::peer::Peer;
 use mshost_tests::wait::until;
 use serde_json::json;
 
-use super::support::{host, in_each_codec, interop_jobs, metric, until_known};
+use super::native::Native;
+use super::support::{bus, host, in_each_codec, interop_jobs, metric, until_at_least, until_known, until_metric};
 
 const DONE: &str = r#"microservices_messages_received_total{service="worker-EC",type="job_request"}"#;
 
@@ -61,4 +64,67 @@ fn their_worker_gets_each_job_once_whichever_host_sends() {
         until("50 acks", LIMIT, || (sum(&[first, second], &interop_jobs("out", "taken")) >= 50).then_some(()));
         assert_eq!(theirs.events("took").len(), 50, "{codec}");
     });
+}
+
+/// How many jobs a proxy has in hand when its host dies.
+const HELD: u64 = 20;
+
+fn active(hosts: &[Host]) -> usize {
+    let active = |host: &Host| metric(host, "mshost_manager_active") == 1;
+    until("an active manager", LIMIT, || hosts.iter().position(active))
+}
+
+/// Jobs that the host which dies has said, and nobody has taken: the next one says them again, to the end.
+#[test]
+fn the_jobs_that_proxies_hold_outlive_their_host() {
+    let (url, codec) = (&bus("proxies-die", Codec::MsgPack), Codec::MsgPack);
+    let mut hosts = [host(url, codec), host(url, codec)];
+    let silent = Peer::worker(url, codec, "PB").silent().echo().start();
+    let native = Native::join(url, codec);
+    let mut ids = vec![native.send_once_possible(&["PB:*"], &json!(0))];
+    for number in 1..HELD {
+        ids.push(native.send(&["PB:*"], &json!(number)).unwrap());
+    }
+    silent.until("took", ids.len());
+    let first = active(&hosts);
+    assert_eq!(metric(&hosts[first], &interop_jobs("out", "unanswered")), 0, "all are still in hand");
+    hosts[first].kill();
+    let other = &hosts[1 - first];
+    until_metric(other, &interop_jobs("out", "unanswered"), HELD);
+    for id in &ids {
+        native.until_error(id);
+    }
+    let buried: BTreeSet<_> = native.dead_letters().into_iter().map(|letter| letter.id).collect();
+    assert_eq!(buried, ids.iter().map(ToString::to_string).collect());
+}
+
+/// Jobs flow to the original's worker all the time while the host dies that stands in for it.
+#[test]
+fn no_job_to_their_worker_is_lost_when_the_active_host_dies() {
+    let (url, codec) = (&bus("flow-dies", Codec::MsgPack), Codec::MsgPack);
+    let mut hosts = [host(url, codec), host(url, codec)];
+    let theirs = Peer::worker(url, codec, "PB").echo().start();
+    let native = Native::join(url, codec);
+    for host in &hosts {
+        until_known(host, "PB", 1);
+    }
+    let first = active(&hosts);
+    let mut sent = BTreeMap::new();
+    let mut send = |count: u64| {
+        for _ in 0..count {
+            let number = sent.len() as u64;
+            sent.insert(native.send_once_possible(&["PB:*"], &json!(number)), number);
+        }
+    };
+    send(100);
+    hosts[first].kill();
+    send(100);
+    until_at_least(&hosts[1 - first], &interop_jobs("out", "taken"), 1);
+    send(100);
+    let missing = || {
+        let took: BTreeSet<_> = theirs.events("took").iter().filter_map(|took| took["job"]["data"].as_u64()).collect();
+        let told = native.errors();
+        sent.iter().filter(|(id, number)| !took.contains(number) && !told.contains(id)).count()
+    };
+    until("each job taken, or its sender told", LIMIT, || (missing() == 0).then_some(()));
 }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::SystemTime;
 
 use mshost::bus::amqp::{AmqpBus, AmqpOptions};
 use mshost::bus::{
@@ -62,6 +63,11 @@ impl Native {
 
     /// Sends a job and returns its id.
     pub fn send(&self, to: &[&str], data: &Value) -> Result<JobId, SendError> {
+        self.send_before(None, to, data)
+    }
+
+    /// Sends a job that is not wanted any more from then on.
+    pub fn send_before(&self, deadline: Option<SystemTime>, to: &[&str], data: &Value) -> Result<JobId, SendError> {
         let id = JobId::new(&format!("JN{}", serial())).unwrap();
         let job = Job {
             id: id.clone(),
@@ -70,7 +76,7 @@ impl Native {
             sender: self.worker.clone(),
             origin: self.worker.clone(),
             attempt: 1,
-            deadline: None,
+            deadline,
             payload: Payload::encode(self.bus.codec(), data).unwrap(),
         };
         self.runtime.block_on(self.bus.send(job)).map(|()| id)
@@ -90,7 +96,12 @@ impl Native {
 
     /// The dead letters of the bus.
     pub fn dead_letters(&self) -> Vec<DeadLetter> {
-        self.runtime.block_on(self.bus.dead_letters(100)).unwrap()
+        self.runtime.block_on(self.bus.dead_letters(1_000)).unwrap()
+    }
+
+    /// The jobs that it has heard to have failed.
+    pub fn errors(&self) -> Vec<JobId> {
+        self.errors.lock().iter().map(|failure| failure.id.clone()).collect()
     }
 
     /// Waits until it has heard that this job failed.
