@@ -1,13 +1,15 @@
 //! `amqps://` against real brokers: whom the host trusts, what it shows, what it says when that is not enough.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+use std::collections::BTreeSet;
 use std::path::Path;
-use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
 use mshost::bus::amqp::{AmqpBus, AmqpOptions};
-use mshost::bus::{Bus, BusState};
+use mshost::bus::{Bus, BusState, Codec, ConsumerOptions, Job, Payload, Route};
+use mshost::ids::{JobId, WorkerId, WorkerRef};
 use mshost::metrics::Metrics;
 use mshost::topology::{self, BusUrl};
 use mshost_tests::authority::{Authority, Signed};
@@ -66,8 +68,8 @@ impl Farm {
         write(self.0.path(), name, text);
     }
 
-    /// What the bus of a topology with these lines in `[bus]` is or becomes; `wanted` says when it is enough.
-    async fn state(&self, lines: &str, wanted: impl FnMut(&BusState) -> bool) -> BusState {
+    /// The bus of a topology with these lines in `[bus]`.
+    fn bus(&self, lines: &str) -> AmqpBus {
         let file = self.0.path().join("topology.toml");
         let topology = topology::parse(&file, &format!("[bus]\n{lines}"), &|_| None);
         let bus = topology.unwrap_or_else(|errors| panic!("{errors}")).bus;
@@ -86,6 +88,12 @@ impl Farm {
         let bus = AmqpBus::connect(options).unwrap();
         let shown = format!("{shown} {bus:?}");
         assert!(!shown.contains("pa55") && !shown.contains("PRIVATE"), "{shown}");
+        bus
+    }
+
+    /// What the bus of a topology with these lines in `[bus]` is or becomes; `wanted` says when it is enough.
+    async fn state(&self, lines: &str, wanted: impl FnMut(&BusState) -> bool) -> BusState {
+        let bus = self.bus(lines);
         let mut states = bus.state();
         let state = tokio::time::timeout(LIMIT, states.wait_for(wanted)).await;
         let state = state.map(|state| state.unwrap().clone()).unwrap_or_else(|_| panic!("still {:?}", bus.state()));
@@ -218,6 +226,85 @@ async fn keeps_trying_while_it_does_not_trust_the_broker() {
             && attempts.fetch_add(1, Ordering::Relaxed) >= 2
     };
     farm.state(&(url("guest:guest@", &world.open) + CA), is_retried).await;
+}
+
+/// How many jobs are accepted before the broker is killed, and again after.
+const BEFORE_AND_AFTER: u32 = 100;
+
+/// A broker that is killed and comes back is connected to again, over TLS, and what it had accepted is delivered.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broker_killed_and_restarted_loses_nothing() {
+    let authority = Authority::new("The brokers' authority");
+    let Signed { certificate, key } = authority.sign(&["localhost"]);
+    let client_authority = authority.certificate().to_owned();
+    let listener = TlsListener { certificate, key, client_authority, demands_certificate: false };
+    let mut broker = Broker::start_tls(&listener);
+    let farm = Farm::new(&[("ca.pem", authority.certificate())]);
+    let lines = format!("{}{CA}send_timeout = \"120s\"\n", url("guest:guest@", &broker));
+    let bus = Arc::new(farm.bus(&lines));
+    let worker = WorkerRef::from(WorkerId::new("T:1460306476102").unwrap());
+    let mut consumer = patient("join", bus.join(&worker, ConsumerOptions::new(8))).await.unwrap();
+
+    let (accepted, count) = tokio::sync::watch::channel(0);
+    let sender = {
+        let bus = Arc::clone(&bus);
+        tokio::spawn(async move {
+            // It ends when nobody counts any more.
+            while !accepted.is_closed() {
+                let number = *accepted.borrow();
+                bus.send(job(number)).await.unwrap();
+                accepted.send_replace(number + 1);
+            }
+            accepted.send_replace(0)
+        })
+    };
+    let fault = tokio::spawn(async move {
+        let mut count = count;
+        patient("jobs before", count.wait_for(|count| *count >= BEFORE_AND_AFTER)).await.unwrap();
+        broker.kill();
+        broker.restart();
+        let enough = *count.borrow() + BEFORE_AND_AFTER;
+        patient("jobs after", count.wait_for(|count| *count >= enough)).await.unwrap();
+        broker
+    });
+    let mut seen = BTreeSet::new();
+    let mut accepted = None;
+    tokio::pin!(sender);
+    while accepted.is_none_or(|accepted| seen.len() < accepted as usize) {
+        tokio::select! {
+            ended = &mut sender, if accepted.is_none() => accepted = Some(ended.unwrap()),
+            delivery = patient("a job", consumer.next()) => {
+                let delivery = delivery.unwrap();
+                let number: u32 = delivery.job.payload.decode().unwrap();
+                assert!(seen.insert(number) || delivery.redelivered, "job {number} came again without saying so");
+                // Where this fails the job comes again.
+                let _ = delivery.ack().await;
+            }
+        }
+    }
+    assert!(seen.into_iter().eq(0..accepted.unwrap()));
+    let _broker = fault.await.unwrap();
+    bus.close().await;
+}
+
+/// A broker may have to start in it.
+async fn patient<T>(what: &str, future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(2 * LIMIT, future).await.unwrap_or_else(|_| panic!("{what}: not within {:?}", 2 * LIMIT))
+}
+
+fn job(number: u32) -> Job {
+    let id = JobId::new(&format!("J{number}")).unwrap();
+    let sender = WorkerRef::from(WorkerId::new("S:1460306476103").unwrap());
+    Job {
+        correlation: id.clone(),
+        id,
+        route: Route::parse(["T:*"]).unwrap(),
+        origin: sender.clone(),
+        sender,
+        attempt: 1,
+        deadline: None,
+        payload: Payload::encode(Codec::default(), &number).unwrap(),
+    }
 }
 
 /// The real binary, a job through the broker and back, and not a word of what is secret anywhere.

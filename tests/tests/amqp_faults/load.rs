@@ -5,13 +5,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
-use mshost::bus::{Bus, BusState, SendError};
+use mshost::bus::amqp::AmqpOptions;
+use mshost::bus::{Bus, BusState, Durability, SendError};
 use mshost::ids::WorkerType;
 use mshost_tests::broker::Broker;
 use mshost_tests::proxy::Proxy;
 use parking_lot::Mutex;
 
-use super::support::{Host, connected, eventually, join, kind, limited, patient, state};
+use super::support::{Host, connected, connected_as, eventually, join, kind, limited, options, patient, state};
 
 /// How many jobs are accepted before things break, and again after.
 const BEFORE_AND_AFTER: usize = 200;
@@ -98,8 +99,19 @@ fn assert_at_least_once(seen: &Seen) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_broker_killed_and_restarted_loses_nothing() {
+    killed_and_restarted(Durability::Durable).await;
+}
+
+/// The only node of its quorum queues comes back by itself, and their consumers are served again.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_broker_of_quorum_queues_killed_and_restarted_loses_nothing() {
+    killed_and_restarted(Durability::Replicated).await;
+}
+
+async fn killed_and_restarted(durability: Durability) {
     let mut broker = Broker::start();
-    let (sender, taker) = (connected(&broker.url(), patient()).await, connected(&broker.url(), patient()).await);
+    let host = async || connected_as(AmqpOptions { durability, ..options(&broker.url(), patient()) }).await;
+    let (sender, taker) = (host().await, host().await);
     let seen = under_load(&sender, &taker, &kind(), async || {
         broker.kill();
         let away = state(&sender.bus, |state| matches!(state, BusState::Away { .. })).await;
