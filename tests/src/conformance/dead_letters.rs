@@ -23,7 +23,7 @@ pub fn limits() -> BusLimits {
 /// Waits for the dead letter of a job.
 pub(super) async fn letter_of(stage: &Stage, job: &Job) -> DeadLetter {
     eventually("the dead letter of a job", async || {
-        let letters = limited("list", stage.other.dead_letters(ALL)).await.map_err(|away| away.to_string())?;
+        let letters = limited("list", stage.other.dead_letters(ALL)).await.unwrap();
         let count = letters.len();
         letters.into_iter().find(|letter| letter.id == *job.id).ok_or(format!("{count} others"))
     })
@@ -33,7 +33,7 @@ pub(super) async fn letter_of(stage: &Stage, job: &Job) -> DeadLetter {
 /// Waits until the dead letter of a job is gone.
 async fn until_gone(stage: &Stage, job: &Job) {
     eventually("no dead letter of the job", async || {
-        let letters = limited("list", stage.bus.dead_letters(ALL)).await.map_err(|away| away.to_string())?;
+        let letters = limited("list", stage.bus.dead_letters(ALL)).await.unwrap();
         letters.into_iter().find(|letter| letter.id == *job.id).map_or(Ok(()), |letter| Err(format!("{letter:?}")))
     })
     .await;
@@ -43,8 +43,7 @@ async fn until_gone(stage: &Stage, job: &Job) {
 async fn requeue(stage: &Stage, bus: &dyn Bus, job: &Job) -> Requeued {
     eventually("the dead letter to be found", async || {
         letter_of(stage, job).await;
-        let requeued =
-            limited("requeue", bus.requeue_dead(&[job.id.to_string()])).await.map_err(|away| away.to_string())?;
+        let requeued = limited("requeue", bus.requeue_dead(&[job.id.to_string()])).await.unwrap();
         if requeued.unknown.is_empty() { Ok(requeued) } else { Err(format!("{requeued:?}")) }
     })
     .await

@@ -2,11 +2,14 @@
 
 use std::time::{Duration, Instant};
 
-use mshost::bus::{Bus, BusError, BusLimits, BusState, Event, Notification, SendError};
+use mshost::bus::amqp::AmqpOptions;
+use mshost::bus::{Bus, BusError, BusLimits, BusState, Durability, Event, Notification, SendError};
 use mshost_tests::broker::Broker;
 use mshost_tests::proxy::Proxy;
 
-use super::support::{connected, eventually, host, job, join, kind, limited, options, patient, state, worker};
+use super::support::{
+    connected, connected_as, eventually, host, job, join, kind, limited, options, patient, state, worker,
+};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_bus_may_be_opened_before_its_broker_is_up() {
@@ -115,4 +118,19 @@ async fn a_channel_that_the_broker_closes_is_opened_again() {
     held.ack().await.unwrap_err();
     again.ack().await.unwrap();
     assert_eq!(host.metrics.bus_reconnects.get(), 0, "a broken channel is no reason to drop the connection");
+}
+
+/// The broker says of a quorum queue that is just being made that it is there, and closes the connection of whoever consumes
+/// from it too early.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn workers_of_a_new_type_that_join_at_once_keep_the_connection() {
+    let url = Broker::shared().url_of("join-at-once");
+    let options = AmqpOptions { durability: Durability::Replicated, ..options(&url, patient()) };
+    let host = connected_as(options).await;
+    for _ in 0..4 {
+        let kind = kind();
+        let joins = (0..8).map(|_| join(&host.bus, &kind, 1));
+        let joined = futures::future::join_all(joins).await;
+        assert_eq!((joined.len(), host.metrics.bus_reconnects.get()), (8, 0));
+    }
 }

@@ -121,6 +121,8 @@ struct Shared {
     known: Mutex<HashMap<WorkerId, (Arc<Semaphore>, u16)>>,
     /// Whether the broker takes one prefetch limit for both queues of a worker. RabbitMQ 4.3 does not.
     shared_prefetch: AtomicBool,
+    /// Held while the queue of a type is declared.
+    declaring: tokio::sync::Mutex<()>,
     /// Workers that are leaving.
     tasks: TaskTracker,
     closed: CancellationToken,
@@ -161,6 +163,7 @@ impl AmqpBus {
             trouble: Notify::new(),
             known: Mutex::default(),
             shared_prefetch: AtomicBool::new(true),
+            declaring: tokio::sync::Mutex::default(),
             tasks: TaskTracker::new(),
             closed: CancellationToken::new(),
         });

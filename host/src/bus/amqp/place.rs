@@ -192,7 +192,7 @@ async fn settle_in(shared: &Shared, place: &Place, link: &Link, channel: Option<
         names::declare_id(&channel, &place.worker.id, place.like).await?;
         let mut streams = Streams::default();
         if lost_type {
-            streams.by_type = consume_type(place, &channel).await?;
+            streams.by_type = consume_type(shared, place, &channel).await?;
         }
         if lost_id {
             streams.by_id = Some(consume_id(place, &channel).await?);
@@ -227,17 +227,22 @@ async fn open(shared: &Shared, place: &Place, link: &Link) -> lapin::Result<Stre
     let quorum = place.like.durability == Durability::Replicated;
     let global = !quorum && shared.shared_prefetch.load(Ordering::Relaxed);
     channel.basic_qos(place.prefetch, BasicQosOptions { global }).await?;
-    let by_type = consume_type(place, &channel).await?;
+    let by_type = consume_type(shared, place, &channel).await?;
     let by_id = Some(consume_id(place, &channel).await?);
     Ok(Streams { channel: Some(channel), down: link.down.clone(), by_type, by_id })
 }
 
-async fn consume_type(place: &Place, channel: &Channel) -> lapin::Result<Option<Stream>> {
+async fn consume_type(shared: &Shared, place: &Place, channel: &Channel) -> lapin::Result<Option<Stream>> {
     if !place.takes_type() {
         return Ok(None);
     }
     let kind = &place.worker.worker_type;
-    names::declare_type(channel, kind, place.like).await?;
+    {
+        // RabbitMQ (3.10.8) says of a quorum queue that is just being made that it is there, and closes the connection with
+        // INTERNAL_ERROR when a consumer comes before it really is. So workers of a type do not overtake each other here.
+        let _one_at_a_time = shared.declaring.lock().await;
+        names::declare_type(channel, kind, place.like).await?;
+    }
     let stream = consume(channel, names::type_queue(kind)).await?;
     // The last worker of the type may have taken away what leads there between the two: see `leave`.
     names::bind(channel, names::type_queue(kind), names::JOBS, kind.as_ref().into()).await?;
