@@ -73,3 +73,21 @@ fn a_new_plugin_builds_and_its_test_passes() {
     assert!(String::from_utf8_lossy(&cargo.stdout).contains("1 passed"), "{cargo:?}");
     assert!(target.join("debug/deps").read_dir().unwrap().count() > 0);
 }
+
+#[test]
+fn a_result_that_cannot_be_written_is_a_failure_and_a_reader_that_has_gone_is_none() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir(dir.path().join("plugins")).unwrap();
+    std::fs::write(dir.path().join("topology.toml"), "").unwrap();
+    let check = |stdout: std::process::Stdio| {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_mshost"));
+        command.arg("check").current_dir(dir.path()).env_remove("BROKER_URL").env_remove("RUST_LOG").stdout(stdout);
+        let output = command.output().unwrap();
+        (output.status.code(), String::from_utf8(output.stderr).unwrap())
+    };
+    let (code, said) = check(std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap().into());
+    assert!(code == Some(1) && said.contains("cannot be written to standard output: No space left"), "{code:?} {said}");
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    assert_eq!(check(writer.into()).0, Some(0));
+}

@@ -39,7 +39,7 @@ pub(super) fn check(path: &Path) -> Result<ExitCode, Failure> {
         return Ok(ExitCode::FAILURE);
     }
     let workers: u32 = topology.workers.iter().map(|worker| worker.instances).sum();
-    out(&format!("{}: {workers} workers of {} plugins, nothing wrong", path.display(), manifests.len()));
+    out(&format!("{}: {workers} workers of {} plugins, nothing wrong", path.display(), manifests.len()))?;
     Ok(ExitCode::SUCCESS)
 }
 

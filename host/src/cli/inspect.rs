@@ -13,7 +13,7 @@ use crate::plugin::{ShadowCopy, probe};
 const LIMIT: Duration = Duration::from_secs(10);
 
 pub(super) fn inspect(file: &Path) -> Result<ExitCode, Failure> {
-    out(&describe(&manifest(file)?));
+    out(&describe(&manifest(file)?))?;
     Ok(ExitCode::SUCCESS)
 }
 

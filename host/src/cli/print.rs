@@ -1,7 +1,7 @@
 //! The one place that prints: what commands say to the person who typed them.
 
 use std::fmt;
-use std::io::{IsTerminal, Write};
+use std::io::{ErrorKind, IsTerminal, Write};
 
 use crate::topology::{Diagnostics, Style};
 
@@ -22,14 +22,19 @@ impl fmt::Display for Failure {
 }
 
 /// A result, on standard output. A reader that has gone, as in `mshost inspect … | head -1`, is no error.
-pub(super) fn out(text: &str) {
-    let _ = writeln!(std::io::stdout(), "{text}");
+pub(super) fn out(text: &str) -> Result<(), Failure> {
+    bytes(format!("{text}\n").as_bytes())
 }
 
 /// A result that need not be text, byte by byte.
-pub(super) fn bytes(bytes: &[u8]) {
+pub(super) fn bytes(bytes: &[u8]) -> Result<(), Failure> {
     let mut stdout = std::io::stdout();
-    let _ = stdout.write_all(bytes).and_then(|()| stdout.flush());
+    match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(Failure::new(format!("the result cannot be written to standard output: {error}")))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// A question, with the answer on the same line.

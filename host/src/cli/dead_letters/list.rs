@@ -35,11 +35,11 @@ pub(super) async fn list(letters: &Reached, args: ListArgs) -> Result<ExitCode, 
     let filter = LetterFilter::from(filter);
     let list = letters.list(&filter, limit).await.map_err(Failure::new)?;
     if json {
-        out(&pretty(&list)?);
+        out(&pretty(&list)?)?;
         return Ok(ExitCode::SUCCESS);
     }
     if !list.letters.is_empty() {
-        out(&table(&list.letters, SystemTime::now()));
+        out(&table(&list.letters, SystemTime::now()))?;
     }
     if let Some(note) = note(&list, &filter, &letters.place) {
         err(&note);

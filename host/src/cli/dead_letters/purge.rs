@@ -20,7 +20,7 @@ pub(super) async fn purge(letters: &Reached, args: &PurgeArgs) -> Result<ExitCod
         return Err(Failure::new("nothing was forgotten"));
     }
     let count = letters.purge().await.map_err(Failure::new)?;
-    out(&format!("{count} dead letters forgotten"));
+    out(&format!("{count} dead letters forgotten"))?;
     Ok(ExitCode::SUCCESS)
 }
 

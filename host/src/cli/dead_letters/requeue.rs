@@ -34,12 +34,12 @@ pub(super) async fn requeue(letters: &Reached, args: RequeueArgs) -> Result<Exit
     }
     let mut chosen = if all { choose(letters, &filter).await? } else { Chosen::of(ids) };
     if chosen.is_empty() {
-        out("nothing to send again");
+        out("nothing to send again")?;
         return Ok(ExitCode::SUCCESS);
     }
     let mut report = letters.requeue(&chosen.ids).await.map_err(Failure::new)?;
     report.refused.append(&mut chosen.refused);
-    tell(&report);
+    tell(&report)?;
     if chosen.truncated {
         err("there may be more: run the command again");
     }
@@ -82,14 +82,14 @@ async fn choose(letters: &Reached, filter: &LetterFilter) -> Result<Chosen, Fail
     Ok(Chosen { refused: refused.collect(), truncated: list.truncated, ..chosen })
 }
 
-fn tell(report: &RequeueReport) {
+fn tell(report: &RequeueReport) -> Result<(), Failure> {
     let mut sent: BTreeMap<&str, usize> = BTreeMap::new();
     for id in &report.sent {
         *sent.entry(id).or_default() += 1;
     }
     for (id, count) in sent {
         let share = if count > 1 { format!(" ({count} that share this id)") } else { String::new() };
-        out(&format!("{}: sent again{share}", line(id)));
+        out(&format!("{}: sent again{share}", line(id)))?;
     }
     for Refused { id, error } in &report.refused {
         err(&format!("{}: still a dead letter: {}", line(id), line(error)));
@@ -97,4 +97,5 @@ fn tell(report: &RequeueReport) {
     for id in &report.unknown {
         err(&format!("{}: no dead letter has this id", line(id)));
     }
+    Ok(())
 }

@@ -36,12 +36,12 @@ pub(super) async fn show(letters: &Reached, args: &ShowArgs) -> Result<ExitCode,
         return Err(unknown(&args.id, list.truncated));
     }
     if args.raw {
-        print::bytes(&only_data(&list.letters)?);
+        print::bytes(&only_data(&list.letters)?)?;
     } else if args.json {
-        out(&pretty(&list)?);
+        out(&pretty(&list)?)?;
     } else {
         let shown: Vec<_> = list.letters.iter().map(|letter| describe(letter, SystemTime::now())).collect();
-        out(&shown.join("\n\n"));
+        out(&shown.join("\n\n"))?;
         note(&list);
     }
     Ok(ExitCode::SUCCESS)

@@ -60,7 +60,7 @@ enum NewError {
 }
 
 pub(super) fn run(args: &NewArgs) -> Result<ExitCode, Failure> {
-    out(write(args).map_err(Failure::new)?.trim_end());
+    out(write(args).map_err(Failure::new)?.trim_end())?;
     Ok(ExitCode::SUCCESS)
 }
 

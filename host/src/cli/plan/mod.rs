@@ -47,9 +47,9 @@ pub(super) fn run(args: &PlanArgs) -> Result<ExitCode, Failure> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let report = runtime.map_err(Failure::new)?.block_on(compare(args))?;
     if args.json {
-        out(&serde_json::to_string_pretty(&report).map_err(Failure::new)?);
+        out(&serde_json::to_string_pretty(&report).map_err(Failure::new)?)?;
     } else {
-        out(&text::render(&report));
+        out(&text::render(&report))?;
     }
     Ok(match (report.errors.is_empty(), report.has_changes()) {
         (false, _) => ExitCode::FAILURE,
