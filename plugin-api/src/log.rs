@@ -91,7 +91,8 @@ pub(crate) fn install(host: &HostRef) {
         let thread = std::thread::current();
         tracing::error!(
             target: "panic",
-            thread = thread.name().unwrap_or("?"),
+            // Threads of the host have no name here.
+            thread = thread.name(),
             "panicked at {}: {text}", place.as_deref().unwrap_or("?"),
         );
         PANIC_PLACE.with(|slot| slot.replace(place));

@@ -132,7 +132,8 @@ impl HostServices for FakeHost {
 /// # Errors
 /// What the host says of the file.
 pub async fn load(file: &Path, state: &Path) -> Result<Arc<Generation>, LoadError> {
-    load_with(file, state, LoadOptions::new(Metrics::new().expect("metrics"))).await
+    let options = LoadOptions { limit: 3 * PATIENCE, ..LoadOptions::new(Metrics::new().expect("metrics")) };
+    load_with(file, state, options).await
 }
 
 /// As [`load`], with other options.
@@ -142,7 +143,7 @@ pub async fn load(file: &Path, state: &Path) -> Result<Arc<Generation>, LoadErro
 pub async fn load_with(file: &Path, state: &Path, options: LoadOptions) -> Result<Arc<Generation>, LoadError> {
     set_probe_program(crate::fixtures::mshost_binary());
     let shadow = ShadowCopy::make(file, state)?;
-    probe(&shadow, Duration::from_secs(10)).await?;
+    probe(&shadow, 3 * PATIENCE).await?;
     Generation::load(GenerationId(1), PluginName::new("echo"), shadow, options).await
 }
 

@@ -59,30 +59,6 @@ fn twenty_versions_and_twenty_topologies_under_load_without_one_failed_request()
 }
 
 #[test]
-fn bad_plugin_files_are_one_line_each_and_disturb_nothing() {
-    let (host, rest) = movie::serve(&Topology::default(), &[]);
-    let whole = std::fs::read(fixtures::example("db")).unwrap();
-    let random: Vec<u8> = (0..65_536_u32).map(|i| (i.wrapping_mul(2_654_435_761) >> 13) as u8).collect();
-    host.site.plugin_bytes("libtruncated.so", &whole[..65_536]);
-    host.site.plugin_bytes("libempty.so", b"");
-    host.site.plugin_bytes("libx.so", &random);
-    host.site.plugin_bytes("libsegfault.so", &std::fs::read(fixtures::fixture("segfault")).unwrap());
-    host.site.plugin_bytes("liblayout.so", &std::fs::read(fixtures::fixture("other-layout")).unwrap());
-    host.site.plugin_bytes("libexe.so", &std::fs::read(fixtures::mshost_binary()).unwrap());
-    for name in ["truncated", "empty", "x", "segfault", "layout", "exe"] {
-        let error = host.until_topology(&format!("an error for {name}"), |topology| {
-            plugin(topology, name)?["last_error"]["message"].as_str().map(str::to_owned)
-        });
-        assert!(!error.contains('\n'), "more than one line for {name}: {error}");
-        let said = host.log().iter().filter(|line| line.contains(&error)).count();
-        assert_eq!(said, 1, "{name}: {error}\n{}", host.log_text());
-    }
-    assert_eq!(get(rest, "/movies/").unwrap().status, 200);
-    let metrics = host.ask("/metrics").body;
-    assert!(metrics.contains(r#"mshost_reloads_total{kind="plugin",outcome="failed"} 6"#), "{metrics}");
-}
-
-#[test]
 fn a_bad_new_version_leaves_the_old_one_serving_and_a_good_one_heals() {
     let (host, rest) = movie::serve(&Topology::default(), &[]);
     host.site.plugin_bytes("libpilot.so", &pilot_version(1));

@@ -2,7 +2,6 @@
 //!
 //! Not a fence: a file that passes may still crash the loader, which is what the probe's child process is for.
 
-use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
 
 use super::error::LoadFailure;
@@ -11,7 +10,10 @@ const HEADER_BYTES: usize = 64;
 const PROGRAM_HEADER_BYTES: u64 = 56;
 const ET_DYN: u16 = 3;
 const PT_LOAD: u32 = 1;
+const PT_DYNAMIC: u32 = 2;
 const PT_INTERP: u32 = 3;
+const PT_GNU_STACK: u32 = 0x6474_e551;
+const PF_X: u32 = 1;
 
 #[cfg(target_arch = "x86_64")]
 const MACHINE: u16 = 62;
@@ -20,13 +22,10 @@ const MACHINE: u16 = 183;
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 compile_error!("mshost runs on x86-64 and AArch64 Linux");
 
-/// Checks that `file` is a whole shared library for this machine.
-pub(super) fn check(file: &mut File) -> Result<(), LoadFailure> {
-    let read = |error: io::Error| LoadFailure::io("read it", &error);
-    let size = file.metadata().map_err(read)?.len();
-    let mut start = Vec::with_capacity(HEADER_BYTES);
-    file.seek(SeekFrom::Start(0)).map_err(read)?;
-    file.take(HEADER_BYTES as u64).read_to_end(&mut start).map_err(read)?;
+/// Checks that `file` is a whole shared library for this machine. Reads its headers only, wherever they say that they are.
+pub(super) fn check(file: &mut (impl Read + Seek)) -> Result<(), LoadFailure> {
+    let size = file.seek(SeekFrom::End(0)).map_err(unreadable)?;
+    let start = read(file, 0, HEADER_BYTES as u64)?;
     let header = Bytes(&start);
     if !start.starts_with(b"\x7fELF") {
         return Err(LoadFailure::NotALibrary(describe(&start)));
@@ -50,10 +49,25 @@ pub(super) fn check(file: &mut File) -> Result<(), LoadFailure> {
     if entry != PROGRAM_HEADER_BYTES {
         return Err(LoadFailure::NotALibrary("an ELF file with a damaged header".to_owned()));
     }
-    let mut segments = Vec::new();
-    file.seek(SeekFrom::Start(offset)).map_err(read)?;
-    file.take(entry * count).read_to_end(&mut segments).map_err(read)?;
-    check_segments(&segments, size)
+    let segments = read(file, offset, entry * count)?;
+    let dynamic = check_segments(&segments, size)?;
+    // Zeros are what a file system may leave of a file that was written right before a power failure.
+    if dynamic.is_none_or(|offset| read(file, offset, 8).is_ok_and(|tag| Bytes(&tag).u64(0) == 0)) {
+        return Err(LoadFailure::NotALibrary("an ELF file without a dynamic section (it may be damaged)".to_owned()));
+    }
+    Ok(())
+}
+
+/// Up to `count` bytes from `offset` on; fewer where the file ends.
+fn read(file: &mut (impl Read + Seek), offset: u64, count: u64) -> Result<Vec<u8>, LoadFailure> {
+    let mut bytes = Vec::new();
+    file.seek(SeekFrom::Start(offset)).map_err(unreadable)?;
+    file.take(count).read_to_end(&mut bytes).map_err(unreadable)?;
+    Ok(bytes)
+}
+
+fn unreadable(error: io::Error) -> LoadFailure {
+    LoadFailure::io("read it", &error)
 }
 
 fn check_machine(header: &Bytes<'_>) -> Result<(), LoadFailure> {
@@ -62,8 +76,10 @@ fn check_machine(header: &Bytes<'_>) -> Result<(), LoadFailure> {
         2 => "",
         _ => return Err(LoadFailure::NotALibrary("an ELF file with a damaged header".to_owned())),
     };
-    let order = if header.u8(5) == 1 { "" } else { "big-endian " };
-    let machine = header.u16(18);
+    let (order, machine) = match header.u8(5) {
+        1 => ("", header.u16(18)),
+        _ => ("big-endian ", header.u16(18).swap_bytes()),
+    };
     if machine != MACHINE || !class.is_empty() || !order.is_empty() {
         return Err(LoadFailure::WrongArchitecture {
             expected: machine_name(MACHINE),
@@ -79,21 +95,29 @@ fn check_machine(header: &Bytes<'_>) -> Result<(), LoadFailure> {
     }
 }
 
-fn check_segments(segments: &[u8], size: u64) -> Result<(), LoadFailure> {
+/// Where its dynamic section is, where it has one.
+fn check_segments(segments: &[u8], size: u64) -> Result<Option<u64>, LoadFailure> {
+    let mut dynamic = None;
     for segment in segments.chunks_exact(PROGRAM_HEADER_BYTES as usize).map(Bytes) {
+        let (flags, offset, length) = (segment.u32(4), segment.u64(8), segment.u64(32));
         match segment.u32(0) {
             // A library has none; a position-independent program has.
             PT_INTERP => return Err(LoadFailure::NotALibrary("a program".to_owned())),
-            PT_LOAD => {
-                let end = segment.u64(8).saturating_add(segment.u64(32));
+            // It would take from every thread of the host what keeps an overflowed buffer from being run.
+            PT_GNU_STACK if flags & PF_X != 0 => return Err(LoadFailure::ExecutableStack),
+            PT_LOAD | PT_DYNAMIC => {
+                let end = offset.saturating_add(length);
                 if end > size {
                     return Err(LoadFailure::Truncated { expected: end, found: size });
+                }
+                if segment.u32(0) == PT_DYNAMIC {
+                    dynamic = Some(offset);
                 }
             }
             _ => {}
         }
     }
-    Ok(())
+    Ok(dynamic)
 }
 
 fn describe(start: &[u8]) -> String {
@@ -113,10 +137,14 @@ fn describe(start: &[u8]) -> String {
 fn machine_name(machine: u16) -> String {
     match machine {
         3 => "x86".to_owned(),
+        8 => "MIPS".to_owned(),
+        21 => "PowerPC".to_owned(),
+        22 => "s390".to_owned(),
         40 => "ARM".to_owned(),
         62 => "x86-64".to_owned(),
         183 => "AArch64".to_owned(),
         243 => "RISC-V".to_owned(),
+        258 => "LoongArch".to_owned(),
         other => format!("ELF machine {other}"),
     }
 }

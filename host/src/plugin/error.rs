@@ -47,7 +47,30 @@ pub enum LoadFailure {
         /// The file's.
         found: String,
     },
-    /// The system's loader refuses it.
+    /// A library that wants to run what is written to the stack.
+    #[error(
+        "it asks for an executable stack, which would weaken the whole host; link it with `-z noexecstack` (an object made of assembly often lacks a `.note.GNU-stack` section)"
+    )]
+    ExecutableStack,
+    /// It needs a library that is not there.
+    #[error(
+        "it needs the library `{0}`, which is not on this machine; install the package that has it, or link it statically"
+    )]
+    MissingLibrary(String),
+    /// It needs a newer version of a library that is there.
+    #[error(
+        "it needs {version} of {library}, which is older on this machine; build it on a system that is as old as this one"
+    )]
+    OldLibrary {
+        /// As in `GLIBC_2.38`.
+        version: String,
+        /// The library's file.
+        library: String,
+    },
+    /// It needs what no library has.
+    #[error("it needs the symbol `{0}`, which no library that it is linked with has; link the one that has it")]
+    MissingSymbol(String),
+    /// The system's loader refuses it for another reason.
     #[error("the dynamic loader refuses it: {0}")]
     Open(String),
     /// A library without our symbol.
@@ -68,13 +91,13 @@ pub enum LoadFailure {
         /// The first difference.
         difference: String,
     },
-    /// A plugin of another abi_stable.
+    /// A plugin that was not made with mshost-plugin-api, or with another abi_stable.
     #[error(
-        "its ABI header is not one that this host can read ({0}); build the plugin again with this host's mshost-plugin-api"
+        "its root module is not one that this host can use ({0}); build the plugin again with this host's mshost-plugin-api"
     )]
     Header(String),
     /// It describes itself in a way that cannot be read.
-    #[error("it does not describe itself ({0}); build the plugin again with this host's mshost-plugin-api")]
+    #[error("what it says of itself cannot be used ({0}); build the plugin again with this host's mshost-plugin-api")]
     Manifest(String),
     /// Its panics cannot be caught.
     #[error(
@@ -82,22 +105,37 @@ pub enum LoadFailure {
     )]
     PanicAbort,
     /// The child that tried it was killed by a signal.
-    #[error("it crashed with {} while it was loaded in a child process (a constructor of the library?)", signal_name(*.signal))]
+    #[error("it crashed with {} as a child process loaded it (look at its constructors, and at those of the libraries that it needs){}", signal_name(*.signal), last_words(.said))]
     Crashed {
         /// The signal's number.
         signal: i32,
+        /// What the child wrote to its standard error.
+        said: String,
     },
     /// The child that tried it did not answer in time.
     #[error(
-        "it was not loaded within {limit:?} in a child process (does a constructor of the library wait for something?)"
+        "a child process did not load it within {} (does a constructor of the library wait for something?)", humantime::format_duration(*.limit)
     )]
     TimedOut {
         /// The limit.
         limit: Duration,
     },
+    /// The host itself did not get it ready in time.
+    #[error(
+        "the host did not load it within {}, though a child process did; the thread that tries stays until the host ends", humantime::format_duration(*.limit)
+    )]
+    Stuck {
+        /// The limit.
+        limit: Duration,
+    },
     /// The child that tried it ended without an answer.
-    #[error("the child process that tried it ended without an answer ({0})")]
-    Probe(String),
+    #[error("the child process that tried it ended without an answer: {status} (does a constructor of the library call `exit`?){}", last_words(.said))]
+    Probe {
+        /// How it ended.
+        status: String,
+        /// What the child wrote to its standard error.
+        said: String,
+    },
     /// It could not be initialised.
     #[error("it cannot be initialised: {0}")]
     Init(String),
@@ -119,16 +157,19 @@ impl LoadError {
     pub fn kind(&self) -> &'static str {
         match self.reason {
             LoadFailure::Io { .. } => "io",
-            LoadFailure::NotALibrary(_) => "not_a_library",
+            LoadFailure::NotALibrary(_) | LoadFailure::ExecutableStack => "not_a_library",
             LoadFailure::Truncated { .. } => "truncated",
             LoadFailure::WrongArchitecture { .. } => "wrong_architecture",
-            LoadFailure::Open(_) => "open",
+            LoadFailure::MissingLibrary(_)
+            | LoadFailure::OldLibrary { .. }
+            | LoadFailure::MissingSymbol(_)
+            | LoadFailure::Open(_) => "open",
             LoadFailure::NotAPlugin => "not_a_plugin",
             LoadFailure::Abi { .. } | LoadFailure::Header(_) | LoadFailure::Manifest(_) => "abi",
             LoadFailure::PanicAbort => "panic_abort",
             LoadFailure::Crashed { .. } => "crashed",
-            LoadFailure::TimedOut { .. } => "timed_out",
-            LoadFailure::Probe(_) => "probe",
+            LoadFailure::TimedOut { .. } | LoadFailure::Stuck { .. } => "timed_out",
+            LoadFailure::Probe { .. } => "probe",
             LoadFailure::Init(_) => "init",
         }
     }
@@ -138,6 +179,10 @@ impl LoadError {
     pub fn may_be_incomplete(&self) -> bool {
         matches!(self.reason, LoadFailure::Truncated { .. })
     }
+}
+
+fn last_words(said: &str) -> String {
+    if said.is_empty() { String::new() } else { format!("; it said: {said}") }
 }
 
 fn signal_name(signal: i32) -> String {

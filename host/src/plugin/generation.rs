@@ -111,9 +111,7 @@ impl Generation {
         let name = plugin.clone();
         threads
             .spawn(format!("{plugin}-{id}-open"), move || {
-                let loaded = open(&shadow, &name);
-                // The mapping stays; the file is of no use to anybody else.
-                drop(shadow);
+                let loaded = open(shadow, &name);
                 if let Err(Ok(late)) = done.send(loaded) {
                     // The caller has given up. Closed here, on a thread of the generation.
                     close(late, DROP_LIMIT);
@@ -124,7 +122,11 @@ impl Generation {
         let loaded = match loaded {
             Ok(Ok(loaded)) => loaded.map_err(|failure| failure.of(&original))?,
             Ok(Err(_)) => return Err(LoadFailure::Init("its thread ended without a result".to_owned()).of(&original)),
-            Err(_) => return Err(LoadFailure::TimedOut { limit }.of(&original)),
+            Err(_) => {
+                // Its thread cannot be ended. Should it come back, it closes the library itself.
+                options.metrics.still_mapped.inc();
+                return Err(LoadFailure::Stuck { limit }.of(&original));
+            }
         };
         Self::start(id, plugin, loaded, threads, &options)
             .map_err(|error| LoadFailure::io("start its threads", &error).of(&original))
@@ -281,8 +283,10 @@ impl Running {
 }
 
 /// Opens and initialises a library, on a thread of its generation.
-fn open(shadow: &ShadowCopy, plugin: &PluginName) -> Result<Loaded, LoadFailure> {
+fn open(shadow: ShadowCopy, plugin: &PluginName) -> Result<Loaded, LoadFailure> {
     let library = Library::open(shadow.path())?;
+    // The mapping stays; the file is of no use to anybody else.
+    drop(shadow);
     let host = HostObject::from_value(PluginLog(plugin.clone()), TD_Opaque);
     match library.module().init()(host) {
         RResult::ROk(plugin) => Ok(Loaded { plugin, library }),

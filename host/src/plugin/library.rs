@@ -13,6 +13,7 @@ use mshost_plugin_api::abi::{self, HEADER_SYMBOL, OpenError, PluginModuleRef};
 use mshost_plugin_api::{Manifest, PanicStrategy};
 
 use super::error::LoadFailure;
+use super::{manifest, refusal};
 
 /// A plugin's library, open and checked.
 pub(super) struct Library {
@@ -30,7 +31,7 @@ impl Library {
         // process before. The file is a private copy that nobody writes to, so its pages stay what they are.
         // RTLD_NOW: a missing symbol is an error here and not a crash later. RTLD_LOCAL: two versions do not mix.
         let handle = unsafe { Handle::open(Some(path), RTLD_NOW | RTLD_LOCAL) }
-            .map_err(|error| LoadFailure::Open(without_path(&error, path)))?;
+            .map_err(|error| refusal::explain(&text_of(&error), path))?;
         // SAFETY: the symbol is only used as an address, of whatever type.
         let header =
             unsafe { handle.get::<*const ()>(HEADER_SYMBOL.as_bytes()) }.map_err(|_| LoadFailure::NotAPlugin)?;
@@ -41,8 +42,7 @@ impl Library {
             OpenError::Header(error) | OpenError::Constructor(error) => LoadFailure::Header(error),
         })?;
         let text = module.describe()().into_string();
-        let manifest: Manifest =
-            serde_json::from_str(&text).map_err(|error| LoadFailure::Manifest(error.to_string()))?;
+        let manifest = manifest::read(&text).map_err(LoadFailure::Manifest)?;
         if manifest.panic == PanicStrategy::Abort {
             return Err(LoadFailure::PanicAbort);
         }
@@ -76,11 +76,6 @@ fn is_mapped(path: &Path) -> bool {
     fs::read_to_string("/proc/self/maps").map_or(true, |maps| maps.lines().any(|line| line.contains(&*name)))
 }
 
-/// The loader's message begins with the path of the copy, which means nothing to the user.
-fn without_path(error: &libloading::Error, path: &Path) -> String {
-    let text = match std::error::Error::source(error) {
-        Some(source) => source.to_string(),
-        None => error.to_string(),
-    };
-    text.trim_start_matches(&*path.to_string_lossy()).trim_start_matches(':').trim().to_owned()
+fn text_of(error: &libloading::Error) -> String {
+    std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string)
 }

@@ -21,6 +21,9 @@ const MAX_SITES: usize = 4_096;
 /// The most fields of one event.
 const MAX_FIELDS: usize = 32;
 
+/// Begins the target of all that plugins log, whatever theirs is: this is what the log's settings know them by.
+const TARGET: &str = "plugin";
+
 /// What a plugin gets of its host.
 pub(super) struct PluginLog(pub(super) PluginName);
 
@@ -95,12 +98,11 @@ fn metadata<'a>(
 ) -> (&'static Metadata<'static>, bool) {
     static SITES: OnceLock<Mutex<HashMap<Key, &'static Metadata<'static>>>> = OnceLock::new();
     let mut sites = SITES.get_or_init(Mutex::default).lock();
-    let key = (level, target.to_owned(), names.map(str::to_owned).collect::<Vec<_>>());
+    let key = (level, format!("{TARGET}::{target}"), names.map(str::to_owned).collect::<Vec<_>>());
     if let Some(site) = sites.get(&key) {
         return (site, true);
     }
-    let (key, whole) =
-        if sites.len() < MAX_SITES { (key, true) } else { ((level, "plugin".to_owned(), vec![]), false) };
+    let (key, whole) = if sites.len() < MAX_SITES { (key, true) } else { ((level, TARGET.to_owned(), vec![]), false) };
     (sites.entry(key.clone()).or_insert_with(|| make(&key)), whole)
 }
 

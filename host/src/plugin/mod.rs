@@ -18,13 +18,17 @@ use crate::ids::{JobId, WorkerRef};
 
 mod blocking;
 mod elf;
+#[cfg(test)]
+mod elf_tests;
 mod error;
 mod generation;
 mod instance;
 mod lane;
 mod library;
 mod log;
+mod manifest;
 mod probe;
+mod refusal;
 mod services;
 mod shadow;
 mod threads;

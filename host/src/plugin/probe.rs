@@ -7,8 +7,9 @@ use std::process::Stdio;
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use futures::future::join;
 use mshost_plugin_api::Manifest;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::Command;
 use tokio::time::timeout;
 
@@ -29,8 +30,15 @@ pub fn set_probe_program(program: PathBuf) {
 /// Begins the line that holds the answer; a library's constructors may write to standard output too.
 const ANSWER: &str = "mshost-probe: ";
 
-/// The most that a child may write, in bytes.
-const MAX_OUTPUT_BYTES: u64 = 4 << 20;
+/// The most that is kept of what a child writes to its standard output and its standard error, in bytes.
+const MAX_OUTPUT_BYTES: usize = 4 << 20;
+const MAX_ERROR_BYTES: usize = 4 << 10;
+
+/// The most of its last words that are shown, in characters.
+const MAX_WORDS: usize = 240;
+
+/// How long to read on once the child has ended.
+const REST: Duration = Duration::from_millis(500);
 
 /// Loads the copy in a child process, within `limit`.
 ///
@@ -63,23 +71,54 @@ async fn ask(library: &Path) -> Result<Manifest, LoadFailure> {
         .arg(library)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
-        .stderr(Stdio::null())
+        .stderr(Stdio::piped())
         .kill_on_drop(true)
         .spawn()
         .map_err(start)?;
-    let mut output = Vec::new();
-    if let Some(stdout) = child.stdout.take() {
-        stdout.take(MAX_OUTPUT_BYTES).read_to_end(&mut output).await.map_err(start)?;
-    }
-    let status = child.wait().await.map_err(start)?;
+    let (mut output, mut errors) = (Vec::new(), Vec::new());
+    let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
+    let status = {
+        let reading = join(read(stdout, &mut output, MAX_OUTPUT_BYTES), read(stderr, &mut errors, MAX_ERROR_BYTES));
+        tokio::pin!(reading);
+        tokio::select! {
+            _ = &mut reading => child.wait().await,
+            status = child.wait() => {
+                // What it wrote is in the pipes already. A process that the library has started may keep them open.
+                let _ = timeout(REST, reading).await;
+                status
+            }
+        }
+    };
+    let status = status.map_err(start)?;
+    let said = words(&errors);
     if let Some(signal) = status.signal() {
-        return Err(LoadFailure::Crashed { signal });
+        return Err(LoadFailure::Crashed { signal, said });
     }
     let output = String::from_utf8_lossy(&output);
     let answer = output.lines().rev().find_map(|line| line.strip_prefix(ANSWER));
-    let answer = answer.ok_or_else(|| LoadFailure::Probe(status.to_string()))?;
-    serde_json::from_str::<Result<Manifest, LoadFailure>>(answer)
-        .map_err(|error| LoadFailure::Probe(error.to_string()))?
+    match answer.map(serde_json::from_str::<Result<Manifest, LoadFailure>>) {
+        Some(Ok(answer)) => answer,
+        Some(Err(_)) | None => Err(LoadFailure::Probe { status: status.to_string(), said }),
+    }
+}
+
+/// Reads to the end, and keeps the first `limit` bytes: a writer whose pipe is closed might panic. Cancel safe.
+async fn read(pipe: Option<impl AsyncRead + Unpin>, kept: &mut Vec<u8>, limit: usize) {
+    let Some(mut pipe) = pipe else { return };
+    let mut buffer = [0; 8 * 1024];
+    while let Ok(count @ 1..) = pipe.read(&mut buffer).await {
+        let room = limit.saturating_sub(kept.len());
+        kept.extend_from_slice(&buffer[..count.min(room)]);
+    }
+}
+
+/// The beginning of a text as one line, up to where a panic of Rust's begins to speak of backtraces.
+fn words(text: &[u8]) -> String {
+    let text = String::from_utf8_lossy(text);
+    let is_trace = |line: &&str| line.starts_with("note: run with `RUST_BACKTRACE") || *line == "stack backtrace:";
+    let lines = text.lines().take_while(|line| !is_trace(line));
+    let line = lines.flat_map(str::split_whitespace).collect::<Vec<_>>().join(" ");
+    line.chars().take(MAX_WORDS).collect()
 }
 
 /// The running binary, even where its file has been replaced since it was started.

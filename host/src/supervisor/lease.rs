@@ -10,7 +10,9 @@ use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
 
 use crate::ids::GenerationId;
-use crate::plugin::Generation;
+use crate::plugin::{Generation, Unload};
+
+const TARGET: &str = "mshost::plugin";
 
 /// How long the threads of a generation may take to end once nobody needs it.
 const RETIRE_LIMIT: Duration = Duration::from_secs(10);
@@ -66,11 +68,18 @@ impl Deref for Lease {
 async fn retire(generation: Arc<Generation>, all_released: oneshot::Receiver<()>) {
     let _ = all_released.await;
     let (id, plugin) = (generation.id(), generation.plugin().clone());
+    let never = generation.info().unload == Unload::Never;
     let retired = generation.retire(RETIRE_LIMIT).await;
+    let threads = retired.abandoned_threads;
     if retired.unmapped {
-        tracing::info!(target: "mshost::plugin", %plugin, generation = %id, "unloaded");
+        tracing::info!(target: TARGET, %plugin, generation = %id, "unloaded");
+    } else if never {
+        tracing::info!(target: TARGET, %plugin, generation = %id, "left in memory, as it asks for (`unload: never`)");
+    } else if threads > 0 {
+        tracing::warn!(target: TARGET, %plugin, generation = %id, abandoned_threads = threads,
+            "left in memory until the host ends: handlers that overran their time still run in it");
     } else {
-        tracing::warn!(target: "mshost::plugin", %plugin, generation = %id, abandoned_threads = retired.abandoned_threads,
-            "left in memory: its library could not be unmapped");
+        tracing::warn!(target: TARGET, %plugin, generation = %id,
+            "left in memory until the host ends: a thread that it started itself still runs in it; end such threads in the worker's `stop`");
     }
 }

@@ -111,7 +111,10 @@ impl Shelf {
                 // The watcher tells when it is whole.
                 Err(FileProblem::Changing { .. }) => continue,
                 Err(problem) => {
-                    entry.refuse(&name, problem.to_string());
+                    if entry.refuse(&name, problem.to_string()) {
+                        self.metrics.reloads.with_label_values(&["plugin", "failed"]).inc();
+                        self.metrics.malformed.with_label_values(&["plugin", problem.kind()]).inc();
+                    }
                     continue;
                 }
             };
@@ -206,12 +209,15 @@ impl Entry {
         self.replaced.iter().filter_map(WeakLease::id).collect()
     }
 
-    fn refuse(&mut self, name: &PluginName, error: String) {
-        if self.error.as_ref().is_none_or(|known| known.message != error) {
+    /// Says why its file is not what runs, once. Whether that is new.
+    fn refuse(&mut self, name: &PluginName, error: String) -> bool {
+        let is_new = self.error.as_ref().is_none_or(|known| known.message != error);
+        if is_new {
             let rest = if self.current.is_some() { "; the version that runs goes on" } else { "" };
             tracing::error!(target: TARGET, plugin = %name, "{error}{rest}");
         }
         self.error = Some(Complaint::now(error));
+        is_new
     }
 }
 

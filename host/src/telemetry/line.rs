@@ -138,9 +138,9 @@ fn spans<S: Subscriber + for<'a> LookupSpan<'a>>(ctx: &FmtContext<'_, S, Fields>
     ctx.event_scope().map(|scope| scope.from_root().map(describe).collect()).unwrap_or_default()
 }
 
-/// `manager` for `mshost::manager::registry`; the crate's name for others.
+/// `manager` for `mshost::manager::registry`; the crate's name for others, plugins' crates among them.
 fn part(target: &str) -> &str {
-    let inside = target.strip_prefix("mshost::").unwrap_or(target);
+    let inside = target.strip_prefix("mshost::").or_else(|| target.strip_prefix("plugin::")).unwrap_or(target);
     inside.split("::").next().unwrap_or(inside)
 }
 

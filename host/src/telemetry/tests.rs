@@ -94,7 +94,7 @@ fn say_everything() {
     debug!(target: "mshost::manager", "1");
     info!(target: "mshost::manager", "2");
     debug!(target: "mshost::worker", "3");
-    debug!(target: "plugin", "4");
+    debug!(target: "plugin::rest::server", "4");
     info!(target: "mshost::bus", "5");
     info!(target: "hyper::proto", "6");
     warn!(target: "hyper::proto", "7");

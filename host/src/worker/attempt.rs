@@ -65,7 +65,7 @@ async fn fail(hands: &Hands, delivery: Delivery, error: HandlerError) -> Result<
     if retry == Retry::Later && job.attempt < policy.max_attempts && !too_late {
         hands.counters.retried.inc();
         tracing::warn!(target: "mshost::worker", worker = %hands.worker.id, job = %job.id, attempt = job.attempt,
-            "job failed, again in {}: {message}", humantime::format_duration(wait));
+            "job failed, again in {}: {message}", humantime::format_duration(Duration::from_millis(wait.as_millis() as u64)));
         return delivery.retry(wait).await;
     }
     let (reason, message) = match retry {

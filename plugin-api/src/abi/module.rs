@@ -4,13 +4,13 @@ use abi_stable::StableAbi;
 use abi_stable::abi_stability::abi_checking::{
     AbiInstability, CheckingGlobals, ExpectedFound, check_layout_compatibility_with_globals,
 };
-use abi_stable::library::{AbiHeaderRef, CheckTypeLayout, LibraryError, RootModule, RootModuleResult};
+use abi_stable::library::{AbiHeader, AbiHeaderRef, CheckTypeLayout, LibraryError, RootModule, RootModuleResult};
 use abi_stable::marker_type::ErasedPrefix;
 use abi_stable::package_version_strings;
 use abi_stable::prefix_type::WithMetadata;
 use abi_stable::sabi_types::VersionStrings;
 use abi_stable::std_types::{RResult, RString};
-use abi_stable::type_layout::TypeLayout;
+use abi_stable::type_layout::{TLFieldOrFunction, TypeLayout};
 
 pub use abi_stable::library::LibHeader;
 
@@ -59,7 +59,9 @@ impl<E: Exported> Module<E> {
 }
 
 extern "C" fn describe<E: Exported>() -> RString {
-    super::fenced(E::describe).unwrap_or_default().into()
+    // An author's `JsonSchema` may panic. Hosts show what stands under this key.
+    let text = super::fenced(E::describe).unwrap_or_else(|panic| serde_json::json!({ "error": panic }).to_string());
+    text.into()
 }
 
 extern "C" fn init<E: Exported>(host: HostObject) -> RResult<PluginObject, RString> {
@@ -111,33 +113,54 @@ pub unsafe fn open(header: *const ()) -> Result<PluginModuleRef, OpenError> {
     // SAFETY: `AbiHeaderRef` is a transparent reference to the `AbiHeader` that every version of abi_stable has at the
     // start of the symbol; `upgrade` checks its magic before anything behind it is read.
     let header: AbiHeaderRef = unsafe { std::mem::transmute(header) };
-    let header = header.upgrade().map_err(|error| OpenError::Header(first_line(&error)))?;
+    let header = header.upgrade().map_err(|error| OpenError::Header(header_error(error)))?;
     let theirs = header.version_strings().version.to_string();
     let ours = PluginModuleRef::VERSION_STRINGS.version.to_string();
     let layout_error = |difference| OpenError::Layout { ours: ours.clone(), theirs: theirs.clone(), difference };
     let layout = header.layout().ok_or_else(|| layout_error("it exports no layout".to_owned()))?;
-    check_both_ways(<PluginModuleRef as StableAbi>::LAYOUT, layout).map_err(layout_error)?;
+    check_both_ways(<PluginModuleRef as StableAbi>::LAYOUT, layout).map_err(|mismatch| match mismatch {
+        Mismatch::Package(package) => OpenError::Header(format!("it is one of the crate `{package}`")),
+        Mismatch::Layout(difference) => layout_error(difference),
+    })?;
     // SAFETY: the layouts have just been found compatible.
     unsafe { header.unchecked_layout::<PluginModuleRef>() }
         .map_err(|error| OpenError::Constructor(error.to_string().lines().collect::<Vec<_>>().join(" ")))
 }
 
+/// How two root modules differ.
+enum Mismatch {
+    /// Theirs is of another crate altogether, this one.
+    Package(String),
+    /// By this, first of all.
+    Layout(String),
+}
+
 /// One of the two may be newer: its types then extend the other's. `abi_stable` takes the first for what is expected
 /// and lets only the second have more, so ask both ways round. The globals are made afresh each time: abi_stable's own
 /// keep pointers into libraries that are unloaded later.
-fn check_both_ways(ours: &'static TypeLayout, theirs: &'static TypeLayout) -> Result<(), String> {
+fn check_both_ways(ours: &'static TypeLayout, theirs: &'static TypeLayout) -> Result<(), Mismatch> {
     let check = |expected, found| check_layout_compatibility_with_globals(expected, found, &CheckingGlobals::new());
     let Err(errors) = check(ours, theirs) else { return Ok(()) };
     if check(theirs, ours).is_ok() {
         return Ok(());
     }
+    let package = errors.errors.iter().flat_map(|error| &error.errs).find_map(|error| match error {
+        AbiInstability::Package(packages) => Some(shorten(&packages.found)),
+        _ => None,
+    });
+    if let Some(package) = package {
+        return Err(Mismatch::Package(package));
+    }
     // Printed whole, the errors are some 900 lines: every type that holds the one that differs, each in full.
     let first = errors.errors.iter().find_map(|error| {
         let what = difference(error.errs.first()?);
-        let place = error.stack_trace.last().map(|place| place.found.to_string());
+        let place = error.stack_trace.last().map(|place| match place.found {
+            TLFieldOrFunction::Field(field) => field.full_type().to_string(),
+            TLFieldOrFunction::Function(function) => function.to_string(),
+        });
         Some(place.map_or(what.clone(), |place| format!("{what}, in {place}")))
     });
-    Err(shorten(&first.unwrap_or_else(|| "the root modules differ".to_owned())))
+    Err(Mismatch::Layout(shorten(&first.unwrap_or_else(|| "the root modules differ".to_owned()))))
 }
 
 fn difference(found: &AbiInstability) -> String {
@@ -158,8 +181,16 @@ fn difference(found: &AbiInstability) -> String {
     }
 }
 
-fn first_line(error: &LibraryError) -> String {
-    shorten(&error.to_string())
+fn header_error(error: LibraryError) -> String {
+    match error {
+        LibraryError::InvalidAbiHeader(found) if found.magic_string == AbiHeader::VALUE.magic_string => {
+            let (ours, theirs) = (AbiHeader::VALUE, found);
+            let version = |header: AbiHeader| format!("{}.{}", header.abi_major, header.abi_minor);
+            format!("it was made with abi_stable {}, this host with {}", version(theirs), version(ours))
+        }
+        LibraryError::InvalidAbiHeader(_) => "what it exports was not made with abi_stable".to_owned(),
+        other => shorten(&other.to_string()),
+    }
 }
 
 /// One line, of a length that a log can stand.

@@ -4,7 +4,7 @@ use std::cell::RefCell;
 use std::future::Future;
 use std::rc::Rc;
 
-use super::{AsyncStarted, Tasks, abi_error, job_error, panicked, read_config};
+use super::{AsyncStarted, Tasks, abi_error, job_error, panicked, read_config, told};
 use crate::abi::{
     AbiError, AbiFailure, AbiUnit, AsyncInstance, AsyncInstanceObject, Guarded, LocalFfiFuture, RResult, ScopeObject,
     TD_Opaque, fenced,
@@ -40,12 +40,12 @@ fn fence<T: 'static>(
     }))
 }
 
-/// As [`fence`], for what has nothing to answer: a panic is logged.
-fn fence_quiet(ctx: &Context, future: impl Future<Output = ()> + 'static) -> LocalFfiFuture<AbiUnit> {
-    let report = |message| {
-        tracing::error!("{message}");
-        AbiUnit::default()
-    };
+/// As [`fence`], for what has nothing to answer: `report` logs a panic.
+fn fence_quiet(
+    ctx: &Context,
+    report: fn(String) -> AbiUnit,
+    future: impl Future<Output = ()> + 'static,
+) -> LocalFfiFuture<AbiUnit> {
     LocalFfiFuture::new(Guarded::new(ctx.runtime().clone(), report, async move {
         future.await;
         AbiUnit::default()
@@ -69,7 +69,7 @@ impl<W: Worker> AsyncInstance for Instance<W> {
         let worker = self.worker.borrow().clone();
         let error = job_error(failure, &self.ctx);
         let ctx = self.ctx.clone();
-        fence_quiet(&self.ctx, async move {
+        fence_quiet(&self.ctx, |panic| told("on_error", &panic), async move {
             match (worker, error) {
                 (Some(worker), Ok(error)) => worker.on_error(error, &ctx).await,
                 (_, Err(error)) => tracing::warn!("the report of a failed job cannot be read: {error}"),
@@ -82,7 +82,7 @@ impl<W: Worker> AsyncInstance for Instance<W> {
         self.ctx.begin_drain();
         let worker = self.worker.borrow().clone();
         let ctx = self.ctx.clone();
-        fence_quiet(&self.ctx, async move {
+        fence_quiet(&self.ctx, |panic| told("drain", &panic), async move {
             if let Some(worker) = worker {
                 worker.drain(&ctx).await;
             }
@@ -92,7 +92,7 @@ impl<W: Worker> AsyncInstance for Instance<W> {
     fn stop(&self) -> LocalFfiFuture<AbiUnit> {
         let worker = self.worker.borrow_mut().take();
         let ctx = self.ctx.clone();
-        fence_quiet(&self.ctx, async move {
+        fence_quiet(&self.ctx, |panic| told("stop", &panic), async move {
             match worker.map(Rc::try_unwrap) {
                 Some(Ok(worker)) => worker.stop(&ctx).await,
                 Some(Err(worker)) => {
@@ -109,7 +109,7 @@ impl<W> Drop for Instance<W> {
     fn drop(&mut self) {
         let _inside = InPoll::enter(self.ctx.runtime());
         if let Err(message) = fenced(|| drop(self.worker.take())) {
-            tracing::error!("dropping the worker: {message}");
+            told("drop", &message);
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, PoisonError, RwLock};
 
-use super::{BlockingStarted, Tasks, abi_error, job_error, panicked, read_config};
+use super::{BlockingStarted, Tasks, abi_error, job_error, panicked, read_config, told};
 use crate::abi::{
     AbiError, AbiFailure, AbiUnit, BlockingInstance, BlockingInstanceObject, RResult, ScopeObject, TD_Opaque, fenced,
 };
@@ -39,10 +39,10 @@ impl<W: BlockingWorker> Instance<W> {
         worker.handle(job, &ctx)
     }
 
-    fn quietly(&self, body: impl FnOnce()) {
+    fn quietly(&self, entry: &str, body: impl FnOnce()) {
         let _runtime = self.ctx.runtime().enter();
         if let Err(message) = fenced(body) {
-            tracing::error!("{message}");
+            told(entry, &message);
         }
     }
 }
@@ -58,7 +58,7 @@ impl<W: BlockingWorker> BlockingInstance for Instance<W> {
     }
 
     fn on_error(&self, failure: AbiFailure<'_>) {
-        self.quietly(|| match (self.worker(), job_error(failure, &self.ctx)) {
+        self.quietly("on_error", || match (self.worker(), job_error(failure, &self.ctx)) {
             (Some(worker), Ok(error)) => worker.on_error(error, &self.ctx),
             (_, Err(error)) => tracing::warn!("the report of a failed job cannot be read: {error}"),
             (None, Ok(_)) => {}
@@ -71,7 +71,7 @@ impl<W: BlockingWorker> BlockingInstance for Instance<W> {
 
     fn stop(&self) {
         let worker = self.worker.write().unwrap_or_else(PoisonError::into_inner).take();
-        self.quietly(|| match worker.map(Arc::try_unwrap) {
+        self.quietly("stop", || match worker.map(Arc::try_unwrap) {
             Some(Ok(worker)) => worker.stop(&self.ctx),
             Some(Err(worker)) => {
                 let left = Arc::strong_count(&worker) - 1;
@@ -87,7 +87,7 @@ impl<W> Drop for Instance<W> {
         let _runtime = self.ctx.runtime().enter();
         let worker = self.worker.get_mut().unwrap_or_else(PoisonError::into_inner).take();
         if let Err(message) = fenced(|| drop(worker)) {
-            tracing::error!("dropping the worker: {message}");
+            told("drop", &message);
         }
     }
 }

@@ -9,7 +9,7 @@ mod plugin;
 use serde::de::DeserializeOwned;
 
 use crate::abi::{
-    AbiError, AbiFailure, AsyncInstanceObject, BlockingInstanceObject, LocalFfiFuture, RResult, error_kind,
+    AbiError, AbiFailure, AbiUnit, AsyncInstanceObject, BlockingInstanceObject, LocalFfiFuture, RResult, error_kind,
 };
 use crate::codec::Payload;
 use crate::ids::{JobId, WorkerId, WorkerRef};
@@ -47,6 +47,12 @@ fn abi_error(error: &Error) -> AbiError {
         Retry::Never => error_kind::NEVER,
     };
     AbiError { message: error.message().into(), kind }
+}
+
+/// Logs the panic of an entry point that has nobody to answer to.
+fn told(entry: &str, panic: &str) -> AbiUnit {
+    tracing::error!("the worker's `{entry}` {panic}");
+    AbiUnit::default()
 }
 
 fn panicked(message: String) -> AbiError {

@@ -1,10 +1,10 @@
 //! Which plugins a folder holds, and what each file's content is.
 
 use std::collections::{BTreeMap, HashMap};
-use std::fs::{File, OpenOptions};
+use std::fs::{File, FileType, OpenOptions};
 use std::hash::{DefaultHasher, Hasher};
 use std::io::{self, Read};
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use super::snapshot::{Stat, plugin_files};
@@ -36,12 +36,12 @@ impl Fingerprint {
     /// # Errors
     /// Where the path is not a file, cannot be read, or is being written.
     pub fn of(path: &Path) -> Result<Self, FileProblem> {
-        let unreadable = |error| FileProblem::Unreadable { path: path.to_owned(), error };
+        let unreadable = |error| FileProblem::unreadable(path, error);
         // Without O_NONBLOCK a FIFO of this name would keep us waiting for its writer.
         let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path).map_err(unreadable)?;
         let meta = file.metadata().map_err(unreadable)?;
         if !meta.is_file() {
-            return Err(FileProblem::NotAFile { path: path.to_owned() });
+            return Err(FileProblem::NotAFile { path: path.to_owned(), what: kind_of_file(meta.file_type()) });
         }
         let stat = Stat::from(&meta);
         if stat.size > MAX_SIZE {
@@ -92,23 +92,33 @@ pub enum FileProblem {
         second: PathBuf,
     },
     /// It cannot be read.
-    #[error("cannot read {}: {error}", .path.display())]
+    #[error("{}: cannot read it: {error}", .path.display())]
     Unreadable {
         /// The file.
         path: PathBuf,
         /// What the system says.
         error: io::Error,
     },
+    /// It is a link that leads nowhere.
+    #[error("{}: it is a link to {}, which is not there", .path.display(), .target.display())]
+    Dangling {
+        /// The link.
+        path: PathBuf,
+        /// What stands in it.
+        target: PathBuf,
+    },
     /// It is a folder or a device.
-    #[error("{} is not a file", .path.display())]
+    #[error("{}: expected a shared library, found {what}", .path.display())]
     NotAFile {
         /// The path.
         path: PathBuf,
+        /// What it is.
+        what: &'static str,
     },
     /// It is larger than any plugin.
-    #[error("{} has {size} bytes, a plugin has at most {MAX_SIZE}", .path.display())]
+    #[error("{}: expected a plugin of at most {MAX_SIZE} bytes, found a file of {size}", .path.display())]
     TooLarge {
-        /// The file.
+        /// The path.
         path: PathBuf,
         /// Its size in bytes.
         size: u64,
@@ -119,6 +129,36 @@ pub enum FileProblem {
         /// The file.
         path: PathBuf,
     },
+}
+
+impl FileProblem {
+    /// A label for metrics, as those of [`crate::plugin::LoadError::kind`].
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Ambiguous { .. } => "ambiguous",
+            Self::Unreadable { .. } | Self::Dangling { .. } | Self::Changing { .. } => "io",
+            Self::NotAFile { .. } | Self::TooLarge { .. } => "not_a_library",
+        }
+    }
+
+    fn unreadable(path: &Path, error: io::Error) -> Self {
+        let path = path.to_owned();
+        match std::fs::read_link(&path) {
+            Ok(target) if error.kind() == io::ErrorKind::NotFound => Self::Dangling { path, target },
+            _ => Self::Unreadable { path, error },
+        }
+    }
+}
+
+/// What a path is that is no file.
+fn kind_of_file(kind: FileType) -> &'static str {
+    match kind {
+        _ if kind.is_dir() => "a directory",
+        _ if kind.is_fifo() => "a named pipe",
+        _ if kind.is_socket() => "a socket",
+        _ => "a device",
+    }
 }
 
 /// Why a plugin folder cannot be read. What runs should keep running.
