@@ -9,10 +9,10 @@ CRATES  := $(PLUGINS:%=mshost-plugin-%)
 BUILD   := cargo build --release -p mshost && cargo build --release $(CRATES:%=-p %)
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test lint bench chaos
+.PHONY: help build run test variants memcheck lint bench chaos
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-6s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # A running host must never see a half-written plugin: write under a name that it does not watch, then rename.
 build: ## Build the host and the plugins in release, and put the plugins into plugins/
@@ -30,6 +30,17 @@ test: ## Run every test (installs rabbitmq-server and nodejs through apt where t
 	.ci/install-rabbitmq
 	.ci/install-peer
 	cargo test --workspace
+
+variants: ## Load plugins that were built in every way that is known to differ: optimisation, LTO, allocator, plugin-api
+	cargo test -p mshost-tests --test variants -- --include-ignored
+
+# The probe and cargo, which are processes of their own, run as usual. What needs exact times cannot run here.
+MEMCHECK := valgrind --quiet --error-exitcode=99 --exit-on-first-error=yes --fair-sched=yes --num-callers=30
+
+memcheck: ## Load, call and unload plugins under Valgrind: no access to memory that is not theirs, or no longer
+	.ci/install-valgrind
+	cargo test --config "target.'cfg(all())'.runner = '$(MEMCHECK)'" -p mshost-tests --test abi --test variants -- \
+		--test-threads=1 --skip blocking_jobs_overlap --skip optimisation
 
 lint: ## Check format, lints, documentation and, where cargo-deny is installed, dependencies
 	cargo fmt --all --check

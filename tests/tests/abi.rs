@@ -7,7 +7,7 @@ use std::time::Duration;
 use mshost::bus::Failure;
 use mshost::plugin::{Generation, HandlerError, SendOutcome};
 use mshost_plugin_api::{Address, Codec, Payload, Retry, SendError};
-use mshost_tests::fixtures::{Build, fixture, fixture_built};
+use mshost_tests::fixtures::fixture;
 use mshost_tests::plugins::{FakeHost, PATIENCE, handle, header, job_id, load, on_lane, start, worker};
 use serde_json::{Value, json};
 
@@ -17,12 +17,8 @@ struct Loaded {
 }
 
 async fn echo() -> Loaded {
-    echo_built(Build::Plain).await
-}
-
-async fn echo_built(how: Build) -> Loaded {
     let state = tempfile::tempdir().unwrap();
-    let generation = load(&fixture_built("echo", how), state.path()).await.unwrap_or_else(|error| panic!("{error}"));
+    let generation = load(&fixture("echo"), state.path()).await.unwrap_or_else(|error| panic!("{error}"));
     Loaded { generation, _state: state }
 }
 
@@ -343,20 +339,6 @@ async fn a_task_of_the_host_that_panics_on_a_lane_is_told_and_the_lane_goes_on()
     assert_eq!(task.await.unwrap_err().to_string(), "the worker's task panicked: by mistake");
     assert_eq!(loaded.one_job(&FakeHost::new("EC"), json!({"do": "ok"})).await, Ok(()));
     loaded.ends_clean().await;
-}
-
-#[tokio::test]
-async fn a_plugin_of_another_optimisation_or_field_order_works_the_same() {
-    for how in [Build::Optimised, Build::RandomLayout] {
-        let loaded = echo_built(how).await;
-        for kind in ["EC", "EB"] {
-            let host = FakeHost::new(kind);
-            assert_eq!(loaded.one_job(&host, json!({"do": "forward"})).await, Ok(()), "{how:?}");
-            assert_eq!(host.sent()[0].route.position(), 1, "{how:?}");
-            assert!(loaded.one_job(&host, json!({"do": "panic"})).await.unwrap_err().panicked, "{how:?}");
-        }
-        loaded.ends_clean().await;
-    }
 }
 
 #[tokio::test]

@@ -1,0 +1,193 @@
+//! The plugin's own `tracing` and panics, forwarded to the host's log. A plugin has globals of its own for both.
+
+use std::cell::RefCell;
+use std::fmt::{self, Write as _};
+use std::panic;
+use std::sync::{Arc, PoisonError, RwLock};
+
+use tracing::field::{Field, Visit};
+use tracing::span;
+use tracing::subscriber::Interest;
+use tracing::{Event, Level, Metadata, Subscriber};
+use tracing_subscriber::Registry;
+use tracing_subscriber::layer::{Context, Layer, Layered, SubscriberExt};
+use tracing_subscriber::registry::LookupSpan;
+
+use crate::abi::{AbiRecord, HostObject, RStr, Tuple2};
+
+/// The host's log as the plugin reaches it.
+pub(crate) type HostRef = Arc<HostObject>;
+
+/// The most fields of one event that reach the host; the rest is left out.
+const MAX_FIELDS: usize = 32;
+
+/// The subscriber proper. `tracing` keeps its global one for ever, and a registry is tens of KiB that each reload of the
+/// plugin would leave behind; so the global one is empty, and what it stands for is dropped by [`uninstall`].
+static FORWARD: RwLock<Option<Layered<Forward, Registry>>> = RwLock::new(None);
+
+/// Drops what [`install`] made. No thread of the plugin may be left.
+pub(crate) fn uninstall() {
+    drop(FORWARD.write().unwrap_or_else(PoisonError::into_inner).take());
+}
+
+fn forward<T>(body: impl FnOnce(&Layered<Forward, Registry>) -> T) -> Option<T> {
+    FORWARD.read().unwrap_or_else(PoisonError::into_inner).as_ref().map(body)
+}
+
+struct Global;
+
+impl Subscriber for Global {
+    fn register_callsite(&self, _: &'static Metadata<'static>) -> Interest {
+        // The host's level may change while the plugin runs, so each event asks.
+        Interest::sometimes()
+    }
+
+    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+        forward(|inner| inner.enabled(metadata)).unwrap_or(false)
+    }
+
+    fn new_span(&self, attributes: &span::Attributes<'_>) -> span::Id {
+        forward(|inner| inner.new_span(attributes)).unwrap_or_else(|| span::Id::from_u64(u64::MAX))
+    }
+
+    fn record(&self, id: &span::Id, values: &span::Record<'_>) {
+        forward(|inner| inner.record(id, values));
+    }
+
+    fn record_follows_from(&self, id: &span::Id, other: &span::Id) {
+        forward(|inner| inner.record_follows_from(id, other));
+    }
+
+    fn event(&self, event: &Event<'_>) {
+        forward(|inner| inner.event(event));
+    }
+
+    fn enter(&self, id: &span::Id) {
+        forward(|inner| inner.enter(id));
+    }
+
+    fn exit(&self, id: &span::Id) {
+        forward(|inner| inner.exit(id));
+    }
+
+    fn clone_span(&self, id: &span::Id) -> span::Id {
+        forward(|inner| inner.clone_span(id)).unwrap_or_else(|| id.clone())
+    }
+
+    fn try_close(&self, id: span::Id) -> bool {
+        forward(|inner| inner.try_close(id)).unwrap_or(false)
+    }
+}
+
+/// Sends this plugin's events and panics to the host. The first call of a library's life counts.
+pub(crate) fn install(host: &HostRef) {
+    let subscriber = tracing_subscriber::registry().with(Forward(Arc::clone(host)));
+    *FORWARD.write().unwrap_or_else(PoisonError::into_inner) = Some(subscriber);
+    // An error means that the author has set a subscriber of their own in a constructor: theirs stays.
+    let _ = tracing::subscriber::set_global_default(Global);
+    panic::set_hook(Box::new(|info| {
+        let place = info.location().map(|place| format!("{}:{}:{}", place.file(), place.line(), place.column()));
+        let text = info.payload_as_str().unwrap_or("(the panic carries no text)");
+        let thread = std::thread::current();
+        tracing::error!(
+            target: "panic",
+            thread = thread.name().unwrap_or("?"),
+            "panicked at {}: {text}", place.as_deref().unwrap_or("?"),
+        );
+        PANIC_PLACE.with(|slot| slot.replace(place));
+    }));
+}
+
+thread_local! {
+    static PANIC_PLACE: RefCell<Option<String>> = const { RefCell::new(None) };
+}
+
+/// Where this thread last panicked, once.
+pub(crate) fn take_panic_place() -> Option<String> {
+    PANIC_PLACE.with(RefCell::take)
+}
+
+struct Forward(HostRef);
+
+impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Forward {
+    fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
+        level_number(*metadata.level()) <= self.0.max_level()
+    }
+
+    fn on_new_span(&self, attributes: &span::Attributes<'_>, id: &span::Id, context: Context<'_, S>) {
+        let Some(span) = context.span(id) else { return };
+        let mut text = SpanText(span.name().to_owned());
+        attributes.record(&mut text);
+        span.extensions_mut().insert(text);
+    }
+
+    fn on_record(&self, id: &span::Id, values: &span::Record<'_>, context: Context<'_, S>) {
+        let Some(span) = context.span(id) else { return };
+        if let Some(text) = span.extensions_mut().get_mut::<SpanText>() {
+            values.record(text);
+        }
+    }
+
+    fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
+        let mut fields = Fields::default();
+        event.record(&mut fields);
+        let spans = context.event_scope(event).map(|scope| {
+            let texts: Vec<_> = scope
+                .from_root()
+                .filter_map(|span| span.extensions().get::<SpanText>().map(|text| text.0.clone()))
+                .collect();
+            texts.join(":")
+        });
+        if let Some(spans) = spans.filter(|spans| !spans.is_empty()) {
+            fields.others.push(("span", spans));
+        }
+        let others: Vec<_> =
+            fields.others.iter().map(|(name, value)| Tuple2(RStr::from(*name), RStr::from(value.as_str()))).collect();
+        self.0.log(AbiRecord {
+            level: level_number(*event.metadata().level()),
+            target: event.metadata().target().into(),
+            message: fields.message.as_str().into(),
+            fields: others.as_slice().into(),
+        });
+    }
+}
+
+fn level_number(level: Level) -> u8 {
+    match level {
+        Level::ERROR => 1,
+        Level::WARN => 2,
+        Level::INFO => 3,
+        Level::DEBUG => 4,
+        Level::TRACE => 5,
+    }
+}
+
+#[derive(Default)]
+struct Fields {
+    message: String,
+    others: Vec<(&'static str, String)>,
+}
+
+impl Visit for Fields {
+    fn record_str(&mut self, field: &Field, value: &str) {
+        self.record_debug(field, &format_args!("{value}"));
+    }
+
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        if field.name() == "message" {
+            self.message = format!("{value:?}");
+        } else if self.others.len() < MAX_FIELDS - 1 {
+            self.others.push((field.name(), format!("{value:?}")));
+        }
+    }
+}
+
+/// `name key=value key=value`.
+struct SpanText(String);
+
+impl Visit for SpanText {
+    fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
+        // Writing to a String cannot fail.
+        let _ = write!(self.0, " {}={value:?}", field.name());
+    }
+}
