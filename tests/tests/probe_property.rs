@@ -1,6 +1,8 @@
 //! Whatever a library is like, the probe answers in time, in one line.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+use std::cell::RefCell;
+use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use mshost::plugin::{ShadowCopy, probe, set_probe_program};
@@ -48,16 +50,17 @@ fn a_damaged_library_is_refused_in_time_and_in_one_line() {
     let mut runner =
         TestRunner::new_with_rng(config, proptest::test_runner::TestRng::deterministic_rng(Default::default()));
     let damage = prop::collection::vec((any::<Index>(), any::<bool>(), any::<u8>()), 1..6);
-    let mut kinds = std::collections::BTreeSet::new();
+    let kinds = RefCell::new(BTreeSet::new());
     let tested = runner.run(&damage, |damage| {
         let mut bytes = good.clone();
         for (at, anywhere, byte) in damage {
             let room = if anywhere { bytes.len() } else { PAGE };
             bytes[at.index(room)] = byte;
         }
-        kinds.insert(refused(&bytes));
+        kinds.borrow_mut().insert(refused(&bytes));
         Ok(())
     });
     tested.unwrap();
+    let kinds = kinds.into_inner();
     assert!(kinds.len() > 2, "the damage is too much alike: {kinds:?}");
 }

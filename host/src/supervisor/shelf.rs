@@ -115,6 +115,8 @@ impl Shelf {
                         self.metrics.reloads.with_label_values(&["plugin", "failed"]).inc();
                         self.metrics.malformed.with_label_values(&["plugin", problem.kind()]).inc();
                     }
+                    // Whatever lies there next is looked at, or this complaint would outlive its cause.
+                    entry.tried = None;
                     continue;
                 }
             };

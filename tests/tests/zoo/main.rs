@@ -153,6 +153,21 @@ fn one_worker(topology: &serde_json::Value, plugin: &str, state: &str) -> bool {
 }
 
 #[test]
+fn a_second_file_of_one_name_is_told_while_it_is_there_and_no_longer() {
+    let zoo = Zoo::open();
+    let twin = zoo.plugins().join("pilot.so");
+    std::fs::write(&twin, b"no plugin").unwrap();
+    let error = |topology: &serde_json::Value| plugin(topology, "pilot").unwrap()["last_error"]["message"].clone();
+    zoo.host.until_topology("the twin to be told", |topology| {
+        error(topology).as_str()?.contains("are both the plugin `pilot`").then_some(())
+    });
+    assert_eq!(zoo.host.ask("/readyz").status, 200);
+    std::fs::remove_file(twin).unwrap();
+    zoo.host.until_topology("the twin to be forgotten", |topology| error(topology).is_null().then_some(()));
+    zoo.close();
+}
+
+#[test]
 fn a_panic_in_any_entry_point_is_told_and_costs_no_other_worker_anything() {
     let zoo = Zoo::open();
     let put = |name: &str, deed: &str| zoo.host.site.plugin_bytes(&format!("lib{name}.so"), &with_deed("beast", deed));
