@@ -7,6 +7,7 @@
 //! |---|---|
 //! | [`cli`] | the commands |
 //! | [`supervisor`] | the reconcile loop: start, swap, drain, restart |
+//! | [`isolation`] | workers in processes of their own, joined to the bus by a socket |
 //! | [`worker`] | the life of one worker: announce, take, handle, settle, retry |
 //! | [`plugin`] | plugin files: shadow copy, probe, load, generations |
 //! | [`interop`] | the original's workers: their jobs to ours, ours to them |
@@ -22,6 +23,7 @@ pub mod bus;
 pub mod cli;
 pub mod ids;
 pub mod interop;
+pub mod isolation;
 pub mod manager;
 pub mod metrics;
 pub mod plugin;

@@ -16,6 +16,7 @@ pub mod movie;
 pub mod peer;
 pub mod plugins;
 pub mod proxy;
+pub mod remote;
 pub mod table;
 pub mod tls_listener;
 pub mod wait;

@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use mshost_tests::host::repository;
 
 /// The modules of the host from top to bottom. A module uses only those below it; those of one row do not use each other.
-const LAYERS: [&[&str]; 11] = [
+const LAYERS: [&[&str]; 12] = [
     &["cli"],
     &["supervisor"],
+    &["isolation"],
     &["worker"],
     &["plugin"],
     &["interop"],

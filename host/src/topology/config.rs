@@ -113,7 +113,7 @@ pub enum JournalSync {
 }
 
 /// What a job outlives that waits in a queue of a broker.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Durability {
     /// Its worker and its host, not the broker.

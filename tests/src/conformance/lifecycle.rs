@@ -40,6 +40,12 @@ pub async fn depths_are_told(stage: &Stage) {
     next(&mut consumer).await.ack().await.unwrap();
     next(&mut consumer).await.ack().await.unwrap();
     see(0, 0).await;
+    // Whoever waits for a job has none.
+    tokio::select! {
+        biased;
+        _ = consumer.next() => panic!("nobody has sent anything"),
+        () = see(0, 0) => {}
+    }
 }
 
 pub async fn closing_ends_everything_and_can_be_repeated(stage: &Stage) {

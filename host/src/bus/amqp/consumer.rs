@@ -9,12 +9,13 @@ use futures::StreamExt;
 use lapin::message::Delivery as Message;
 use lapin::options::{BasicCancelOptions, BasicNackOptions, BasicRejectOptions};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio_util::task::TaskTracker;
 
 use super::message::Headers;
 use super::names::QueueKind;
 use super::place::{self, Place, Streams};
 use super::redelivery::Verdict;
-use super::settle::AmqpSettle;
+use super::settle::{AmqpSettle, InHand};
 use super::{Shared, leave, message, redelivery};
 use crate::bus::{BusError, Consumer, ConsumerOptions, Delivery};
 use crate::ids::WorkerRef;
@@ -25,7 +26,9 @@ pub(super) struct AmqpConsumer {
     streams: Streams,
     /// One permit for each job that may be in the worker's hands.
     unsettled: Arc<Semaphore>,
-    prefetch: u16,
+    in_hand: InHand,
+    /// Deliveries that are being counted.
+    counting: TaskTracker,
     stopped: bool,
 }
 
@@ -41,18 +44,18 @@ impl AmqpConsumer {
             QueueKind { durability: options.durability.unwrap_or(shared.durability), limit: shared.limits.queue };
         let place = Place::new(worker.clone(), prefetch, like);
         let (joined, outcome) = oneshot::channel();
-        let unsettled = Arc::new(Semaphore::new(prefetch.into()));
         // Made first, so that a join that is given up leaves no place behind.
         let consumer = Self {
             shared: Arc::clone(&shared),
             place: Arc::clone(&place),
             streams: Streams::default(),
-            unsettled: Arc::clone(&unsettled),
-            prefetch,
+            unsettled: Arc::new(Semaphore::new(prefetch.into())),
+            in_hand: InHand::default(),
+            counting: TaskTracker::new(),
             stopped: false,
         };
         let member = shared.members.enter();
-        shared.known.lock().insert(worker.id.clone(), (unsettled, prefetch));
+        shared.known.lock().insert(worker.id.clone(), (consumer.in_hand.clone(), prefetch));
         shared.runtime.spawn(place::keep(Arc::clone(&shared), place, member, joined));
         outcome.await.unwrap_or(Err(BusError::Closed)).map(|()| consumer)
     }
@@ -81,7 +84,12 @@ impl AmqpConsumer {
             }
         };
         let by = (acker, self.streams.down.clone());
-        let settle = Box::new(AmqpSettle::new(Arc::clone(&self.shared), Arc::clone(&self.place), by, permit));
+        let settle = Box::new(AmqpSettle::new(
+            Arc::clone(&self.shared),
+            Arc::clone(&self.place),
+            by,
+            (permit, self.in_hand.one_more()),
+        ));
         let headers = Headers::of(&properties);
         match redelivery::judge(&self.shared, redelivered, &headers) {
             Verdict::Deliver => {
@@ -89,13 +97,14 @@ impl AmqpConsumer {
                 Some(Delivery::new(job, before, settle))
             }
             verdict => {
-                let shared = Arc::clone(&self.shared);
+                let (shared, counted) = (Arc::clone(&self.shared), self.counting.token());
                 let counting = async move {
+                    let _counted = counted;
                     if let Err(error) = redelivery::carry_out(&shared, job, verdict, settle).await {
                         tracing::debug!(target: "mshost::bus", "a job that came again comes once more: {error}");
                     }
                 };
-                // Closing waits for it: a job that was published again and not acked would be there twice.
+                // Leaving and closing wait for it: a job that was published again and not acked would be there twice.
                 self.shared.tasks.spawn_on(counting, &self.shared.runtime);
                 None
             }
@@ -120,7 +129,7 @@ impl AmqpConsumer {
     }
 
     fn has_jobs_in_hand(&self) -> bool {
-        self.unsettled.available_permits() < usize::from(self.prefetch)
+        self.in_hand.count() > 0
     }
 }
 
@@ -221,9 +230,16 @@ impl Drop for AmqpConsumer {
         self.take_over();
         let streams = std::mem::take(&mut self.streams);
         let (shared, worker, like) = (Arc::clone(&self.shared), self.place.worker.clone(), self.place.like);
+        let counting = self.counting.clone();
         // Closing the channel is what hands back the unsettled jobs, before the broker answers.
         self.shared.tasks.spawn_on(
             async move {
+                counting.close();
+                let counted = async {
+                    counting.wait().await;
+                    Ok(())
+                };
+                let _ = streams.down.or(counted).await;
                 if let Some(channel) = &streams.channel {
                     let _ = streams.down.or(channel.close(200, "the worker has left".into())).await;
                 }

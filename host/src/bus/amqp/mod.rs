@@ -41,7 +41,7 @@ use lapin::options::QueueDeclareOptions;
 use lapin::types::FieldTable;
 use parking_lot::Mutex;
 use tokio::runtime::Handle;
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -53,6 +53,7 @@ use self::members::Members;
 use self::message::Writer;
 use self::notices::AmqpSubscription;
 use self::publisher::{Outgoing, PublishError, Publisher};
+use self::settle::InHand;
 use super::codec::encode_notification;
 use super::{
     Absent, Bus, BusError, BusLimits, BusState, Codec, Consumer, ConsumerOptions, DeadLetter, Durability, Foreign, Job,
@@ -117,8 +118,8 @@ struct Shared {
     members: Arc<Members>,
     /// Somebody has noticed that something is wrong with a connection.
     trouble: Notify,
-    /// The workers of this host: how many more jobs each may be given, and how many at most.
-    known: Mutex<HashMap<WorkerId, (Arc<Semaphore>, u16)>>,
+    /// The workers of this host: how many jobs each has in hand, and how many at most.
+    known: Mutex<HashMap<WorkerId, (InHand, u16)>>,
     /// Whether the broker takes one prefetch limit for both queues of a worker. RabbitMQ 4.3 does not.
     shared_prefetch: AtomicBool,
     /// Held while the queue of a type is declared.
@@ -339,10 +340,9 @@ impl AmqpBus {
         };
         let state = link.down.or(declare).await.ok()?;
         let known = self.shared.known.lock();
-        let unsettled = workers.iter().filter_map(|id| known.get(id)).map(|(free, prefetch)| {
+        let unsettled = workers.iter().filter_map(|id| known.get(id)).map(|(in_hand, prefetch)| {
             // Where jobs wait, the broker has given every worker all that it may have.
-            let free = if state.message_count() > 0 { 0 } else { free.available_permits() as u64 };
-            u64::from(*prefetch).saturating_sub(free)
+            if state.message_count() > 0 { u64::from(*prefetch) } else { in_hand.count() }
         });
         Some(QueueDepth {
             queue,

@@ -52,14 +52,14 @@ pub(super) async fn carry_out(
                 }
                 published => published.map_err(settle::unavailable)?,
             }
-            settle.ack().await
+            settle.take_away().await
         }
         Verdict::TooOften(count) => {
             let error = format!(
                 "Job delivered {count} times and never settled (`bus.delivery_limit`): it may kill its workers or hosts"
             );
             shared.give_up(&job, Death::now(DeathReason::Crashed, &error, None)).await?;
-            settle.ack().await
+            settle.take_away().await
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -23,7 +23,31 @@ pub(super) struct AmqpSettle {
     /// Taken once settling has begun.
     acker: Option<Acker>,
     down: Down,
-    _permit: OwnedSemaphorePermit,
+    _in_hand: (OwnedSemaphorePermit, OneInHand),
+}
+
+/// How many jobs a worker has in hand. One that waits for a job has a permit for it, and none in hand.
+#[derive(Clone, Default)]
+pub(super) struct InHand(Arc<AtomicU64>);
+
+/// One of them.
+pub(super) struct OneInHand(InHand);
+
+impl InHand {
+    pub(super) fn count(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn one_more(&self) -> OneInHand {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        OneInHand(self.clone())
+    }
+}
+
+impl Drop for OneInHand {
+    fn drop(&mut self) {
+        self.0.0.fetch_sub(1, Ordering::Relaxed);
+    }
 }
 
 impl AmqpSettle {
@@ -31,9 +55,15 @@ impl AmqpSettle {
         shared: Arc<Shared>,
         place: Arc<Place>,
         (acker, down): (Acker, Down),
-        permit: OwnedSemaphorePermit,
+        in_hand: (OwnedSemaphorePermit, OneInHand),
     ) -> Self {
-        Self { shared, place, acker: Some(acker), down, _permit: permit }
+        Self { shared, place, acker: Some(acker), down, _in_hand: in_hand }
+    }
+
+    /// Acks what has been published again or buried, also where the worker has left meanwhile: its channel stays open for that.
+    pub(super) async fn take_away(mut self: Box<Self>) -> Result<(), BusError> {
+        let acker = self.acker.take().ok_or(BusError::Closed)?;
+        done("ack", self.down.or(acker.ack(BasicAckOptions::default())).await)
     }
 
     /// Whether the job is still this worker's. Where it is not, another may have it already.
@@ -45,10 +75,9 @@ impl AmqpSettle {
 
 #[async_trait]
 impl Settle for AmqpSettle {
-    async fn ack(mut self: Box<Self>) -> Result<(), BusError> {
+    async fn ack(self: Box<Self>) -> Result<(), BusError> {
         self.check()?;
-        let acker = self.acker.take().ok_or(BusError::Closed)?;
-        done("ack", self.down.or(acker.ack(BasicAckOptions::default())).await)
+        self.take_away().await
     }
 
     async fn retry(self: Box<Self>, job: Job, after: Duration) -> Result<(), BusError> {

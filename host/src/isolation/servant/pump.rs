@@ -1,0 +1,103 @@
+//! What the bus has for a child, passed on as it comes.
+
+use std::sync::Arc;
+
+use tokio::sync::{Semaphore, mpsc};
+use tokio_util::task::TaskTracker;
+
+use super::hands::Hands;
+use super::rights::Rights;
+use crate::bus::{Consumer, Delivery, Subscription};
+use crate::isolation::link::{Closed, Outbound};
+use crate::isolation::message::{Call, EventHead, JobHead, Number, Order, Reply};
+
+/// Passes jobs on until the child leaves; `orders` is dropped then.
+pub(super) struct JobPump {
+    pub(super) number: Number,
+    pub(super) outbound: Arc<Outbound>,
+    pub(super) hands: Arc<Hands>,
+    /// What the child has settled and the bus has not heard yet.
+    pub(super) settling: TaskTracker,
+}
+
+impl JobPump {
+    pub(super) async fn run(self, mut consumer: Box<dyn Consumer>, mut orders: mpsc::Receiver<(Call, Order)>) {
+        // Nothing to be done where the child is gone: this ends soon.
+        let _ = self.pass_on(&mut consumer, &mut orders).await;
+        // Nothing can be settled without the worker's place.
+        self.settling.close();
+        self.settling.wait().await;
+        // Before what the worker had in hand, which is for others.
+        drop(consumer);
+        drop(self.hands.release_all(self.number));
+    }
+
+    async fn pass_on(
+        &self,
+        consumer: &mut Box<dyn Consumer>,
+        orders: &mut mpsc::Receiver<(Call, Order)>,
+    ) -> Result<(), Closed> {
+        let mut takes = true;
+        loop {
+            let next = async {
+                self.outbound.room().await;
+                consumer.next().await
+            };
+            tokio::select! {
+                biased;
+                order = orders.recv() => {
+                    let Some((call, order)) = order else { return Ok(()) };
+                    match order {
+                        Order::LeaveType => consumer.leave_type().await,
+                        Order::Pause => consumer.pause().await,
+                        Order::Resume => consumer.resume().await,
+                        Order::Stop => {
+                            consumer.stop().await;
+                            takes = false;
+                        }
+                    }
+                    // After all that it has delivered by now.
+                    self.outbound.tell(&Reply::Answer { call, result: Ok(()) })?;
+                }
+                delivery = next, if takes => match delivery {
+                    Some(delivery) => self.deliver(delivery)?,
+                    None => {
+                        takes = false;
+                        self.outbound.tell(&Reply::Ended { consumer: self.number })?;
+                    }
+                },
+            }
+        }
+    }
+
+    fn deliver(&self, delivery: Delivery) -> Result<(), Closed> {
+        let (job, redelivered) = (JobHead::of(&delivery.job), delivery.redelivered);
+        let payload = delivery.job.payload.bytes().clone();
+        let tag = self.hands.hold(self.number, delivery);
+        self.outbound.push(&Reply::Deliver { consumer: self.number, tag, redelivered, job }, &payload)
+    }
+}
+
+/// Passes on what the child is to hear, as much as it has asked for.
+pub(super) async fn tell_events(
+    number: Number,
+    mut subscription: Box<dyn Subscription>,
+    window: Arc<Semaphore>,
+    rights: Rights,
+    outbound: Arc<Outbound>,
+) -> Result<(), Closed> {
+    loop {
+        let Ok(permit) = window.acquire().await else { return Ok(()) };
+        outbound.room().await;
+        let Some(event) = subscription.next().await else {
+            return outbound.tell(&Reply::Silent { subscription: number });
+        };
+        match EventHead::of(event) {
+            Some((event, tail)) if rights.is_heard(&event) => {
+                permit.forget();
+                outbound.push(&Reply::Event { subscription: number, event }, &tail)?;
+            }
+            _ => {}
+        }
+    }
+}

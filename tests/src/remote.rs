@@ -1,0 +1,98 @@
+//! The bus as a worker in a process of its own has it, with both ends in one process.
+#![allow(clippy::expect_used)] // a harness fails by panicking
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use mshost::bus::{
+    Bus, BusError, BusLimits, BusState, Codec, Consumer, ConsumerOptions, DeadLetter, Job, Notification, QueueDepth,
+    Requeued, SendError, Subscription,
+};
+use mshost::ids::WorkerRef;
+use mshost::isolation::{Facts, RemoteBus, Rights, serve};
+use tokio::net::UnixStream;
+use tokio::sync::watch;
+
+/// A remote end of a bus, which does over a socket whatever workers do. What only hosts do is done on the bus itself: an
+/// isolated worker has no right to it.
+pub struct Joined {
+    remote: RemoteBus,
+    real: Arc<dyn Bus>,
+}
+
+/// Joins to a bus over a pair of sockets. Both ends run on the runtime that this is called in.
+///
+/// # Panics
+/// Where the system has no sockets left.
+#[must_use]
+pub fn join(real: Arc<dyn Bus>, limits: &BusLimits) -> Joined {
+    let (host, child) = UnixStream::pair().expect("a pair of sockets");
+    let serving = serve(host, Arc::clone(&real), Rights::Everything, limits.message_bytes);
+    tokio::spawn(async move { serving.await.expect("a child that keeps to the rules") });
+    let facts = Facts { codec: real.codec(), message_bytes: limits.message_bytes };
+    Joined { remote: RemoteBus::connect(child, facts), real }
+}
+
+#[async_trait]
+impl Bus for Joined {
+    fn codec(&self) -> Codec {
+        self.remote.codec()
+    }
+
+    async fn send(&self, job: Job) -> Result<(), SendError> {
+        self.remote.send(job).await
+    }
+
+    fn try_send(&self, job: Job) -> Result<Result<(), SendError>, Box<Job>> {
+        self.remote.try_send(job)
+    }
+
+    async fn join(&self, worker: &WorkerRef, options: ConsumerOptions) -> Result<Box<dyn Consumer>, BusError> {
+        self.remote.join(worker, options).await
+    }
+
+    async fn publish(&self, notification: Notification) -> Result<(), BusError> {
+        self.remote.publish(notification).await
+    }
+
+    async fn subscribe(&self) -> Result<Box<dyn Subscription>, BusError> {
+        self.remote.subscribe().await
+    }
+
+    fn state(&self) -> watch::Receiver<BusState> {
+        self.remote.state()
+    }
+
+    fn leads(&self) -> watch::Receiver<bool> {
+        self.remote.leads()
+    }
+
+    async fn reap(&self, worker: &WorkerRef) -> Result<(), BusError> {
+        self.real.reap(worker).await
+    }
+
+    async fn dead_letters(&self, limit: usize) -> Result<Vec<DeadLetter>, BusError> {
+        self.real.dead_letters(limit).await
+    }
+
+    async fn dead_count(&self) -> Option<u64> {
+        self.real.dead_count().await
+    }
+
+    async fn requeue_dead(&self, ids: &[String]) -> Result<Requeued, BusError> {
+        self.real.requeue_dead(ids).await
+    }
+
+    async fn purge_dead(&self) -> Result<u64, BusError> {
+        self.real.purge_dead().await
+    }
+
+    async fn depths(&self) -> Vec<QueueDepth> {
+        self.real.depths().await
+    }
+
+    async fn close(&self) {
+        self.remote.close().await;
+        self.real.close().await;
+    }
+}
