@@ -44,6 +44,11 @@ pub struct Metrics {
     pub still_mapped: IntCounter,
     /// `mshost_abandoned_threads`: threads whose blocking handler overran and has not come back.
     pub abandoned_threads: IntGauge,
+    /// `mshost_plugin_panics_total{plugin,where}`: where is `load`, `start`, `handle`, `on_error`, `drain`, `stop`, `drop`,
+    /// `unload`, `task` (on the plugin's own runtime) or `thread` (of the plugin's own).
+    pub plugin_panics: IntCounterVec,
+    /// `mshost_overruns_total{type}`: attempts that took longer than `timeout` and were cancelled or abandoned.
+    pub overruns: IntCounterVec,
     /// `mshost_worker_state{worker_type,state}`: instances in each state.
     pub worker_state: IntGaugeVec,
     /// `mshost_bus_connected`: 1 while the bus can be used.
@@ -146,6 +151,8 @@ impl Metrics {
             )?,
             still_mapped: counter("mshost_still_mapped_total", "Libraries that stayed mapped after unloading")?,
             abandoned_threads: gauge("mshost_abandoned_threads", "Threads whose blocking handler overran")?,
+            plugin_panics: counters("mshost_plugin_panics_total", "Panics of plugins", &["plugin", "where"])?,
+            overruns: counters("mshost_overruns_total", "Attempts that took longer than `timeout`", &["type"])?,
             worker_state: gauges("mshost_worker_state", "Worker instances by state", &["worker_type", "state"])?,
             bus_connected: gauge("mshost_bus_connected", "1 while the bus can be used")?,
             bus_reconnects: counter("mshost_bus_reconnects_total", "Times the bus came back")?,

@@ -24,6 +24,7 @@ fn help_is_as_written_down() {
     assert_data_eq!(stdout(&mshost(dir.path(), &["new", "--help"])), file!["snapshots/help-new.txt"]);
     assert_data_eq!(stdout(&mshost(dir.path(), &["check", "--help"])), file!["snapshots/help-check.txt"]);
     assert_data_eq!(stdout(&mshost(dir.path(), &["plan", "--help"])), file!["snapshots/help-plan.txt"]);
+    assert_data_eq!(stdout(&mshost(dir.path(), &["restart", "--help"])), file!["snapshots/help-restart.txt"]);
     for (command, expected) in [
         ("--help", file!["snapshots/help-dead-letters.txt"]),
         ("list", file!["snapshots/help-dead-letters-list.txt"]),

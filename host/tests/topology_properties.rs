@@ -296,6 +296,9 @@ fn each_setting_of_a_worker_swaps_and_says_so() {
         ("timeout = \"5s\"", "timeout 30s → 5s"),
         ("drain_timeout = \"1s\"", "drain_timeout 10s → 1s"),
         ("retry = { delay = \"1s\" }", "retry"),
+        ("restart = { delay = \"1s\" }", "restart"),
+        ("parked = \"fail\"", "parked"),
+        ("abandoned_threads = 2", "abandoned_threads 4 → 2"),
         ("listen = { http = \"127.0.0.1:1\" }", "listen"),
         ("config = { path = \"x\" }", "config"),
     ] {

@@ -1,7 +1,8 @@
 //! The admin server on its own port: what the host is doing, for people, probes and Prometheus.
 //!
 //! It observes and never decides. What it shows comes from a [`StatusSource`]; what it can set off is a reload, through a
-//! [`ReloadSource`], and what people decide about dead letters, through a [`DeadLetterSource`].
+//! [`ReloadSource`], a restart of a worker through [`WorkerRestarts`], and what people decide about dead letters, through a
+//! [`DeadLetterSource`].
 
 mod gauges;
 mod guard;
@@ -10,6 +11,7 @@ mod letters;
 mod readiness;
 mod reload;
 mod reload_routes;
+mod restarts;
 mod routes;
 mod server;
 mod status;
@@ -22,6 +24,7 @@ pub use reload::{
     MAX_TOPOLOGY, PluginAction, PluginChange, ReloadError, ReloadReport, ReloadSource, RunningHost, SettingChange,
     TakesEffect, WorkerAction, WorkerChange,
 };
+pub use restarts::{RestartAsked, RestartRefused, WorkerRestarts};
 pub use server::{Admin, AdminConfig, AdminError};
 pub use status::{
     BusHealth, BusStatus, Complaint, HostStatus, ManagerState, Phase, PluginState, PluginStatus, QueueStatus,

@@ -16,6 +16,7 @@ use super::guard::{Guard, Refusal};
 use super::letter_routes::{LETTER, LETTERS, REQUEUE};
 use super::letters::DeadLetterSource;
 use super::reload::ReloadSource;
+use super::restarts::{RESTART, WORKERS, WorkerRestarts};
 use super::status::{HostStatus, StatusSource};
 use crate::metrics::Metrics;
 
@@ -32,6 +33,7 @@ pub(super) struct Routes {
     pub(super) metrics: Arc<Metrics>,
     pub(super) source: Arc<dyn StatusSource>,
     pub(super) letters: Arc<dyn DeadLetterSource>,
+    pub(super) workers: Arc<dyn WorkerRestarts>,
     pub(super) reload: Arc<dyn ReloadSource>,
     pub(super) guard: Guard,
     pub(super) max_body: usize,
@@ -44,6 +46,7 @@ enum Route {
     Ready,
     Topology,
     Reload,
+    Restart,
     DeadLetters,
     DeadLetter,
     Requeue,
@@ -59,6 +62,7 @@ impl Route {
             "/api/reload" => Self::Reload,
             LETTERS => Self::DeadLetters,
             REQUEUE => Self::Requeue,
+            _ if path.starts_with(WORKERS) && path.ends_with(RESTART) => Self::Restart,
             _ if path.len() > LETTER.len() && path.starts_with(LETTER) => Self::DeadLetter,
             _ => return None,
         })
@@ -66,7 +70,7 @@ impl Route {
 
     fn allow(self) -> &'static str {
         match self {
-            Self::Reload | Self::Requeue => "POST",
+            Self::Reload | Self::Restart | Self::Requeue => "POST",
             Self::DeadLetters => "GET, HEAD, DELETE",
             _ => "GET, HEAD",
         }
@@ -100,6 +104,7 @@ impl Routes {
                 Err(answer) => *answer,
             },
             Route::Reload => self.reload(request).await,
+            Route::Restart => self.restart(request).await,
             Route::DeadLetters => self.dead_letters(request).await,
             Route::DeadLetter => self.dead_letter(request).await,
             Route::Requeue => self.requeue(request).await,

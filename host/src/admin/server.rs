@@ -19,6 +19,7 @@ use tracing::{debug, info, warn};
 use super::guard::Guard;
 use super::letters::DeadLetterSource;
 use super::reload::ReloadSource;
+use super::restarts::WorkerRestarts;
 use super::routes::Routes;
 use super::status::StatusSource;
 use crate::metrics::Metrics;
@@ -110,6 +111,7 @@ impl Admin {
         metrics: Arc<Metrics>,
         source: Arc<dyn StatusSource>,
         letters: Arc<dyn DeadLetterSource>,
+        workers: Arc<dyn WorkerRestarts>,
         reload: Arc<dyn ReloadSource>,
     ) -> Result<Self, AdminError> {
         let address = config.address;
@@ -122,7 +124,7 @@ impl Admin {
             _ => AdminError::Bind { address, source },
         })?;
         let guard = Guard::new(address, config.token.clone());
-        let routes = Routes { metrics, source, letters, reload, guard, max_body: config.max_body };
+        let routes = Routes { metrics, source, letters, workers, reload, guard, max_body: config.max_body };
         Ok(Self { listener, address, config, routes: Arc::new(routes) })
     }
 

@@ -18,7 +18,7 @@ use super::super::gauges;
 use super::*;
 use crate::admin::{
     BusHealth, BusStatus, Complaint, HostStatus, ManagerState, Phase, PluginState, PluginStatus, QueueStatus,
-    Timestamp, TopologyStatus, WorkerState, WorkerStatus,
+    RestartAsked, RestartRefused, Timestamp, TopologyStatus, WorkerState, WorkerStatus,
 };
 use crate::ids::{GenerationId, PluginName, WorkerType};
 
@@ -28,6 +28,20 @@ struct Source(Mutex<HostStatus>);
 impl StatusSource for Source {
     async fn status(&self) -> HostStatus {
         self.0.lock().clone()
+    }
+}
+
+/// Knows one worker, and one that starts.
+#[derive(Default)]
+struct Workers;
+
+impl WorkerRestarts for Workers {
+    fn restart(&self, name: &str) -> Result<RestartAsked, RestartRefused> {
+        match name {
+            "WB[0]" => Ok(RestartAsked { slot: name.to_owned(), restart: "requested".to_owned() }),
+            "WB[1]" => Err(RestartRefused::Conflict("WB[1] is starting as it is".to_owned())),
+            _ => Err(RestartRefused::Unknown(format!("there is no worker {name}"))),
+        }
     }
 }
 
@@ -98,8 +112,10 @@ async fn start_with(change: impl FnOnce(&mut AdminConfig)) -> Server {
     change(&mut config);
     let source = Arc::new(Source(Mutex::new(healthy())));
     let letters = Arc::new(Letters::default());
-    let (metrics, reloading) = (Metrics::new().unwrap(), Arc::new(Reloading::default()));
-    let admin = Admin::bind(config, metrics, source.clone(), letters.clone(), reloading.clone()).await.unwrap();
+    let (metrics, workers) = (Metrics::new().unwrap(), Arc::new(Workers));
+    let reloading = Arc::new(Reloading::default());
+    let admin =
+        Admin::bind(config, metrics, source.clone(), letters.clone(), workers, reloading.clone()).await.unwrap();
     let stop = CancellationToken::new();
     let address = admin.address();
     let task = tokio::spawn(admin.run(stop.clone()));
@@ -197,6 +213,24 @@ async fn readiness_names_every_reason() {
 }
 
 #[tokio::test]
+async fn a_restart_is_asked_of_a_worker_by_its_name_and_a_refusal_says_why() {
+    let server = start().await;
+    for path in ["/api/workers/WB[0]/restart", "/api/workers/WB%5B0%5D/restart"] {
+        let (code, _, body) = server.ask("POST", path).await;
+        assert!(code == 202 && body.contains("\"slot\": \"WB[0]\""), "{path}: {code} {body}");
+    }
+    assert_eq!(server.ask("GET", "/api/workers/WB[0]/restart").await.0, 405);
+    let (code, _, body) = server.ask("POST", "/api/workers/WB[1]/restart").await;
+    assert!(code == 409 && body.contains("\"error\": \"WB[1] is starting as it is\""), "{code} {body}");
+    for path in ["/api/workers/nobody/restart", "/api/workers//restart", "/api/workers/restart"] {
+        assert_eq!(server.ask("POST", path).await.0, 404, "{path}");
+    }
+    let from_a_page = "POST /api/workers/WB[0]/restart HTTP/1.1\r\nConnection: close\r\nHost: localhost\r\n\
+                       Origin: http://evil.example\r\nContent-Length: 0\r\n\r\n";
+    assert!(server.raw(from_a_page).await.starts_with("HTTP/1.1 403"));
+}
+
+#[tokio::test]
 async fn a_plugin_whose_file_is_gone_warns_and_does_not_unready() {
     let server = start().await;
     server.source.0.lock().plugins[0].state = PluginState::FileGone;
@@ -252,7 +286,8 @@ async fn a_port_that_is_taken_and_an_open_address_are_clear_errors() {
     let server = start().await;
     let bind = |config| async {
         let (source, letters) = (Arc::clone(&server.source), Arc::clone(&server.letters));
-        let bound = Admin::bind(config, Metrics::new().unwrap(), source, letters, Arc::new(Reloading::default())).await;
+        let (metrics, workers) = (Metrics::new().unwrap(), Arc::new(Workers));
+        let bound = Admin::bind(config, metrics, source, letters, workers, Arc::new(Reloading::default())).await;
         bound.unwrap_err().to_string()
     };
     let taken = bind(AdminConfig::new(server.address)).await;

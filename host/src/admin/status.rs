@@ -283,7 +283,7 @@ states! {
         Draining = "draining",
         /// It failed and will be started again after a while.
         Backoff = "backoff",
-        /// It failed too often and will not be started again until its plugin or its topology changes.
+        /// It failed too often and will not be started again until its plugin or its topology changes, or somebody asks.
         Parked = "parked",
         /// It has ended.
         Stopped = "stopped",

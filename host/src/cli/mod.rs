@@ -9,6 +9,7 @@ mod new;
 mod plan;
 mod print;
 mod remote;
+mod restart;
 mod run;
 
 use std::path::PathBuf;
@@ -62,6 +63,8 @@ enum Command {
     New(new::NewArgs),
     /// See the jobs that nobody did, and decide what becomes of them
     DeadLetters(dead_letters::DeadLettersArgs),
+    /// Have a running worker replaced by a fresh one, or a parked one started again
+    Restart(restart::RestartArgs),
 }
 
 /// Runs what the command line says.
@@ -85,6 +88,7 @@ pub fn main() -> ExitCode {
         Some(Command::Inspect { plugin }) => inspect::inspect(&plugin),
         Some(Command::New(args)) => new::run(&args),
         Some(Command::DeadLetters(args)) => dead_letters::run(args),
+        Some(Command::Restart(args)) => restart::run(args),
     };
     result.unwrap_or_else(|failure| {
         print::err(&format!("{failure}"));

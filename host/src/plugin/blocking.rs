@@ -1,15 +1,16 @@
 //! The threads of one blocking instance: as many as its jobs need, up to its `concurrency`.
 
-use std::collections::VecDeque;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use mshost_plugin_api::abi::BlockingInstanceObject;
-use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 
 use super::lane::Lane;
+use super::line::{Line, Ticket};
+use super::panics::Owned;
+use super::services::InstanceServices;
 use super::threads::Threads;
 use crate::metrics::Metrics;
 
@@ -22,51 +23,37 @@ pub(super) struct BlockingPool {
 }
 
 struct Shared {
-    instance: BlockingInstanceObject,
+    instance: Owned<BlockingInstanceObject>,
     threads: Threads,
     thread_name: String,
-    limit: usize,
-    state: Mutex<State>,
-    work: Condvar,
+    line: Line<Call>,
     abandoned: Abandoned,
 }
 
-#[derive(Default)]
-struct State {
-    queue: VecDeque<(Call, Arc<Ticket>)>,
-    idle: usize,
-    threads: usize,
-    closed: bool,
-}
-
-/// Counts threads whose caller has left: of the generation, and in the metrics.
+/// Counts threads whose caller has left: of the generation, of the worker's slot, and in the metrics.
 struct Abandoned {
     generation: Arc<AtomicUsize>,
+    services: Arc<InstanceServices>,
     metrics: Arc<Metrics>,
 }
 
-/// Where a call is.
-struct Ticket(Mutex<Stage>);
-
-#[derive(PartialEq)]
-enum Stage {
-    Queued,
-    Running,
-    Cancelled,
-    Abandoned,
-    Done,
-}
-
 impl BlockingPool {
-    pub(super) fn new(instance: BlockingInstanceObject, lane: &Lane, limit: usize) -> Self {
+    pub(super) fn new(
+        instance: BlockingInstanceObject,
+        services: &Arc<InstanceServices>,
+        lane: &Lane,
+        limit: usize,
+    ) -> Self {
         let shared = Shared {
-            instance,
+            instance: Owned::new(instance),
             threads: lane.0.threads.clone(),
             thread_name: format!("{}-b", lane.0.name),
-            limit: limit.max(1),
-            state: Mutex::default(),
-            work: Condvar::new(),
-            abandoned: Abandoned { generation: Arc::clone(&lane.0.abandoned), metrics: Arc::clone(&lane.0.metrics) },
+            line: Line::new(limit.max(1)),
+            abandoned: Abandoned {
+                generation: Arc::clone(&lane.0.abandoned),
+                services: Arc::clone(services),
+                metrics: Arc::clone(&lane.0.metrics),
+            },
         };
         Self { shared: Arc::new(shared) }
     }
@@ -83,10 +70,9 @@ impl BlockingPool {
         C: FnOnce(&BlockingInstanceObject) -> T + Send + 'static,
     {
         let (done, result) = oneshot::channel();
-        let ticket = Arc::new(Ticket(Mutex::new(Stage::Queued)));
         let call: Call = Box::new(move |instance| _ = done.send(call(instance)));
-        self.shared.state.lock().queue.push_back((call, Arc::clone(&ticket)));
-        self.shared.serve_queue();
+        let ticket = self.shared.line.push(call);
+        self.shared.serve_line();
         let caller = Caller { shared: Arc::clone(&self.shared), ticket };
         async move {
             let result = result.await.ok();
@@ -98,33 +84,23 @@ impl BlockingPool {
 
 impl Shared {
     /// Sees to it that somebody makes the calls that wait: an idle thread, a new one, or the next that becomes free.
-    fn serve_queue(self: &Arc<Self>) {
-        let mut state = self.state.lock();
-        if state.idle > 0 {
-            self.work.notify_one();
-        }
-        if state.idle >= state.queue.len() || state.threads >= self.limit {
+    fn serve_line(self: &Arc<Self>) {
+        if !self.line.wants_thread() {
             return;
         }
-        state.threads += 1;
-        drop(state);
         let shared = Arc::clone(self);
-        if let Err(error) = self.threads.spawn(self.thread_name.clone(), move || work(&shared)) {
+        let body = move || shared.line.serve(|call| call(&shared.instance), || shared.abandoned.remove());
+        if let Err(error) = self.threads.spawn(self.thread_name.clone(), body) {
             tracing::warn!("no thread for a blocking handler: {error}");
-            let mut state = self.state.lock();
-            state.threads -= 1;
-            if state.threads == 0 {
-                // Nobody is left to make these calls; dropping them answers them.
-                state.queue.clear();
-            }
+            // Dropping those that nobody is left to make answers them.
+            drop(self.line.no_thread());
         }
     }
 }
 
 impl Drop for BlockingPool {
     fn drop(&mut self) {
-        self.shared.state.lock().closed = true;
-        self.shared.work.notify_all();
+        self.shared.line.close();
     }
 }
 
@@ -136,16 +112,8 @@ struct Caller {
 
 impl Drop for Caller {
     fn drop(&mut self) {
-        let mut stage = self.ticket.0.lock();
-        match *stage {
-            Stage::Queued => *stage = Stage::Cancelled,
-            Stage::Running => {
-                *stage = Stage::Abandoned;
-                self.shared.abandoned.add();
-                self.shared.state.lock().threads -= 1;
-                self.shared.serve_queue();
-            }
-            Stage::Cancelled | Stage::Abandoned | Stage::Done => {}
+        if self.shared.line.leave(&self.ticket, || self.shared.abandoned.add()) {
+            self.shared.serve_line();
         }
     }
 }
@@ -153,47 +121,13 @@ impl Drop for Caller {
 impl Abandoned {
     fn add(&self) {
         self.generation.fetch_add(1, Ordering::Relaxed);
+        self.services.host().thread_left();
         self.metrics.abandoned_threads.inc();
     }
 
     fn remove(&self) {
         self.generation.fetch_sub(1, Ordering::Relaxed);
+        self.services.host().thread_returned();
         self.metrics.abandoned_threads.dec();
-    }
-}
-
-/// The body of a thread.
-fn work(shared: &Shared) {
-    while let Some((call, ticket)) = next(shared) {
-        {
-            let mut stage = ticket.0.lock();
-            if *stage == Stage::Cancelled {
-                continue;
-            }
-            *stage = Stage::Running;
-        }
-        call(&shared.instance);
-        let mut stage = ticket.0.lock();
-        if *stage == Stage::Abandoned {
-            shared.abandoned.remove();
-            return;
-        }
-        *stage = Stage::Done;
-    }
-    shared.state.lock().threads -= 1;
-}
-
-fn next(shared: &Shared) -> Option<(Call, Arc<Ticket>)> {
-    let mut state = shared.state.lock();
-    loop {
-        if let Some(work) = state.queue.pop_front() {
-            return Some(work);
-        }
-        if state.closed {
-            return None;
-        }
-        state.idle += 1;
-        shared.work.wait(&mut state);
-        state.idle -= 1;
     }
 }

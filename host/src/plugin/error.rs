@@ -136,6 +136,17 @@ pub enum LoadFailure {
         /// What the child wrote to its standard error.
         said: String,
     },
+    /// Too many older versions could not be unloaded.
+    #[error(
+        "{kept} libraries of plugins stay in memory, and no more than {limit} may (`host.mapped_limit`): their plugins say \
+         `unload: never`, or threads of theirs have not ended; restart the host"
+    )]
+    TooManyKept {
+        /// How many stay.
+        kept: usize,
+        /// How many may.
+        limit: usize,
+    },
     /// It could not be initialised.
     #[error("it cannot be initialised: {0}")]
     Init(String),
@@ -170,6 +181,7 @@ impl LoadError {
             LoadFailure::Crashed { .. } => "crashed",
             LoadFailure::TimedOut { .. } | LoadFailure::Stuck { .. } => "timed_out",
             LoadFailure::Probe { .. } => "probe",
+            LoadFailure::TooManyKept { .. } => "mapped_limit",
             LoadFailure::Init(_) => "init",
         }
     }

@@ -18,9 +18,12 @@ use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::error::{LoadError, LoadFailure};
+use super::generation_state::{GenerationEvent, GenerationState, Stage};
+use super::kept::Kept;
 use super::lane::{self, Command, Lane, LaneInner, LaneLink, LaneTask};
 use super::library::Library;
 use super::log::PluginLog;
+use super::panics::{Place, inside};
 use super::shadow::ShadowCopy;
 use super::threads::Threads;
 use crate::ids::{GenerationId, PluginName};
@@ -36,15 +39,17 @@ pub struct LoadOptions {
     pub lanes: usize,
     /// How long opening and initialising may take.
     pub limit: Duration,
+    /// The libraries that stay in memory.
+    pub kept: Kept,
     /// Where to count.
     pub metrics: Arc<Metrics>,
 }
 
 impl LoadOptions {
-    /// One lane, ten seconds.
+    /// One lane, ten seconds, and 64 libraries that may stay.
     #[must_use]
     pub fn new(metrics: Arc<Metrics>) -> Self {
-        Self { lanes: 1, limit: Duration::from_secs(10), metrics }
+        Self { lanes: 1, limit: Duration::from_secs(10), kept: Kept::at_most(64), metrics }
     }
 }
 
@@ -55,6 +60,8 @@ pub struct Generation {
     info: Manifest,
     lanes: Vec<mpsc::UnboundedSender<Command>>,
     next_lane: AtomicUsize,
+    stage: Stage,
+    /// There until it retires.
     running: Mutex<Option<Running>>,
 }
 
@@ -64,6 +71,8 @@ struct Running {
     threads: Threads,
     retire: watch::Sender<Option<tokio::time::Instant>>,
     abandoned: Arc<AtomicUsize>,
+    stage: Stage,
+    kept: Kept,
     metrics: Arc<Metrics>,
     plugin: PluginName,
 }
@@ -105,13 +114,14 @@ impl Generation {
         options: LoadOptions,
     ) -> Result<Arc<Self>, LoadError> {
         let original = shadow.original().to_owned();
+        options.kept.check().map_err(|failure| failure.of(&original))?;
         let limit = options.limit;
         let (done, opened) = oneshot::channel();
         let threads = Threads::default();
-        let name = plugin.clone();
+        let (name, metrics) = (plugin.clone(), Arc::clone(&options.metrics));
         threads
             .spawn(format!("{plugin}-{id}-open"), move || {
-                let loaded = open(shadow, &name);
+                let loaded = open(shadow, &name, metrics);
                 if let Err(Ok(late)) = done.send(loaded) {
                     // The caller has given up. Closed here, on a thread of the generation.
                     close(late, DROP_LIMIT);
@@ -141,19 +151,21 @@ impl Generation {
     ) -> std::io::Result<Arc<Self>> {
         let info = loaded.manifest().clone();
         let (retire, retiring) = watch::channel(None);
-        let metrics = Arc::clone(&options.metrics);
+        let (metrics, stage) = (Arc::clone(&options.metrics), Stage::loaded());
         metrics.generations.with_label_values(&[plugin.as_str()]).inc();
         let running = Running {
             loaded: Arc::new(loaded),
             threads,
             retire,
             abandoned: Arc::default(),
+            stage: stage.clone(),
+            kept: options.kept.clone(),
             metrics,
             plugin: plugin.clone(),
         };
         // From here on dropping it ends what has been started.
-        let mut generation =
-            Self { id, plugin, info, lanes: Vec::new(), next_lane: AtomicUsize::new(0), running: Mutex::new(None) };
+        let (lanes, next_lane, running_later) = (Vec::new(), AtomicUsize::new(0), Mutex::new(None));
+        let mut generation = Self { id, plugin, info, lanes, next_lane, stage, running: running_later };
         let waiting = Arc::new(AtomicUsize::new(0));
         for number in 0..options.lanes.max(1) {
             let name = format!("{}-{id}-{number}", generation.plugin);
@@ -194,6 +206,12 @@ impl Generation {
         &self.info
     }
 
+    /// Where it is in its life.
+    #[must_use]
+    pub fn state(&self) -> GenerationState {
+        self.stage.get()
+    }
+
     /// Runs a task on one of its lanes, in turn. The task may do on its lane what it likes, except block.
     pub fn spawn<F, Fut>(&self, task: F) -> LaneTask
     where
@@ -210,7 +228,7 @@ impl Generation {
     /// Waits for its tasks, ends its threads and unloads it, within about `limit`: tasks that have not ended by then are
     /// dropped. Whatever does not end keeps the library in memory, and is told.
     pub async fn retire(self: Arc<Self>, limit: Duration) -> Retired {
-        let Some(running) = self.running.lock().take() else {
+        let Some(running) = self.release() else {
             return Retired { unmapped: false, abandoned_threads: 0 };
         };
         let name = format!("{}-{}-close", self.plugin, self.id);
@@ -223,9 +241,17 @@ impl Generation {
     }
 }
 
+impl Generation {
+    /// What has to be ended; `None` where it is being ended already.
+    fn release(&self) -> Option<Running> {
+        self.stage.step(GenerationEvent::Released).ok()?;
+        self.running.lock().take()
+    }
+}
+
 impl Drop for Generation {
     fn drop(&mut self) {
-        if let Some(running) = self.running.get_mut().take() {
+        if let Some(running) = self.release() {
             let name = format!("{}-{}-close", self.plugin, self.id);
             let body = move || _ = running.end(DROP_LIMIT);
             if let Err(error) = thread::Builder::new().name(name).spawn(body) {
@@ -262,7 +288,7 @@ impl Running {
         self.retire.send_replace(Some(deadline.into()));
         // The lanes need a moment to drop what they still have at the deadline.
         let left = self.threads.join_until(deadline + Duration::from_millis(500));
-        let Self { loaded, metrics, plugin, abandoned, .. } = self;
+        let Self { loaded, metrics, plugin, abandoned, stage, kept, .. } = self;
         let unmapped = match (left, Arc::try_unwrap(loaded)) {
             (0, Ok(loaded)) => close(loaded, deadline.saturating_duration_since(Instant::now())),
             (_, loaded) => {
@@ -272,10 +298,16 @@ impl Running {
             }
         };
         let left = left.max(abandoned.load(Ordering::Relaxed));
-        if unmapped {
+        let event = if unmapped {
             metrics.generations.with_label_values(&[plugin.as_str()]).dec();
+            GenerationEvent::Closed
         } else {
             metrics.still_mapped.inc();
+            kept.add();
+            GenerationEvent::Stayed
+        };
+        if let Err(error) = stage.step(event) {
+            tracing::error!(%plugin, "a bug in the host: {error}");
         }
         tracing::debug!(%plugin, unmapped, abandoned_threads = left, "generation retired");
         Retired { unmapped, abandoned_threads: left }
@@ -283,12 +315,13 @@ impl Running {
 }
 
 /// Opens and initialises a library, on a thread of its generation.
-fn open(shadow: ShadowCopy, plugin: &PluginName) -> Result<Loaded, LoadFailure> {
+fn open(shadow: ShadowCopy, plugin: &PluginName, metrics: Arc<Metrics>) -> Result<Loaded, LoadFailure> {
     let library = Library::open(shadow.path())?;
     // The mapping stays; the file is of no use to anybody else.
     drop(shadow);
-    let host = HostObject::from_value(PluginLog(plugin.clone()), TD_Opaque);
-    match library.module().init()(host) {
+    let host = HostObject::from_value(PluginLog { plugin: plugin.clone(), metrics }, TD_Opaque);
+    let (initialised, _) = inside(Place::Load, || library.module().init()(host));
+    match initialised {
         RResult::ROk(plugin) => Ok(Loaded { plugin, library }),
         RResult::RErr(error) => {
             let message = error.as_str().to_owned();
@@ -317,13 +350,14 @@ fn close(loaded: Loaded, limit: Duration) -> bool {
 
 /// Ends and drops everything of a plugin but its library, which is given back where it may be closed.
 fn end_plugin(loaded: Loaded, limit: Duration) -> Option<Library> {
-    let ended = loaded.plugin.shutdown(u64::try_from(limit.as_millis()).unwrap_or(u64::MAX));
+    let limit = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
+    let (ended, _) = inside(Place::Unload, || loaded.plugin.shutdown(limit));
     if !ended || loaded.manifest().unload == Unload::Never {
         // For ever: its code is in use, or may be.
         std::mem::forget(loaded);
         return None;
     }
     let Loaded { plugin, library } = loaded;
-    drop(plugin);
+    inside(Place::Unload, || drop(plugin));
     Some(library)
 }

@@ -14,6 +14,7 @@ use mshost_plugin_api::{Payload, Retry, WorkerKind, WorkerType};
 use super::blocking::BlockingPool;
 use super::generation::Loaded;
 use super::lane::Lane;
+use super::panics::{Owned, Place, Watched, inside};
 use super::services::{InstanceServices, JobScope, SharedServices};
 use super::{HostServices, JobHeader};
 use crate::bus::Failure;
@@ -38,7 +39,7 @@ pub struct Instance {
 
 // Field order is drop order: the plugin's object goes before the library's owner.
 enum Kind {
-    Async(AsyncInstanceObject, #[allow(dead_code, reason = "keeps the library open")] Arc<Loaded>),
+    Async(Owned<AsyncInstanceObject>, #[allow(dead_code, reason = "keeps the library open")] Arc<Loaded>),
     Blocking(BlockingPool, #[allow(dead_code, reason = "keeps the library open")] Arc<Loaded>),
 }
 
@@ -66,13 +67,16 @@ impl Lane {
         let config = config.to_string();
         let kind = match kind {
             WorkerKind::Async => {
-                let starting = loaded.plugin().start(RStr::from(&**worker_type), RStr::from(config.as_str()), lent);
+                let starting = Watched::new(Place::Start, &services, || {
+                    loaded.plugin().start(RStr::from(&**worker_type), RStr::from(config.as_str()), lent)
+                });
                 let instance = result(starting.await)?;
-                Kind::Async(instance, Arc::clone(&loaded))
+                Kind::Async(Owned::new(instance), Arc::clone(&loaded))
             }
             WorkerKind::Blocking => {
                 let instance = self.start_blocking(worker_type.clone(), config, lent).await?;
-                Kind::Blocking(BlockingPool::new(instance, self, usize::from(concurrency)), Arc::clone(&loaded))
+                let pool = BlockingPool::new(instance, &services, self, usize::from(concurrency));
+                Kind::Blocking(pool, Arc::clone(&loaded))
             }
         };
         Ok(Instance { kind: Rc::new(kind), services })
@@ -88,8 +92,9 @@ impl Lane {
         let loaded = Arc::clone(&self.0.loaded);
         let body = move || {
             let plugin = loaded.plugin();
-            let instance =
-                result(plugin.start_blocking(RStr::from(&*worker_type), RStr::from(config.as_str()), services));
+            let (instance, _) = inside(Place::Start, || {
+                result(plugin.start_blocking(RStr::from(&*worker_type), RStr::from(config.as_str()), services))
+            });
             // Where nobody waits any more the instance is dropped here, on a thread of the generation.
             let _ = done.send(instance);
         };
@@ -113,25 +118,34 @@ impl Instance {
         let kind = Rc::clone(&self.kind);
         let scope = JobScope::new(Arc::clone(&self.services), header, payload);
         let running = match &*kind {
-            Kind::Async(instance, _) => Running::Async(instance.handle(ScopeObject::from_value(scope, TD_Opaque))),
-            Kind::Blocking(pool, _) => Running::Blocking(Box::pin(
-                pool.call(move |instance| result(instance.handle(ScopeObject::from_value(scope, TD_Opaque)))),
-            )),
+            Kind::Async(instance, _) => Running::Async(Watched::new(Place::Handle, &self.services, || {
+                instance.handle(ScopeObject::from_value(scope, TD_Opaque))
+            })),
+            Kind::Blocking(pool, _) => Running::Blocking(Box::pin(pool.call(move |instance| {
+                inside(Place::Handle, || result(instance.handle(ScopeObject::from_value(scope, TD_Opaque)))).0
+            }))),
         };
         Call { running, _kind: kind }.finish()
     }
 
     /// Tells the worker of a job that failed.
     pub fn on_error(&self, failure: Failure) -> impl Future<Output = ()> + 'static + use<> {
-        let kind = Rc::clone(&self.kind);
+        let (kind, services) = (Rc::clone(&self.kind), Arc::clone(&self.services));
         async move {
             match &*kind {
                 Kind::Async(instance, _) => {
-                    let future = with_failure(&failure, |failure| instance.on_error(failure));
+                    let future = Watched::new(Place::OnError, &services, || {
+                        with_failure(&failure, |failure| instance.on_error(failure))
+                    });
                     let _: AbiUnit = future.await;
                 }
                 Kind::Blocking(pool, _) => {
-                    let call = pool.call(move |instance| with_failure(&failure, |failure| instance.on_error(failure)));
+                    let call = pool.call(move |instance| {
+                        let told = || with_failure(&failure, |failure| instance.on_error(failure));
+                        if let ((), Some(message)) = inside(Place::OnError, told) {
+                            services.panicked(&message);
+                        }
+                    });
                     let _: Option<()> = call.await;
                 }
             }
@@ -141,11 +155,11 @@ impl Instance {
     /// Tells the worker that it gets no more jobs of its type, which resolves its `ctx.shutdown()`; the future ends when the
     /// worker has finished what it has begun by itself. Jobs may be handled meanwhile.
     pub fn drain(&self) -> impl Future<Output = ()> + 'static + use<> {
-        let kind = Rc::clone(&self.kind);
+        let (kind, services) = (Rc::clone(&self.kind), Arc::clone(&self.services));
         async move {
             match &*kind {
                 Kind::Async(instance, _) => {
-                    let _: AbiUnit = instance.drain().await;
+                    let _: AbiUnit = Watched::new(Place::Drain, &services, || instance.drain()).await;
                 }
                 Kind::Blocking(pool, _) => pool.instance().begin_drain(),
             }
@@ -156,10 +170,10 @@ impl Instance {
     pub async fn stop(self) {
         match &*self.kind {
             Kind::Async(instance, _) => {
-                let _: AbiUnit = instance.stop().await;
+                let _: AbiUnit = Watched::new(Place::Stop, &self.services, || instance.stop()).await;
             }
             Kind::Blocking(pool, _) => {
-                let _: Option<()> = pool.call(|instance| instance.stop()).await;
+                let _: Option<()> = pool.call(|instance| inside(Place::Stop, || instance.stop()).0).await;
             }
         }
     }
@@ -167,7 +181,7 @@ impl Instance {
 
 /// What the plugin does with a job.
 enum Running {
-    Async(LocalFfiFuture<RResult<AbiUnit, AbiError>>),
+    Async(Watched<LocalFfiFuture<RResult<AbiUnit, AbiError>>>),
     Blocking(LocalBoxFuture<'static, Option<Result<AbiUnit, HandlerError>>>),
 }
 

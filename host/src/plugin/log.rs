@@ -1,7 +1,7 @@
 //! A plugin's log, as part of the host's: with the plugin's own levels, targets and fields.
 
 use std::collections::HashMap;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use mshost_plugin_api::abi::{AbiRecord, Host};
 use parking_lot::Mutex;
@@ -12,7 +12,9 @@ use tracing::metadata::Kind;
 use tracing::subscriber::Interest;
 use tracing::{Event, Level, Metadata};
 
+use super::panics;
 use crate::ids::PluginName;
+use crate::metrics::Metrics;
 
 /// The most different (target, level, fields) that plugins may log with. Each stays in memory, as `tracing` demands; what
 /// comes later is logged without its own target and fields.
@@ -25,7 +27,10 @@ const MAX_FIELDS: usize = 32;
 const TARGET: &str = "plugin";
 
 /// What a plugin gets of its host.
-pub(super) struct PluginLog(pub(super) PluginName);
+pub(super) struct PluginLog {
+    pub(super) plugin: PluginName,
+    pub(super) metrics: Arc<Metrics>,
+}
 
 impl Host for PluginLog {
     fn max_level(&self) -> u8 {
@@ -41,12 +46,24 @@ impl Host for PluginLog {
 
     fn log(&self, record: AbiRecord<'_>) {
         // No panic of the host's own log may reach the plugin's frames.
-        let forward = || self.forward(&record);
+        let forward = || {
+            if record.target.as_str() == panics::TARGET {
+                self.count_panic(&record);
+            }
+            self.forward(&record);
+        };
         let _ = std::panic::catch_unwind(std::panic::AssertUnwindSafe(forward));
     }
 }
 
 impl PluginLog {
+    fn count_panic(&self, record: &AbiRecord<'_>) {
+        let thread = record.fields.iter().find(|field| field.0.as_str() == "thread");
+        let thread = thread.map(|field| field.1.as_str().trim_matches('"'));
+        let place = panics::note(record.message.as_str(), thread);
+        self.metrics.plugin_panics.with_label_values(&[self.plugin.as_str(), place.name()]).inc();
+    }
+
     fn forward(&self, record: &AbiRecord<'_>) {
         let fields = record.fields.as_slice();
         let fields = &fields[..fields.len().min(MAX_FIELDS)];
@@ -56,7 +73,7 @@ impl PluginLog {
             if !dispatch.enabled(metadata) {
                 return;
             }
-            let (message, plugin) = (record.message.as_str(), self.0.as_str());
+            let (message, plugin) = (record.message.as_str(), self.plugin.as_str());
             let mut values: Vec<Option<&dyn Value>> = vec![Some(&message), Some(&plugin)];
             let texts: Vec<&str> = fields.iter().map(|field| field.1.as_str()).collect();
             if whole {

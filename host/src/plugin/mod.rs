@@ -22,21 +22,28 @@ mod elf;
 mod elf_tests;
 mod error;
 mod generation;
+mod generation_state;
 mod instance;
+mod kept;
 mod lane;
 mod library;
+mod line;
 mod log;
 mod manifest;
+mod panics;
 mod probe;
 mod refusal;
 mod services;
 mod shadow;
+mod sync;
 mod threads;
 pub mod watch;
 
 pub use error::{LoadError, LoadFailure};
 pub use generation::{Generation, LoadOptions, Retired};
+pub use generation_state::GenerationState;
 pub use instance::{HandlerError, Instance};
+pub use kept::Kept;
 pub use lane::{Lane, LaneError, LaneTask};
 pub use probe::{PROBE_OPTION, probe, probe_main, set_probe_program};
 pub use shadow::ShadowCopy;
@@ -58,6 +65,14 @@ pub trait HostServices: Send + Sync + 'static {
     fn observe(&self, job_type: &str, elapsed: Duration);
     /// Sets `mshost_plugin_value{service, name}`.
     fn set_value(&self, name: &str, value: f64);
+    /// The plugin panicked where its answer cannot say so: in `on_error`, in `drain`, or as a handler was cancelled.
+    fn panicked(&self, message: &str) {
+        let _ = message;
+    }
+    /// A thread was left behind with a blocking handler that nobody waits for any more.
+    fn thread_left(&self) {}
+    /// Such a thread has come back.
+    fn thread_returned(&self) {}
 }
 
 /// What a plugin hands over to be sent.

@@ -38,6 +38,16 @@ impl InstanceServices {
         Arc::new(Self { services, lane })
     }
 
+    /// See [`HostServices::panicked`].
+    pub(super) fn panicked(&self, message: &str) {
+        self.services.panicked(message);
+    }
+
+    /// What these go to.
+    pub(super) fn host(&self) -> &dyn HostServices {
+        &*self.services
+    }
+
     fn send(&self, send: AbiSend<'_>, scope: Option<&JobScope>) -> AbiSent {
         let sent = catch_unwind(AssertUnwindSafe(|| self.try_send(send, scope)));
         sent.unwrap_or_else(|_| {

@@ -7,9 +7,9 @@ use std::time::SystemTime;
 use async_trait::async_trait;
 use parking_lot::Mutex;
 
-use super::keeper::Keeper;
+use super::keeper::{Keeper, SlotHandle};
 use super::shelf::{Entry, Shelf};
-use super::view::{SlotState, SlotView};
+use super::view::{SlotView, shown};
 use crate::admin::{
     BusHealth, BusStatus, Complaint, HostStatus, ManagerState, Phase, PluginState, PluginStatus, QueueStatus,
     StatusSource, TopologyStatus, WorkerState, WorkerStatus,
@@ -36,7 +36,7 @@ struct Pinned {
     plugins: Vec<PluginStatus>,
     /// Slots whose plugin is not there.
     pending: Vec<WorkerStatus>,
-    slots: Vec<Arc<Mutex<SlotView>>>,
+    slots: Vec<SlotHandle>,
 }
 
 impl Board {
@@ -73,9 +73,15 @@ impl Board {
         let plugins = shelf.entries().iter().map(|(name, entry)| plugin_status(name, entry)).collect();
         let pending = plan.iter().filter(|(_, planned)| planned.generation.is_none());
         let pending = pending.map(|waiting| pending_status(waiting, shelf)).collect();
-        let slots = keepers.map(Keeper::view).collect();
+        let slots = keepers.map(Keeper::handle).collect();
         let mut pinned = self.pinned.lock();
         *pinned = Pinned { phase: pinned.phase, topology, plugins, pending, slots };
+    }
+
+    /// Every slot that has a keeper, and the names of those that wait for their plugin.
+    pub(super) fn slots(&self) -> (Vec<SlotHandle>, Vec<String>) {
+        let pinned = self.pinned.lock();
+        (pinned.slots.clone(), pinned.pending.iter().map(|worker| worker.slot.clone()).collect())
     }
 
     async fn queues(&self) -> Vec<QueueStatus> {
@@ -111,7 +117,7 @@ impl StatusSource for Board {
         let queues = self.queues().await;
         let dead_letters = self.bus.dead_count().await;
         let pinned = self.pinned.lock();
-        let mut workers: Vec<_> = pinned.slots.iter().map(|slot| worker_status(&slot.lock())).collect();
+        let mut workers: Vec<_> = pinned.slots.iter().map(|slot| worker_status(&slot.view.lock())).collect();
         workers.extend(pinned.pending.iter().cloned());
         HostStatus {
             name: self.name.clone(),
@@ -180,11 +186,7 @@ fn worker_status(view: &SlotView) -> WorkerStatus {
         id: view.worker.clone(),
         plugin: view.slot.plugin.clone(),
         generation: Some(view.generation),
-        state: match view.state {
-            SlotState::Starting => WorkerState::Starting,
-            SlotState::Running => WorkerState::Running,
-            SlotState::Failed => WorkerState::Backoff,
-        },
+        state: shown(view.state),
         since: view.since.into(),
         addresses: view.addresses.clone(),
         in_flight: progress.map_or(0, crate::worker::Progress::in_flight),

@@ -21,7 +21,7 @@ use crate::interop::Interop;
 use crate::manager::{Manager, ManagerConfig, Registry};
 use crate::metrics::Metrics;
 use crate::plugin::watch::{WatchMode, WatchSettings, Watcher};
-use crate::plugin::{LoadOptions, ShadowCopy};
+use crate::plugin::{Kept, LoadOptions, ShadowCopy};
 use crate::telemetry::Telemetry;
 use crate::topology::{Topology, Watch};
 use crate::worker::{Closing, Surroundings, Switchboard};
@@ -88,6 +88,7 @@ impl Host {
             metrics: Arc::clone(&metrics),
             closing: closing.clone(),
             absent: topology.bus.absent,
+            managed: topology.manager.enabled,
             host: topology.host.name.as_str().into(),
         };
         let shelf = new_shelf(&topology, &metrics, &tasks);
@@ -226,14 +227,16 @@ async fn start_admin(
     let Some(address) = topology.host.admin else { return Ok(None) };
     let letters = Arc::new(BusLetters::new(Arc::clone(bus)));
     let config = AdminConfig::new(address);
-    let admin = Admin::bind(config, Arc::clone(metrics), Arc::clone(board) as _, letters, Arc::new(reloading)).await?;
+    let (source, workers) = (Arc::clone(board) as _, Arc::clone(board) as _);
+    let admin = Admin::bind(config, Arc::clone(metrics), source, letters, workers, Arc::new(reloading)).await?;
     let address = admin.address();
     observers.spawn(admin.run(stop.clone()));
     Ok(Some(address))
 }
 
 fn new_shelf(topology: &Topology, metrics: &Arc<Metrics>, retirements: &TaskTracker) -> Shelf {
-    let options = LoadOptions { lanes: topology.host.plugin_threads, ..LoadOptions::new(Arc::clone(metrics)) };
+    let (lanes, kept) = (topology.host.plugin_threads, Kept::at_most(topology.host.mapped_limit));
+    let options = LoadOptions { lanes, kept, ..LoadOptions::new(Arc::clone(metrics)) };
     ShadowCopy::remove_stale(&topology.host.state);
     Shelf::new(topology.host.state.clone(), options, Arc::clone(metrics), retirements.clone())
 }

@@ -3,29 +3,27 @@
 //! The supervisor says what the slot should run; the keeper gets there by itself, however often the wish changes: it
 //! starts the new worker, waits until it is ready, and only then drains the old one. A new worker that does not start
 //! leaves the old one as it is. Each slot has a keeper of its own, so that one that hangs delays no other.
+//!
+//! What a keeper is about is its [`SlotState`]; for each there is one function here, which waits for what can happen then
+//! and says what did.
 
+use std::fmt::Display;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use parking_lot::Mutex;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, watch};
 use tokio_util::task::TaskTracker;
 
 use super::lease::Lease;
-use super::view::{SlotState, SlotView};
-use crate::admin::Complaint;
-use crate::backoff::Backoff;
-use crate::topology::{Slot, WorkerSpec};
-use crate::worker::{Listeners, Sockets, StartFailure, Surroundings, Worker};
+use super::restarts::{Restarts, Verdict};
+use super::slot_state::{SlotEvent, SlotState};
+use super::view::SlotView;
+use crate::ids::GenerationId;
+use crate::topology::{ParkedJobs, Slot, WorkerSpec};
+use crate::worker::{Listeners, Sockets, StartFailure, Stragglers, Surroundings, Trouble, Worker, refuse_jobs};
 
 const TARGET: &str = "mshost::supervisor";
-
-/// How long to wait before a worker is started again, at first and at most.
-const FIRST_WAIT: Duration = Duration::from_millis(500);
-const LONGEST_WAIT: Duration = Duration::from_secs(30);
-
-/// A worker that ran for so long starts anew with the shortest wait.
-const STEADY: Duration = Duration::from_secs(60);
 
 /// What a slot should run.
 #[derive(Debug, Clone)]
@@ -44,7 +42,15 @@ impl Wish {
 #[derive(Debug)]
 pub(super) struct Keeper {
     wish: watch::Sender<Option<Wish>>,
-    view: Arc<Mutex<SlotView>>,
+    handle: SlotHandle,
+}
+
+/// A slot, for those who look at it and may ask for a fresh worker.
+#[derive(Debug, Clone)]
+pub(super) struct SlotHandle {
+    pub(super) view: Arc<Mutex<SlotView>>,
+    /// Of capacity 1: asking twice before it has begun is asking once.
+    pub(super) restart: mpsc::Sender<()>,
 }
 
 impl Keeper {
@@ -58,19 +64,24 @@ impl Keeper {
     ) -> Self {
         let view = Arc::new(Mutex::new(SlotView::new(slot.clone(), &first)));
         let (wish, wishes) = watch::channel(Some(first));
+        let (restart, asked) = mpsc::channel(1);
         let keeping = Keeping {
             slot,
             wishes,
+            asked,
             surroundings,
             sockets,
             view: Arc::clone(&view),
+            state: SlotState::Starting,
             current: None,
             refused: None,
-            backoff: Backoff::new(FIRST_WAIT, LONGEST_WAIT, 0.25),
+            restarts: Restarts::default(),
+            again_at: Instant::now(),
+            stragglers: Vec::new(),
             drains: tasks.clone(),
         };
         tasks.spawn(keeping.keep());
-        Self { wish, view }
+        Self { wish, handle: SlotHandle { view, restart } }
     }
 
     /// Changes what the slot should run.
@@ -80,11 +91,16 @@ impl Keeper {
 
     /// How the slot is doing, live.
     pub(super) fn view(&self) -> Arc<Mutex<SlotView>> {
-        Arc::clone(&self.view)
+        Arc::clone(&self.handle.view)
+    }
+
+    /// The slot, for those who may ask for a fresh worker.
+    pub(super) fn handle(&self) -> SlotHandle {
+        self.handle.clone()
     }
 }
 
-/// A worker that runs, and what it was made from.
+/// A worker that has its place on the bus, and what it was made from.
 struct Current {
     worker: Worker,
     made_from: Wish,
@@ -96,93 +112,91 @@ struct Current {
 struct Keeping {
     slot: Slot,
     wishes: watch::Receiver<Option<Wish>>,
+    asked: mpsc::Receiver<()>,
     surroundings: Surroundings,
     sockets: Arc<Sockets>,
     view: Arc<Mutex<SlotView>>,
+    state: SlotState,
+    /// There while a worker runs, and while a broken one waits for the one that replaces it.
     current: Option<Current>,
     /// A wish that could not be met while another worker ran, and what ran then. Only another wish is tried again.
     refused: Option<(Wish, Wish)>,
-    backoff: Backoff,
+    restarts: Restarts,
+    /// When the next try is due.
+    again_at: Instant,
+    /// The threads that each generation has left behind here.
+    stragglers: Vec<(GenerationId, Stragglers)>,
     drains: TaskTracker,
 }
 
 impl Keeping {
     async fn keep(mut self) {
         loop {
-            // The supervisor dropping its end is a wish for nothing.
-            let gone = self.wishes.has_changed().is_err();
-            let wish = self.wishes.borrow_and_update().clone().filter(|_| !gone);
-            let Some(wish) = wish else { break };
-            let target = self.target(wish);
-            match &self.current {
-                Some(current) if current.made_from.is(&target) => self.watch_over().await,
-                _ => self.fulfil(target).await,
+            let event = match self.state {
+                SlotState::Starting | SlotState::Replacing => self.start().await,
+                SlotState::Running => self.watch_over().await,
+                SlotState::Backoff => self.wait().await,
+                SlotState::Parked => self.stay_parked().await,
+                SlotState::Leaving => self.leave().await,
+                SlotState::Empty => break,
+            };
+            self.enter(event);
+        }
+    }
+
+    fn enter(&mut self, event: SlotEvent) {
+        if matches!(event, SlotEvent::Wished | SlotEvent::RestartAsked) {
+            // Somebody has done something about whatever failed before.
+            self.restarts.reset();
+        }
+        match self.state.after(event) {
+            Ok(state) => self.state = state,
+            Err(error) => {
+                debug_assert!(false, "{error}");
+                tracing::error!(target: TARGET, slot = %self.slot, "a bug in the host: {error}");
             }
         }
-        if let Some(current) = self.current.take() {
-            drain(current).await;
-        }
+        self.view.lock().enter(self.state);
     }
 
-    /// What to run: the wish, or where it has been refused, what ran before.
-    fn target(&self, wish: Wish) -> Wish {
-        match &self.refused {
-            Some((refused, before)) if refused.is(&wish) => before.clone(),
-            _ => wish,
+    /// Starts what is wished for and, once it is ready, swaps it in.
+    async fn start(&mut self) -> SlotEvent {
+        let Some(wish) = self.target() else { return SlotEvent::Withdrawn };
+        let stragglers = self.prepare(&wish);
+        if let Some(stuck) = self.stuck() {
+            return self.not_started(wish, &StartFailure(stuck), true);
         }
-    }
-
-    /// Waits for another wish, or for the worker to end by itself.
-    async fn watch_over(&mut self) {
-        let Some(current) = &mut self.current else { return };
-        let end = tokio::select! {
-            _ = self.wishes.changed() => return,
-            end = current.worker.ended() => end,
+        self.view.lock().starting(&wish);
+        let (mut worker, listeners) = match self.begin(&wish, stragglers) {
+            Ok(begun) => begun,
+            Err(failure) => return self.not_started(wish, &failure, false),
         };
-        let lived = current.since.elapsed();
-        self.current = None;
-        if lived > STEADY {
-            self.backoff.reset();
-        }
-        let failure = end.err().unwrap_or_else(|| StartFailure("it stopped by itself".to_owned()));
-        self.set_back(&failure).await;
-    }
-
-    /// Starts what is wished for and swaps it in.
-    async fn fulfil(&mut self, wish: Wish) {
-        self.view.lock().starting(&wish, self.current.is_some());
-        let started = match self.begin(&wish) {
-            Err(failure) => Err(failure),
-            Ok((mut worker, listeners)) => tokio::select! {
-                ready = worker.ready() => ready.map(|()| (worker, listeners)),
-                _ = self.wishes.changed() => {
-                    // Somebody wants something else by now.
-                    worker.stop();
-                    return;
-                }
-            },
+        let ready = tokio::select! {
+            ready = worker.ready() => ready,
+            event = wished(&mut self.wishes) => {
+                // Somebody wants something else by now.
+                let called_off = Current { worker, made_from: wish, since: Instant::now(), _listeners: listeners };
+                self.drains.spawn(drain(called_off));
+                return event;
+            }
         };
-        match started {
-            Ok((worker, listeners)) => self.swap_in(worker, wish, listeners),
-            Err(failure) => match &self.current {
-                Some(current) => {
-                    tracing::error!(target: TARGET, slot = %self.slot, generation = %wish.generation.id(),
-                        "the new version did not start, the old one goes on: {failure}");
-                    self.view.lock().refused(&failure);
-                    self.refused = Some((wish, current.made_from.clone()));
-                }
-                None => self.set_back(&failure).await,
-            },
+        match ready {
+            Ok(()) => {
+                self.swap_in(worker, wish, listeners);
+                SlotEvent::Ready
+            }
+            Err(failure) => self.not_started(wish, &failure, false),
         }
     }
 
-    fn begin(&self, wish: &Wish) -> Result<(Worker, Listeners), StartFailure> {
+    fn begin(&self, wish: &Wish, stragglers: Stragglers) -> Result<(Worker, Listeners), StartFailure> {
         let spec = &wish.spec;
         let listeners = self
             .sockets
             .lend(&spec.worker_type, &spec.plugin, &spec.listen)
             .map_err(|error| StartFailure(error.to_string()))?;
-        let worker = Worker::spawn(&wish.generation, Arc::clone(spec), listeners.clone(), self.surroundings.clone())?;
+        let surroundings = self.surroundings.clone();
+        let worker = Worker::spawn(&wish.generation, Arc::clone(spec), listeners.clone(), stragglers, surroundings)?;
         Ok((worker, listeners))
     }
 
@@ -197,16 +211,169 @@ impl Keeping {
         }
     }
 
-    /// Nothing runs: waits before the next try, unless another wish comes first.
-    async fn set_back(&mut self, failure: &StartFailure) {
-        let wait = self.backoff.next_wait();
-        tracing::error!(target: TARGET, slot = %self.slot, "{failure}; again in {:.1} s", wait.as_secs_f64());
-        self.view.lock().failed(failure);
-        tokio::select! {
-            changed = self.wishes.changed() => if changed.is_ok() { self.backoff.reset() },
-            () = tokio::time::sleep(wait) => {}
+    /// What was to be started is not. `for_good` where another try cannot help.
+    fn not_started(&mut self, wish: Wish, failure: &StartFailure, for_good: bool) -> SlotEvent {
+        match &self.current {
+            Some(current) if self.state == SlotState::Replacing => {
+                tracing::error!(target: TARGET, slot = %self.slot, generation = %wish.generation.id(),
+                    "the new version did not start, the old one goes on: {failure}");
+                self.view.lock().refused(failure);
+                self.refused = Some((wish, current.made_from.clone()));
+                SlotEvent::Failed
+            }
+            _ if for_good => self.park(&failure.0),
+            _ => self.failed(&wish.spec, failure, None),
         }
     }
+
+    /// Waits until the worker has to be replaced, for whatever reason.
+    async fn watch_over(&mut self) -> SlotEvent {
+        let (trouble, lived, spec) = loop {
+            let Some(target) = self.target() else { return SlotEvent::Withdrawn };
+            let stragglers = self.prepare(&target);
+            let Some(current) = self.current.as_mut().filter(|current| current.made_from.is(&target)) else {
+                return SlotEvent::Wished;
+            };
+            let spec = target.spec;
+            tokio::select! {
+                _ = self.wishes.changed() => {}
+                Some(()) = self.asked.recv() => {
+                    self.refused = None;
+                    return SlotEvent::RestartAsked;
+                }
+                () = stragglers.reached(spec.abandoned_threads) => {
+                    if let Some(reason) = self.stuck() {
+                        return self.park(&reason);
+                    }
+                }
+                trouble = current.worker.trouble() => break (trouble, current.since.elapsed(), spec),
+            }
+        };
+        let failure = match trouble {
+            // It keeps its place, so that what comes for it waits instead of being refused.
+            Trouble::Broken(failure) => failure,
+            Trouble::Ended(failure) => {
+                self.current = None;
+                failure
+            }
+        };
+        self.failed(&spec, &failure, Some(lived))
+    }
+
+    /// Decides whether there is another try. `lived` is how long a worker ran before it failed.
+    fn failed(&mut self, spec: &WorkerSpec, failure: &StartFailure, lived: Option<Duration>) -> SlotEvent {
+        let now = Instant::now();
+        let Verdict::Again(wait) = self.restarts.failed(&spec.restart, now, lived) else {
+            return self.park(&too_many_restarts(failure, spec));
+        };
+        tracing::error!(target: TARGET, slot = %self.slot, "{failure}; again in {:.1} s", wait.as_secs_f64());
+        self.again_at = now + wait;
+        self.view.lock().failed(failure);
+        SlotEvent::Failed
+    }
+
+    fn park(&mut self, reason: &str) -> SlotEvent {
+        let reason = format!(
+            "{reason}. It starts again with a new file of the plugin, with a change of its entry in the topology, or by \
+             `mshost restart '{}'`",
+            self.slot
+        );
+        tracing::error!(target: TARGET, slot = %self.slot, "parked: {reason}");
+        self.view.lock().failed(&StartFailure(reason));
+        if let Some(broken) = self.current.take() {
+            self.drains.spawn(drain(broken));
+        }
+        SlotEvent::GivenUp
+    }
+
+    /// Waits before the next try, unless somebody wants something first.
+    async fn wait(&mut self) -> SlotEvent {
+        let due = tokio::time::sleep_until(self.again_at.into());
+        tokio::select! {
+            event = self.somebody() => event,
+            () = due => SlotEvent::WaitOver,
+        }
+    }
+
+    /// Waits for somebody, and refuses the jobs of its type meanwhile where they are not to wait.
+    async fn stay_parked(&mut self) -> SlotEvent {
+        let (surroundings, reason) = (self.surroundings.clone(), format!("{} is parked", self.slot));
+        // Looked at, not taken note of: a wish that has come meanwhile is still news to `somebody`.
+        let spec = self.wishes.borrow().as_ref().map(|wish| Arc::clone(&wish.spec));
+        let fails = |spec: &Arc<WorkerSpec>| spec.parked == ParkedJobs::Fail && surroundings.managed;
+        let refusing = async {
+            if let Some(spec) = spec.filter(fails) {
+                refuse_jobs(&spec, &surroundings, &reason).await;
+            }
+            std::future::pending().await
+        };
+        tokio::select! {
+            event = self.somebody() => event,
+            never = refusing => never,
+        }
+    }
+
+    /// Waits for another wish, or for somebody who asks for a worker.
+    async fn somebody(&mut self) -> SlotEvent {
+        let event = tokio::select! {
+            event = wished(&mut self.wishes) => event,
+            Some(()) = self.asked.recv() => SlotEvent::RestartAsked,
+        };
+        self.refused = None;
+        event
+    }
+
+    async fn leave(&mut self) -> SlotEvent {
+        if let Some(current) = self.current.take() {
+            drain(current).await;
+        }
+        SlotEvent::Left
+    }
+
+    /// What to run: the wish, or where it has been refused, what ran before. `None` once it is to be nothing.
+    fn target(&mut self) -> Option<Wish> {
+        let wish = wish(&mut self.wishes)?;
+        match &self.refused {
+            Some((refused, before)) if refused.is(&wish) => Some(before.clone()),
+            _ => Some(wish),
+        }
+    }
+
+    /// The count of the threads that the workers of a generation leave behind in this slot. Another version may do better.
+    fn prepare(&mut self, wish: &Wish) -> Stragglers {
+        let id = wish.generation.id();
+        self.stragglers.retain(|(generation, count)| *generation == id || count.count() > 0);
+        let known = self.stragglers.iter().find(|(generation, _)| *generation == id).map(|(_, count)| count.clone());
+        let count = known.unwrap_or_else(|| {
+            let count = Stragglers::default();
+            self.stragglers.push((id, count.clone()));
+            count
+        });
+        self.view.lock().preparing(wish, count.clone());
+        count
+    }
+
+    /// Why a worker would be parked as soon as it ran, if it would.
+    fn stuck(&self) -> Option<String> {
+        self.view.lock().stuck()
+    }
+}
+
+/// What is wished for now; `None` once the slot is to be empty. The supervisor dropping its end is a wish for nothing.
+fn wish(wishes: &mut watch::Receiver<Option<Wish>>) -> Option<Wish> {
+    let gone = wishes.has_changed().is_err();
+    wishes.borrow_and_update().clone().filter(|_| !gone)
+}
+
+/// Waits for another wish. Cancel safe.
+async fn wished(wishes: &mut watch::Receiver<Option<Wish>>) -> SlotEvent {
+    let changed = wishes.changed().await;
+    if changed.is_ok() && wishes.borrow().is_some() { SlotEvent::Wished } else { SlotEvent::Withdrawn }
+}
+
+fn too_many_restarts(failure: &dyn Display, spec: &WorkerSpec) -> String {
+    let (most, window) = (spec.restart.max_restarts.unwrap_or_default(), spec.restart.window);
+    format!("{failure}; it had {most} restarts within {} (`restart`)", humantime::format_duration(window))
 }
 
 /// Has a worker finish what it has in hand. Holds on to its generation and its sockets until it has left.
@@ -216,37 +383,4 @@ async fn drain(mut current: Current) {
         tracing::warn!(target: TARGET, worker = %current.worker.id(), "did not leave in good order: {failure}");
     }
     drop(current);
-}
-
-/// The states that [`SlotView`] shows, from what the keeper does.
-impl SlotView {
-    fn starting(&mut self, wish: &Wish, running: bool) {
-        if !running {
-            self.enter(SlotState::Starting);
-            self.generation = wish.generation.id();
-        }
-    }
-
-    fn running(&mut self, worker: &Worker, wish: &Wish) {
-        if self.worker.is_some() || self.state == SlotState::Failed {
-            self.restarts += 1;
-        }
-        self.worker = Some(worker.id().clone());
-        self.progress = Some(worker.progress());
-        self.addresses = worker.addresses().clone();
-        self.generation = wish.generation.id();
-        self.last_error = None;
-        self.enter(SlotState::Running);
-    }
-
-    fn refused(&mut self, failure: &StartFailure) {
-        self.last_error = Some(Complaint::now(failure));
-    }
-
-    fn failed(&mut self, failure: &StartFailure) {
-        self.worker = None;
-        self.progress = None;
-        self.last_error = Some(Complaint::now(failure));
-        self.enter(SlotState::Failed);
-    }
 }

@@ -14,7 +14,10 @@ mod preview;
 mod reconcile;
 mod report;
 mod requests;
+mod restart_asked;
+mod restarts;
 mod shelf;
+mod slot_state;
 mod view;
 
 pub use host::{Host, HostError};

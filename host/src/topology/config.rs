@@ -56,6 +56,8 @@ pub struct HostConfig {
     pub plugin_threads: usize,
     /// How long a shutdown may take before it is forced; default 30 s.
     pub shutdown_timeout: Duration,
+    /// How many libraries of plugins may stay in memory that cannot be unloaded; more are not loaded. Default 64.
+    pub mapped_limit: usize,
     /// How file changes are noticed.
     pub watch: Watch,
 }
@@ -222,6 +224,45 @@ impl RetryPolicy {
     }
 }
 
+/// How often a worker that failed is started again.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct RestartPolicy {
+    /// How long to wait before a second restart; each further wait is twice as long. Default 500 ms.
+    pub delay: Duration,
+    /// The longest wait; default 30 s.
+    pub max_delay: Duration,
+    /// The share, from 0 to 1, by which a wait is shortened at random; default 0.25.
+    pub jitter: f64,
+    /// How many restarts there may be within `window` before its slot is parked; `None` where it is `"off"`, so that it
+    /// never is. Default 5.
+    pub max_restarts: Option<u32>,
+    /// What `max_restarts` counts in; also how long a worker must have run for its next failure to count as its first.
+    /// Default 1 min.
+    pub window: Duration,
+}
+
+impl Default for RestartPolicy {
+    fn default() -> Self {
+        Self {
+            delay: Duration::from_millis(500),
+            max_delay: Duration::from_secs(30),
+            jitter: 0.25,
+            max_restarts: Some(5),
+            window: Duration::from_secs(60),
+        }
+    }
+}
+
+/// What becomes of the jobs of a type whose workers are all parked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum ParkedJobs {
+    /// Those that were accepted wait, at most until their deadline; whether more are accepted is what [`Absent`] says.
+    #[default]
+    Wait,
+    /// Each is given up at once: its sender hears why, and it is kept as a dead letter.
+    Fail,
+}
+
 /// One `[[worker]]`. `Debug` leaves its config out, which may hold secrets of the environment.
 #[derive(Clone)]
 pub struct WorkerConfig {
@@ -245,6 +286,13 @@ pub struct WorkerConfig {
     pub start_timeout: Duration,
     /// How long its jobs in flight may take to finish when it is stopped; default 10 s.
     pub drain_timeout: Duration,
+    /// How often it is started again after a failure.
+    pub restart: RestartPolicy,
+    /// What becomes of the jobs of its type once all of its workers are parked; default [`ParkedJobs::Wait`].
+    pub parked: ParkedJobs,
+    /// How many threads of its blocking handlers may overrun `timeout` and not come back before its slot is parked; at least
+    /// 1, default 4.
+    pub abandoned_threads: u32,
     /// The sockets that the host listens on for it, by name.
     pub listen: BTreeMap<String, SocketAddr>,
     /// `[worker.config]`, an object, empty where it is left out.
@@ -266,6 +314,9 @@ impl fmt::Debug for WorkerConfig {
             .field("deadline", &self.deadline)
             .field("start_timeout", &self.start_timeout)
             .field("drain_timeout", &self.drain_timeout)
+            .field("restart", &self.restart)
+            .field("parked", &self.parked)
+            .field("abandoned_threads", &self.abandoned_threads)
             .field("listen", &self.listen)
             .finish_non_exhaustive()
     }

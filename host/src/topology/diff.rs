@@ -110,6 +110,17 @@ pub enum Reason {
         /// What should.
         to: Duration,
     },
+    /// `restart`.
+    Restart,
+    /// `parked`.
+    Parked,
+    /// `abandoned_threads`.
+    AbandonedThreads {
+        /// What runs.
+        from: u32,
+        /// What should.
+        to: u32,
+    },
     /// `listen`.
     Listen,
 }
@@ -127,6 +138,9 @@ impl fmt::Display for Reason {
             Self::Deadline => f.write_str("deadline"),
             Self::StartTimeout { from, to } => write!(f, "start_timeout {} → {}", time(from), time(to)),
             Self::DrainTimeout { from, to } => write!(f, "drain_timeout {} → {}", time(from), time(to)),
+            Self::Restart => f.write_str("restart"),
+            Self::Parked => f.write_str("parked"),
+            Self::AbandonedThreads { from, to } => write!(f, "abandoned_threads {from} → {to}"),
             Self::Listen => f.write_str("listen"),
         }
     }
@@ -169,6 +183,9 @@ fn reasons(from: &WorkerSpec, to: &WorkerSpec, old: GenerationId, new: Generatio
         deadline,
         start_timeout,
         drain_timeout,
+        restart,
+        parked,
+        abandoned_threads,
         listen,
         config,
     } = to;
@@ -182,6 +199,12 @@ fn reasons(from: &WorkerSpec, to: &WorkerSpec, old: GenerationId, new: Generatio
         (from.deadline != *deadline, Reason::Deadline),
         (from.start_timeout != *start_timeout, Reason::StartTimeout { from: from.start_timeout, to: *start_timeout }),
         (from.drain_timeout != *drain_timeout, Reason::DrainTimeout { from: from.drain_timeout, to: *drain_timeout }),
+        (from.restart != *restart, Reason::Restart),
+        (from.parked != *parked, Reason::Parked),
+        (
+            from.abandoned_threads != *abandoned_threads,
+            Reason::AbandonedThreads { from: from.abandoned_threads, to: *abandoned_threads },
+        ),
         (from.listen != *listen, Reason::Listen),
     ];
     candidates.into_iter().filter_map(|(differs, reason)| differs.then_some(reason)).collect()

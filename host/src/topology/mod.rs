@@ -32,8 +32,8 @@ mod workers;
 
 pub use access::{BusTls, Identity};
 pub use config::{
-    Absent, BusConfig, BusLimits, Durability, HostConfig, JournalConfig, JournalSync, ManagerConfig, RetryPolicy,
-    Topology, Watch, WorkerConfig, WorkerSpans,
+    Absent, BusConfig, BusLimits, Durability, HostConfig, JournalConfig, JournalSync, ManagerConfig, ParkedJobs,
+    RestartPolicy, RetryPolicy, Topology, Watch, WorkerConfig, WorkerSpans,
 };
 pub use diagnostics::{Diagnostic, Diagnostics, Label, Severity};
 pub use diff::{Change, Reason, diff};

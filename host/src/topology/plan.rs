@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::config::{Durability, RetryPolicy, Topology, WorkerConfig};
+use super::config::{Durability, ParkedJobs, RestartPolicy, RetryPolicy, Topology, WorkerConfig};
 use super::diff::Change;
 use crate::ids::{GenerationId, PluginName, WorkerType};
 
@@ -52,6 +52,12 @@ pub struct WorkerSpec {
     pub start_timeout: Duration,
     /// How long its jobs in flight may take to finish when it is stopped.
     pub drain_timeout: Duration,
+    /// How often it is started again after a failure.
+    pub restart: RestartPolicy,
+    /// What becomes of the jobs of its type once all of its workers are parked.
+    pub parked: ParkedJobs,
+    /// How many threads of its blocking handlers may be abandoned before its slot is parked.
+    pub abandoned_threads: u32,
     /// The sockets that the host listens on for it, by name.
     pub listen: BTreeMap<String, SocketAddr>,
     /// Handed to the plugin.
@@ -69,6 +75,9 @@ impl fmt::Debug for WorkerSpec {
             .field("deadline", &self.deadline)
             .field("start_timeout", &self.start_timeout)
             .field("drain_timeout", &self.drain_timeout)
+            .field("restart", &self.restart)
+            .field("parked", &self.parked)
+            .field("abandoned_threads", &self.abandoned_threads)
             .field("listen", &self.listen)
             .finish_non_exhaustive()
     }
@@ -88,6 +97,9 @@ impl WorkerSpec {
             deadline: worker.deadline,
             start_timeout: worker.start_timeout,
             drain_timeout: worker.drain_timeout,
+            restart: worker.restart,
+            parked: worker.parked,
+            abandoned_threads: worker.abandoned_threads,
             listen: worker.listen.clone(),
             config: worker.config.clone(),
         }

@@ -21,7 +21,20 @@ use crate::telemetry::{LogFormat, LogLevel, LogSettings};
 
 /// The tables of the file and their keys: what `key is a key of [table]` is said from.
 const PLACES: [(&str, &[&str]); 7] = [
-    ("[host]", &["name", "plugins", "admin", "state", "debounce", "plugin_threads", "shutdown_timeout", "watch"]),
+    (
+        "[host]",
+        &[
+            "name",
+            "plugins",
+            "admin",
+            "state",
+            "debounce",
+            "plugin_threads",
+            "shutdown_timeout",
+            "mapped_limit",
+            "watch",
+        ],
+    ),
     (
         "[bus]",
         &[
@@ -52,7 +65,17 @@ const PLACES: [(&str, &[&str]); 7] = [
     ("[bus] and of [[worker]]", &["durability"]),
     (
         "[[worker]] and of [defaults]",
-        &["concurrency", "timeout", "retry", "deadline", "start_timeout", "drain_timeout"],
+        &[
+            "concurrency",
+            "timeout",
+            "retry",
+            "deadline",
+            "start_timeout",
+            "drain_timeout",
+            "restart",
+            "parked",
+            "abandoned_threads",
+        ],
     ),
 ];
 
@@ -75,6 +98,7 @@ pub(super) fn host(fields: Option<Fields<'_, '_>>, folder: &Path) -> HostConfig 
         debounce: Duration::from_millis(200),
         plugin_threads: 1,
         shutdown_timeout: Duration::from_secs(30),
+        mapped_limit: 64,
         watch: Watch::default(),
     };
     if let Some(mut host) = fields {
@@ -85,6 +109,7 @@ pub(super) fn host(fields: Option<Fields<'_, '_>>, folder: &Path) -> HostConfig 
         set(&mut config.debounce, host.take("debounce", duration));
         set(&mut config.plugin_threads, host.take("plugin_threads", integer(1..=64)));
         set(&mut config.shutdown_timeout, host.take("shutdown_timeout", positive_duration));
+        set(&mut config.mapped_limit, host.take("mapped_limit", integer(1..=10_000)));
         set(&mut config.watch, host.take("watch", one_of(&[("native", Watch::Native), ("poll", Watch::Poll)])));
         host.finish(place_of);
     }

@@ -53,7 +53,8 @@ impl Found {
 // Each destructures, so that a new setting is an error here until it is compared.
 
 fn host(old: &HostConfig, new: &HostConfig, found: &mut Found) {
-    let HostConfig { name, plugins, admin, state, debounce, plugin_threads, shutdown_timeout, watch } = new;
+    let HostConfig { name, plugins, admin, state, debounce, plugin_threads, shutdown_timeout, mapped_limit, watch } =
+        new;
     found.at_restart("[host] name", old.name == *name);
     found.at_restart("[host] plugins", old.plugins == *plugins);
     found.at_restart("[host] admin", old.admin == *admin);
@@ -61,6 +62,7 @@ fn host(old: &HostConfig, new: &HostConfig, found: &mut Found) {
     found.at_restart("[host] debounce", old.debounce == *debounce);
     found.at_restart("[host] plugin_threads", old.plugin_threads == *plugin_threads);
     found.at_restart("[host] shutdown_timeout", old.shutdown_timeout == *shutdown_timeout);
+    found.at_restart("[host] mapped_limit", old.mapped_limit == *mapped_limit);
     found.at_restart("[host] watch", old.watch == *watch);
 }
 

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 
 use toml::de::DeTable;
 
-use super::config::{BusConfig, HostConfig, ManagerConfig, WorkerConfig};
+use super::config::{BusConfig, HostConfig, ManagerConfig, ParkedJobs, WorkerConfig};
 use super::diagnostics::{Diagnostic, Doubt};
 use super::journal;
 use super::url::BusUrl;
@@ -39,6 +39,7 @@ pub(super) fn check(cx: &Context<'_>, checked: &Checked<'_>) {
     too_many_instances(cx, checked);
     drain_longer_than_shutdown(cx, checked);
     journal_without_use(cx, checked);
+    parked_without_manager(cx, checked);
 }
 
 /// One type may be served by several plugins, which share its jobs: that is how a new implementation is tried next to the
@@ -111,6 +112,19 @@ fn drain_longer_than_shutdown(cx: &Context<'_>, checked: &Checked<'_>) {
             Some(span) => warning.also(span, "the shutdown's limit"),
             None => warning.help("the shutdown's limit is `shutdown_timeout` in [host]"),
         });
+    }
+}
+
+/// Who else serves a type is the manager's to know; without one, jobs that others would do were given up.
+fn parked_without_manager(cx: &Context<'_>, checked: &Checked<'_>) {
+    if checked.manager.enabled {
+        return;
+    }
+    for worker in checked.workers.iter().filter(|worker| worker.parked == ParkedJobs::Fail) {
+        let message =
+            format!("`parked = \"fail\"` has no use for worker `{}`: there is no manager", worker.worker_type);
+        let warning = Diagnostic::warning(message).at(worker.spans.header.clone(), "its jobs will wait");
+        cx.report(warning.help("set `enabled = true` in [manager]"));
     }
 }
 

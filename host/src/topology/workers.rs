@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 use toml::de::DeValue;
 
-use super::config::{RetryPolicy, WorkerConfig, WorkerSpans};
+use super::config::{ParkedJobs, RestartPolicy, RetryPolicy, WorkerConfig, WorkerSpans};
 use super::json::{self, ConfigSpans};
 use super::sections::{DURABILITIES, place_of};
 use super::values::{address, duration, duration_or_off, integer, number, one_of, positive_duration, text};
@@ -17,6 +17,10 @@ use crate::ids::{PluginName, WorkerType};
 /// More instances of one worker are surely a mistake; each costs a task and a queue.
 const MAX_INSTANCES: u32 = 1_000;
 const MAX_ATTEMPTS: u32 = 1_000;
+/// Restarts are remembered for as long as `window`, each.
+const MAX_RESTARTS: u32 = 1_000;
+/// More threads that never come back are surely a mistake.
+const MAX_ABANDONED: u32 = 1_000;
 /// More `[[worker]]` entries than anybody writes by hand.
 const MAX_WORKERS: usize = 1_000;
 /// More sockets than one worker has names for.
@@ -33,6 +37,9 @@ pub(super) struct Defaults {
     deadline: Option<Duration>,
     start_timeout: Duration,
     drain_timeout: Duration,
+    restart: RestartPolicy,
+    parked: ParkedJobs,
+    abandoned_threads: u32,
 }
 
 impl Default for Defaults {
@@ -44,6 +51,9 @@ impl Default for Defaults {
             deadline: Some(Duration::from_secs(60 * 60)),
             start_timeout: Duration::from_secs(30),
             drain_timeout: Duration::from_secs(10),
+            restart: RestartPolicy::default(),
+            parked: ParkedJobs::default(),
+            abandoned_threads: 4,
         }
     }
 }
@@ -58,6 +68,13 @@ impl Defaults {
             deadline: fields.take("deadline", duration_or_off).unwrap_or(self.deadline),
             start_timeout: fields.take("start_timeout", duration).unwrap_or(self.start_timeout),
             drain_timeout: fields.take("drain_timeout", duration).unwrap_or(self.drain_timeout),
+            restart: fields.take("restart", |node| restart(node, self.restart)).unwrap_or(self.restart),
+            parked: fields
+                .take("parked", one_of(&[("wait", ParkedJobs::Wait), ("fail", ParkedJobs::Fail)]))
+                .unwrap_or(self.parked),
+            abandoned_threads: fields
+                .take("abandoned_threads", integer(1..=MAX_ABANDONED))
+                .unwrap_or(self.abandoned_threads),
         }
     }
 }
@@ -73,6 +90,30 @@ fn retry(node: &Node<'_, '_>, default: RetryPolicy) -> Option<RetryPolicy> {
     };
     retry.finish(|_| None);
     Some(policy)
+}
+
+fn restart(node: &Node<'_, '_>, default: RestartPolicy) -> Option<RestartPolicy> {
+    let mut restart = Fields::of(node, "`restart`")?;
+    let policy = RestartPolicy {
+        delay: restart.take("delay", duration).unwrap_or(default.delay),
+        max_delay: restart.take("max_delay", duration).unwrap_or(default.max_delay),
+        jitter: restart.take("jitter", number(0.0..=1.0)).unwrap_or(default.jitter),
+        max_restarts: restart.take("max_restarts", max_restarts).unwrap_or(default.max_restarts),
+        window: restart.take("window", positive_duration).unwrap_or(default.window),
+    };
+    restart.finish(|_| None);
+    Some(policy)
+}
+
+/// A number, or `"off"`.
+fn max_restarts(node: &Node<'_, '_>) -> Option<Option<u32>> {
+    match node.text() {
+        Some(Ok(text)) if text == "off" => Some(None),
+        Some(Ok(_)) if !node.is_filled_in() => {
+            node.expected_help(&format!("a whole number from 0 to {MAX_RESTARTS}"), "write \"off\" for no limit")
+        }
+        _ => integer(0..=MAX_RESTARTS)(node).map(Some),
+    }
 }
 
 pub(super) fn defaults(fields: Option<Fields<'_, '_>>) -> Defaults {
@@ -135,6 +176,9 @@ fn worker(node: &Node<'_, '_>, defaults: Defaults) -> Option<WorkerConfig> {
         deadline: common.deadline,
         start_timeout: common.start_timeout,
         drain_timeout: common.drain_timeout,
+        restart: common.restart,
+        parked: common.parked,
+        abandoned_threads: common.abandoned_threads,
         listen,
         config,
         spans,

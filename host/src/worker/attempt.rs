@@ -5,8 +5,10 @@ use std::time::{Duration, Instant, SystemTime};
 
 use mshost_plugin_api::Retry;
 
+use super::Surroundings;
 use super::life::Hands;
-use crate::bus::{BusError, Death, DeathReason, Delivery, EXPIRED, Failure, Job};
+use crate::bus::{BusError, Death, DeathReason, Delivery, EXPIRED, Failure};
+use crate::ids::WorkerRef;
 use crate::plugin::{HandlerError, JobHeader};
 
 /// The original's words for a job that has used up its sends; its own workers may look for them.
@@ -29,7 +31,10 @@ pub(super) async fn attempt(
     let began = Instant::now();
     if delivery.job.is_expired(SystemTime::now()) {
         let job = delivery.job.id.clone();
-        settled(&job, give_up(&hands, delivery, DeathReason::Expired, EXPIRED.to_owned()).await);
+        settled(
+            &job,
+            give_up(&hands.surroundings, &hands.worker, delivery, DeathReason::Expired, EXPIRED.to_owned()).await,
+        );
         return Outcome::Failed(EXPIRED.to_owned());
     }
     let done = tokio::time::timeout(hands.spec.timeout, handler).await;
@@ -40,8 +45,15 @@ pub(super) async fn attempt(
             return Outcome::Done;
         }
         Ok(Err(error)) => error,
-        Err(_) => overran(hands.spec.timeout),
+        Err(_) => {
+            hands.counters.overrun.inc();
+            overran(hands.spec.timeout)
+        }
     };
+    if error.panicked {
+        // Before it is settled, which may take a while: until then others would be begun.
+        hands.alarm.raise(&error.message);
+    }
     let message = error.message.clone();
     let job = delivery.job.id.clone();
     settled(&job, fail(&hands, delivery, error).await);
@@ -76,27 +88,27 @@ async fn fail(hands: &Hands, delivery: Delivery, error: HandlerError) -> Result<
             (DeathReason::Failed, format!("{TOO_MANY}: {message} ({} attempts)", job.attempt))
         }
     };
-    give_up(hands, delivery, reason, message).await
+    give_up(&hands.surroundings, &hands.worker, delivery, reason, message).await
 }
 
 /// Reports a job to those who wait for it, and keeps it as a dead letter.
-async fn give_up(hands: &Hands, delivery: Delivery, reason: DeathReason, message: String) -> Result<(), BusError> {
+pub(super) async fn give_up(
+    surroundings: &Surroundings,
+    worker: &WorkerRef,
+    delivery: Delivery,
+    reason: DeathReason,
+    message: String,
+) -> Result<(), BusError> {
     let job = &delivery.job;
-    tracing::warn!(target: "mshost::worker", worker = %hands.worker.id, job = %job.id, attempt = job.attempt,
+    tracing::warn!(target: "mshost::worker", worker = %worker.id, job = %job.id, attempt = job.attempt,
         "job failed for good: {message}");
     // Reported first: if the bus cannot take the report, the job comes again instead of failing in silence.
-    report(hands, job, &message).await?;
-    delivery.bury(Death::now(reason, &message, Some(hands.worker.clone()))).await?;
-    let dead_letters = &hands.surroundings.metrics.dead_letters;
-    dead_letters.with_label_values(&[&*hands.worker.worker_type, reason.name()]).inc();
-    Ok(())
-}
-
-/// Tells the job's sender, and the worker that began its pipeline, that it failed for good.
-async fn report(hands: &Hands, job: &Job, error: &str) -> Result<(), BusError> {
-    for report in Failure::reports(job, error, Some(&hands.worker)) {
-        hands.surroundings.bus.publish(report).await?;
+    for report in Failure::reports(job, &message, Some(worker)) {
+        surroundings.bus.publish(report).await?;
     }
+    delivery.bury(Death::now(reason, &message, Some(worker.clone()))).await?;
+    let dead_letters = &surroundings.metrics.dead_letters;
+    dead_letters.with_label_values(&[&*worker.worker_type, reason.name()]).inc();
     Ok(())
 }
 

@@ -15,6 +15,7 @@ pub(super) struct Counters {
     pub(super) retried: IntCounter,
     pub(super) given_up: IntCounter,
     pub(super) no_worker: IntCounter,
+    pub(super) overrun: IntCounter,
     pub(super) seconds: Histogram,
 }
 
@@ -40,6 +41,7 @@ impl Counters {
             retried: errors("job_retry"),
             given_up: errors("job_max_retries_exceeded"),
             no_worker: errors("no_worker_available"),
+            overrun: metrics.overruns.with_label_values(&[&**kind]),
             seconds: metrics.job_seconds.with_label_values(&[service, "job_processing"]),
         }
     }

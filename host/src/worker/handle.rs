@@ -11,44 +11,12 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::attempt::Outcome;
-use super::{Listeners, Surroundings, fresh, life};
+use super::state::{StartFailure, WorkerState};
+use super::{Listeners, Stragglers, Surroundings, fresh, life};
 use crate::admin::Complaint;
 use crate::ids::WorkerId;
 use crate::plugin::{Generation, LaneTask};
 use crate::topology::WorkerSpec;
-
-/// Where a worker is in its life. Only these steps are taken: `Starting → Running → Draining → Stopped`, and to `Failed` from
-/// any but `Stopped`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum WorkerState {
-    /// The plugin makes it, and it takes its place on the bus.
-    Starting,
-    /// It takes jobs.
-    Running,
-    /// It takes no more jobs, and finishes those that it has.
-    Draining,
-    /// It has left.
-    Stopped,
-    /// It could not start, or died.
-    Failed(StartFailure),
-}
-
-/// Why a worker does not run.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct StartFailure(pub String);
-
-impl fmt::Display for WorkerState {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Starting => "starting",
-            Self::Running => "running",
-            Self::Draining => "draining",
-            Self::Stopped => "stopped",
-            Self::Failed(_) => "failed",
-        })
-    }
-}
 
 /// What a worker has done so far. Written by its lane, read by whoever looks.
 #[derive(Debug, Default)]
@@ -98,6 +66,15 @@ impl Progress {
     }
 }
 
+/// Why a worker has to be replaced.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Trouble {
+    /// Its plugin panicked. It finishes what it has, and still has to be stopped.
+    Broken(StartFailure),
+    /// It has left.
+    Ended(StartFailure),
+}
+
 /// One instance, running on a lane of its generation. Dropping this does not stop it: see [`Worker::stop`].
 pub struct Worker {
     id: WorkerId,
@@ -123,6 +100,7 @@ impl Worker {
         generation: &Generation,
         spec: Arc<WorkerSpec>,
         listeners: Listeners,
+        stragglers: Stragglers,
         surroundings: Surroundings,
     ) -> Result<Self, StartFailure> {
         let id = fresh::worker_id(&spec.worker_type).map_err(|error| StartFailure(error.to_string()))?;
@@ -130,8 +108,8 @@ impl Worker {
         let progress = Arc::new(Progress::default());
         let stop = CancellationToken::new();
         let addresses = listeners.addresses();
-        let life =
-            life::Life::new(id.clone(), spec, listeners, surroundings, report, Arc::clone(&progress), stop.clone());
+        let slot = life::Lent { listeners, stragglers };
+        let life = life::Life::new(id.clone(), spec, slot, surroundings, report, Arc::clone(&progress), stop.clone());
         let task = generation.spawn(move |lane| life.live(lane));
         Ok(Self { id, state, progress, stop, task, addresses })
     }
@@ -173,6 +151,17 @@ impl Worker {
         }
     }
 
+    /// Waits until it has to be replaced. Not to be called again after [`Trouble::Ended`]. Cancel safe.
+    pub async fn trouble(&mut self) -> Trouble {
+        let mut state = self.state.clone();
+        tokio::select! {
+            Some(failure) = broken(&mut state) => Trouble::Broken(failure),
+            end = self.ended() => {
+                Trouble::Ended(end.err().unwrap_or_else(|| StartFailure("it stopped by itself".to_owned())))
+            }
+        }
+    }
+
     /// Waits until it has left, for whatever reason, and says why where it was not asked to. Cancel safe.
     pub async fn ended(&mut self) -> Result<(), StartFailure> {
         let crashed = (&mut self.task).await.is_err();
@@ -187,5 +176,14 @@ impl Worker {
     /// Has it drain and leave; [`Worker::ended`] tells when it has. Idempotent.
     pub fn stop(&self) {
         self.stop.cancel();
+    }
+}
+
+/// Waits until a worker is broken; `None` where it never will be.
+async fn broken(state: &mut watch::Receiver<WorkerState>) -> Option<StartFailure> {
+    let broken = state.wait_for(|state| matches!(state, WorkerState::Broken(_))).await.ok()?;
+    match &*broken {
+        WorkerState::Broken(failure) => Some(failure.clone()),
+        _ => None,
     }
 }

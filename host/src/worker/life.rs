@@ -11,12 +11,14 @@ use tokio::sync::watch;
 use tokio::time::Sleep;
 use tokio_util::sync::CancellationToken;
 
+use super::alarm::Alarm;
 use super::attempt::{Outcome, attempt, header};
 use super::counters::Counters;
-use super::handle::{Progress, StartFailure, WorkerState};
+use super::handle::Progress;
 use super::outbox::Outbox;
+use super::state::{StartFailure, WorkerEvent, WorkerState};
 use super::switchboard::{Mail, Mailbox};
-use super::{Listeners, Surroundings};
+use super::{Listeners, Stragglers, Surroundings};
 use crate::bus::{Announcement, Consumer, ConsumerOptions, Delivery, Notification};
 use crate::ids::{WorkerId, WorkerRef};
 use crate::plugin::{Instance, Lane};
@@ -33,12 +35,19 @@ pub(super) struct Hands {
     pub(super) spec: Arc<WorkerSpec>,
     pub(super) surroundings: Surroundings,
     pub(super) counters: Arc<Counters>,
+    pub(super) alarm: Alarm,
+}
+
+/// What the keeper of its slot lends to a worker.
+pub(super) struct Lent {
+    pub(super) listeners: Listeners,
+    pub(super) stragglers: Stragglers,
 }
 
 /// Everything that a worker is before it has a lane to live on.
 pub(super) struct Life {
     hands: Arc<Hands>,
-    listeners: Listeners,
+    lent: Lent,
     state: watch::Sender<WorkerState>,
     progress: Arc<Progress>,
     stop: CancellationToken,
@@ -48,7 +57,7 @@ impl Life {
     pub(super) fn new(
         id: WorkerId,
         spec: Arc<WorkerSpec>,
-        listeners: Listeners,
+        lent: Lent,
         surroundings: Surroundings,
         state: watch::Sender<WorkerState>,
         progress: Arc<Progress>,
@@ -56,7 +65,8 @@ impl Life {
     ) -> Self {
         let counters = Arc::new(Counters::new(&surroundings.metrics, &spec.worker_type));
         let worker = WorkerRef { id, worker_type: spec.worker_type.clone() };
-        Self { hands: Arc::new(Hands { worker, spec, surroundings, counters }), listeners, state, progress, stop }
+        let hands = Hands { worker, spec, surroundings, counters, alarm: Alarm::default() };
+        Self { hands: Arc::new(hands), lent, state, progress, stop }
     }
 
     /// Lives, from start to end.
@@ -67,22 +77,24 @@ impl Life {
         };
         let end = match started {
             Ok(Some(running)) => {
-                self.enter(WorkerState::Running);
+                self.step(WorkerEvent::Ready);
                 self.run(running).await
             }
             Ok(None) => Ok(()),
             Err(failure) => Err(failure),
         };
-        self.enter(end.map_or_else(WorkerState::Failed, |()| WorkerState::Stopped));
+        self.step(end.map_or_else(WorkerEvent::Failed, |()| WorkerEvent::Left));
     }
 
     async fn start(&self, lane: &Lane) -> Result<Running, StartFailure> {
-        let Hands { worker, spec, surroundings, counters } = &*self.hands;
+        let Hands { worker, spec, surroundings, counters, alarm } = &*self.hands;
         let outbox = Arc::new(Outbox {
             worker: worker.clone(),
             surroundings: surroundings.clone(),
             counters: Arc::clone(counters),
-            listeners: self.listeners.clone(),
+            listeners: self.lent.listeners.clone(),
+            stragglers: self.lent.stragglers.clone(),
+            alarm: alarm.clone(),
             deadline: spec.deadline,
         });
         let instance = tokio::time::timeout(
@@ -111,8 +123,9 @@ impl Life {
         let mut drain: Option<Drain> = None;
         let closing = &self.hands.surroundings.closing;
         let mut busy = Some(closing.busy());
-        let (asked, stopped) = (closing.asked(), self.stop.cancelled());
-        tokio::pin!(asked, stopped);
+        let (asked, stopped, broke) = (closing.asked(), self.stop.cancelled(), self.hands.alarm.raised());
+        tokio::pin!(asked, stopped, broke);
+        let mut broken = false;
         let (concurrency, limit) = (usize::from(self.hands.spec.concurrency), self.hands.spec.drain_timeout);
         let end = loop {
             if drain.as_ref().is_some_and(Drain::is_over) && jobs.is_empty() && errands.is_empty() {
@@ -122,8 +135,15 @@ impl Life {
                 biased;
                 Some(outcome) = jobs.next(), if !jobs.is_empty() => self.progress.finished(outcome),
                 Some(()) = errands.next(), if !errands.is_empty() => {}
-                () = &mut stopped, if !drain.as_ref().is_some_and(|drain| drain.leaving) => {
-                    self.enter(WorkerState::Draining);
+                failure = &mut broke, if !broken && !leaving(&drain) => {
+                    broken = true;
+                    self.step(WorkerEvent::Broke(failure));
+                    // It keeps its place, so that jobs wait for the one that replaces it, or go to others, instead of
+                    // being refused.
+                    consumer.pause().await;
+                }
+                () = &mut stopped, if !leaving(&drain) => {
+                    self.step(WorkerEvent::Dismissed);
                     consumer.leave_type().await;
                     drain.get_or_insert_with(|| Drain::begin(&instance, limit)).leave(limit);
                 }
@@ -194,10 +214,17 @@ impl Life {
         }
     }
 
-    fn enter(&self, state: WorkerState) {
+    fn step(&self, event: WorkerEvent) {
+        let state = match self.state.borrow().after(event) {
+            Ok(state) => state,
+            Err(error) => {
+                debug_assert!(false, "{error}");
+                return self.warn(&format!("a bug in the host: {error}"));
+            }
+        };
         let Hands { worker, spec, .. } = &*self.hands;
         match &state {
-            WorkerState::Failed(failure) => {
+            WorkerState::Failed(failure) | WorkerState::Broken(failure) => {
                 tracing::error!(target: TARGET, worker = %worker.id, plugin = %spec.plugin, "{state}: {failure}");
             }
             _ => tracing::info!(target: TARGET, worker = %worker.id, plugin = %spec.plugin, "{state}"),
@@ -215,6 +242,10 @@ impl Life {
     fn warn(&self, message: &str) {
         tracing::warn!(target: TARGET, worker = %self.hands.worker.id, "{message}");
     }
+}
+
+fn leaving(drain: &Option<Drain>) -> bool {
+    drain.as_ref().is_some_and(|drain| drain.leaving)
 }
 
 fn start_overran(limit: Duration) -> String {

@@ -4,6 +4,7 @@
 //! plugin sends through its [`outbox`]. The [`switchboard`] hears the bus once for all workers of the host, and
 //! [`sockets`] holds the listening sockets that outlive them. The supervisor holds a [`Worker`] for each.
 
+mod alarm;
 mod attempt;
 mod closing;
 mod counters;
@@ -11,14 +12,20 @@ mod fresh;
 mod handle;
 mod life;
 mod outbox;
+mod refuse;
 mod sockets;
+mod state;
+mod stragglers;
 mod switchboard;
 
 use std::sync::Arc;
 
 pub use closing::Closing;
-pub use handle::{Progress, StartFailure, Worker, WorkerState};
+pub use handle::{Progress, Trouble, Worker};
+pub use refuse::refuse_jobs;
 pub use sockets::{BindError, Listeners, Sockets};
+pub use state::{StartFailure, WorkerState};
+pub use stragglers::Stragglers;
 pub use switchboard::Switchboard;
 
 use crate::bus::{Absent, Bus};
@@ -40,6 +47,8 @@ pub struct Surroundings {
     pub closing: Closing,
     /// What becomes of a job for a type that has no worker now.
     pub absent: Absent,
+    /// Whether there is a manager, so that `registry` knows of others.
+    pub managed: bool,
     /// The host's name, which tells its workers from the original's.
     pub host: Arc<str>,
 }

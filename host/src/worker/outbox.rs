@@ -6,8 +6,9 @@ use std::time::{Duration, SystemTime};
 
 use mshost_plugin_api::{Codec, SendError};
 
+use super::alarm::Alarm;
 use super::counters::Counters;
-use super::{Listeners, Surroundings, fresh};
+use super::{Listeners, Stragglers, Surroundings, fresh};
 use crate::bus::{Absent, Job};
 use crate::ids::{Address, WorkerRef};
 use crate::metrics::worker_service;
@@ -19,6 +20,8 @@ pub(super) struct Outbox {
     pub(super) surroundings: Surroundings,
     pub(super) counters: Arc<Counters>,
     pub(super) listeners: Listeners,
+    pub(super) stragglers: Stragglers,
+    pub(super) alarm: Alarm,
     /// How long the pipelines that the worker begins may take.
     pub(super) deadline: Option<Duration>,
 }
@@ -90,6 +93,18 @@ impl HostServices for Outbox {
     fn set_value(&self, name: &str, value: f64) {
         let service = worker_service(&self.worker.worker_type);
         self.surroundings.metrics.plugin_values.with_label_values(&[&*service, name]).set(value);
+    }
+
+    fn panicked(&self, message: &str) {
+        self.alarm.raise(message);
+    }
+
+    fn thread_left(&self) {
+        self.stragglers.left();
+    }
+
+    fn thread_returned(&self) {
+        self.stragglers.returned();
     }
 }
 

@@ -1,0 +1,447 @@
+//! Plugins that panic, hang and fail: what is told of it, what restarts, what is parked, and what becomes of the jobs.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::io::Write as _;
+use std::net::TcpStream;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use mshost_tests::fixtures;
+use mshost_tests::host::{Host, LIMIT, Site, workers};
+use mshost_tests::http::{Answer, post};
+use mshost_tests::wait::until;
+use serde_json::{Value, json};
+
+const PLUGIN: &str = "mshost_fixture_panics";
+
+/// What a test changes of the topology.
+#[derive(Clone, Copy, Default)]
+struct Setup {
+    /// `PA` or `PB`.
+    kind: &'static str,
+    /// Lines of `[bus]`.
+    bus: &'static str,
+    /// Lines of the worker.
+    lines: &'static str,
+    /// Lines of its config.
+    config: &'static str,
+}
+
+/// A host with a worker that does as it is told, and the driver that tells it.
+struct Crash {
+    host: Host,
+    setup: Setup,
+    orders: TcpStream,
+}
+
+impl Crash {
+    fn new(setup: Setup) -> Self {
+        let site = Site::new();
+        site.plugin(&fixtures::fixture("panics"));
+        site.topology(&topology(&site, setup));
+        let host = Host::start(site, &[]);
+        host.until_running("PD", 1);
+        let address = host.until_topology("the driver's socket", |topology| {
+            workers(topology, "PD").find_map(|worker| worker["addresses"]["orders"].as_str()?.parse().ok())
+        });
+        let address: std::net::SocketAddr = address;
+        let orders = TcpStream::connect(address).unwrap();
+        Self { host, setup, orders }
+    }
+
+    /// One whose worker runs.
+    fn running(setup: Setup) -> Self {
+        let crash = Self::new(setup);
+        crash.host.until_running(setup.kind, 1);
+        crash
+    }
+
+    fn order(&mut self, name: &str, what: &Value) {
+        let line = format!("{} {}\n", self.setup.kind, json!({"name": name, "do": what}));
+        self.orders.write_all(line.as_bytes()).unwrap();
+    }
+
+    fn journal(&self) -> Vec<String> {
+        let text = std::fs::read_to_string(self.host.site.path().join("journal")).unwrap_or_default();
+        text.lines().map(str::to_owned).collect()
+    }
+
+    /// The lines of the journal that begin with these words.
+    fn lines(&self, words: &str) -> Vec<String> {
+        self.journal().into_iter().filter(|line| line.starts_with(words)).collect()
+    }
+
+    /// Waits until the journal has this many lines that begin with these words, and returns them.
+    fn until_lines(&self, words: &str, count: usize) -> Vec<String> {
+        mshost_tests::wait::poll(LIMIT, || Some(self.lines(words)).filter(|lines| lines.len() >= count))
+            .unwrap_or_else(|| panic!("no {count} lines {words:?} in {:#?}\n{}", self.journal(), self.host.log_text()))
+    }
+
+    fn worker(&self) -> Value {
+        let topology = self.host.topology();
+        workers(&topology, self.setup.kind).next().cloned().unwrap_or_default()
+    }
+
+    fn id(&self) -> String {
+        self.worker()["id"].as_str().unwrap_or_default().to_owned()
+    }
+
+    /// Waits until the worker is in a state, and returns it.
+    fn until_state(&self, state: &str) -> Value {
+        self.host.until_topology(&format!("a worker that is {state}"), |topology| {
+            workers(topology, self.setup.kind).find(|worker| worker["state"] == state).cloned()
+        })
+    }
+
+    /// Waits until another worker than this one runs.
+    fn until_another(&self, id: &str) -> Value {
+        self.host.until_topology("another worker", |topology| {
+            let other = |worker: &&Value| worker["state"] == "running" && worker["id"] != *id;
+            workers(topology, self.setup.kind).find(other).cloned()
+        })
+    }
+
+    fn until_metric(&self, line: &str) {
+        until(&format!("the metric {line}"), LIMIT, || {
+            self.host.ask("/metrics").body.lines().any(|found| found == line).then_some(())
+        });
+    }
+
+    fn until_panics(&self, place: &str, count: usize) {
+        self.until_metric(&format!("mshost_plugin_panics_total{{plugin=\"{PLUGIN}\",where=\"{place}\"}} {count}"));
+    }
+
+    fn restart(&self, name: &str) -> Answer {
+        post(self.host.admin(), &format!("/api/workers/{name}/restart"), "").unwrap()
+    }
+
+    /// A file that handlers wait for.
+    fn gate(&self, name: &str) -> PathBuf {
+        self.host.site.path().join(name)
+    }
+
+    fn wait_for(&self, gate: &str) -> Value {
+        json!({"wait": self.gate(gate)})
+    }
+
+    fn open(&self, gate: &str) {
+        std::fs::write(self.gate(gate), b"").unwrap();
+    }
+
+    fn change(&mut self, change: impl FnOnce(&mut Setup)) {
+        change(&mut self.setup);
+        self.host.site.topology(&topology(&self.host.site, self.setup));
+    }
+}
+
+fn topology(site: &Site, setup: Setup) -> String {
+    let Setup { kind, bus, lines, config } = setup;
+    let journal = site.path().join("journal");
+    let journal = journal.display();
+    format!(
+        r#"
+[host]
+admin = "127.0.0.1:0"
+debounce = "50ms"
+[bus]
+{bus}
+[defaults]
+retry = {{ delay = "1ms", max_attempts = 2 }}
+[[worker]]
+type = "PD"
+plugin = "{PLUGIN}"
+listen = {{ orders = "127.0.0.1:0" }}
+[worker.config]
+journal = "{journal}"
+[[worker]]
+type = "{kind}"
+plugin = "{PLUGIN}"
+{lines}
+[worker.config]
+journal = "{journal}"
+{config}
+"#
+    )
+}
+
+fn begun_by(lines: &[String]) -> Vec<&str> {
+    lines.iter().map(|line| line.rsplit(' ').next().unwrap()).collect()
+}
+
+#[test]
+fn a_panic_in_a_handler_replaces_the_worker_and_the_jobs_beside_it_finish() {
+    for kind in ["PA", "PB"] {
+        let mut crash = Crash::running(Setup { kind, ..Setup::default() });
+        let old = crash.id();
+        crash.order("beside", &crash.wait_for("gate"));
+        crash.until_lines("begin beside", 1);
+        crash.order("bad", &json!("panic_once"));
+        let fresh = crash.until_another(&old);
+        crash.until_lines("done bad", 1);
+        crash.open("gate");
+        crash.until_lines("done beside", 1);
+        crash.until_lines("gone", 1);
+
+        assert_eq!(begun_by(&crash.lines("begin beside")), [&*old], "it finished where it was");
+        let (first, second) = (crash.lines("begin bad 1"), crash.lines("begin bad 2"));
+        assert_eq!((begun_by(&first), begun_by(&second)), (vec![&*old], vec![fresh["id"].as_str().unwrap()]));
+        assert_eq!((&fresh["restarts"], &fresh["last_error"]), (&json!(1), &Value::Null), "{fresh}");
+        let line = crash.host.until_log(&["panicked at tests/fixtures/panics/src/lib.rs:", "told to panic by bad"]);
+        assert!(line.contains(PLUGIN), "{line}");
+        crash.host.until_log(&[&old, "broken: its plugin panicked: panicked at tests/fixtures/panics/src/lib.rs:"]);
+        crash.until_panics("handle", 1);
+        assert_eq!(crash.host.ask("/readyz").status, 200);
+    }
+}
+
+#[test]
+fn what_a_panicked_worker_does_not_finish_in_time_goes_back_with_its_attempt() {
+    let mut crash = Crash::running(Setup { kind: "PA", lines: "drain_timeout = \"50ms\"", ..Setup::default() });
+    crash.order("beside", &crash.wait_for("gate"));
+    crash.until_lines("begin beside", 1);
+    crash.order("bad", &json!("panic_once"));
+    let begun = crash.until_lines("begin beside 1", 2);
+    crash.open("gate");
+    crash.until_lines("done beside", 1);
+    crash.until_lines("done bad", 1);
+    let ids = begun_by(&begun);
+    assert_ne!(ids[0], ids[1], "another worker does it, as the same attempt");
+    assert_eq!(crash.lines("begin beside").len(), 2);
+    assert_eq!(crash.lines("done beside").len(), 1);
+}
+
+#[test]
+fn a_panic_in_on_error_replaces_the_worker() {
+    for kind in ["PA", "PB"] {
+        let mut crash = Crash::running(Setup { kind, config: "panics_in = \"on_error\"", ..Setup::default() });
+        let old = crash.id();
+        crash.order("outer", &json!("send_failing"));
+        crash.until_lines("failed told to fail", 1);
+        crash.until_another(&old);
+        crash.until_panics("on_error", 1);
+        crash.order("after", &json!("ok"));
+        crash.until_lines("done after", 1);
+    }
+}
+
+#[test]
+fn a_panic_of_a_worker_that_leaves_is_told_and_disturbs_nobody() {
+    // `stop` has the worker by value, so that it is dropped in there.
+    for (kind, config, place) in [
+        ("PA", "panics_in = \"drain\"", "drain"),
+        ("PA", "panics_in = \"stop\"", "stop"),
+        ("PB", "panics_in = \"stop\"", "stop"),
+        ("PA", "panics_in = \"drop\"", "stop"),
+        ("PB", "panics_in = \"drop\"", "stop"),
+    ] {
+        let mut crash = Crash::running(Setup { kind, config, ..Setup::default() });
+        let old = crash.id();
+        crash.change(|setup| setup.config = "");
+        crash.until_another(&old);
+        crash.until_lines("gone", 1);
+        crash.until_panics(place, 1);
+        crash.host.until_log(&["panicked at tests/fixtures/panics/src/lib.rs:", "told to panic in"]);
+        crash.order("after", &json!("ok"));
+        crash.until_lines("done after", 1);
+        assert!(crash.host.stop().success(), "{}", crash.host.log_text());
+    }
+}
+
+#[test]
+fn panics_of_the_plugins_own_are_told_and_counted_and_restart_nobody() {
+    for kind in ["PA", "PB"] {
+        let mut crash = Crash::running(Setup { kind, ..Setup::default() });
+        let id = crash.id();
+        crash.order("task", &json!("panic_in_task"));
+        crash.order("thread", &json!("panic_in_thread"));
+        crash.order("caught", &json!("catch_panic"));
+        crash.until_lines("done", 3);
+        crash.until_panics("task", 1);
+        crash.until_panics("thread", 1);
+        crash.until_panics("handle", 1);
+        for words in ["told to panic in a task", "told to panic in a thread", "told to panic and to catch it"] {
+            crash.host.until_log(&["panicked at tests/fixtures/panics/src/lib.rs:", words]);
+        }
+        crash.order("after", &json!("ok"));
+        crash.until_lines("done after", 1);
+        assert_eq!((crash.id(), crash.worker()["restarts"].clone()), (id, json!(0)));
+    }
+}
+
+/// Lines of a worker that is parked at its second panic.
+const PARKED_SOON: &str =
+    "retry = { max_attempts = 1 }\nrestart = { delay = \"1ms\", max_restarts = 1, window = \"1h\" }";
+
+fn park(crash: &mut Crash) -> Value {
+    let id = crash.id();
+    crash.order("bad", &json!("panic"));
+    crash.until_another(&id);
+    crash.order("bad", &json!("panic"));
+    crash.until_state("parked")
+}
+
+#[test]
+fn a_worker_that_panics_too_often_is_parked_until_somebody_does_something() {
+    let bus = "absent = \"wait\"";
+    let mut crash = Crash::running(Setup { kind: "PA", bus, lines: PARKED_SOON, ..Setup::default() });
+    let parked = park(&mut crash);
+    let reason = parked["last_error"]["message"].as_str().unwrap();
+    for words in ["told to panic by bad", "it had 1 restarts within 1h", "mshost restart 'PA[0]'"] {
+        assert!(reason.contains(words), "{words}: {reason}");
+    }
+    assert!(parked["since"].is_string(), "{parked}");
+    let ready = crash.host.ask("/readyz");
+    assert!(ready.status == 503 && ready.body.contains("worker PA[0] is parked: "), "{ready:?}");
+    crash.until_metric("mshost_worker_state{state=\"parked\",worker_type=\"PA\"} 1");
+
+    // Its jobs wait.
+    crash.order("waits", &json!("ok"));
+    crash.until_metric("mshost_queue_ready{queue=\"PA:*\"} 1");
+    let unknown = crash.restart("nobody");
+    assert!(unknown.status == 404 && unknown.body.contains("there is no worker nobody"), "{unknown:?}");
+    assert_eq!(crash.restart("PA[0]").status, 202);
+    crash.until_lines("done waits", 1);
+    assert_eq!(crash.host.ask("/readyz").status, 200);
+
+    park(&mut crash);
+    let admin = crash.host.admin().to_string();
+    let mut command = Command::new(fixtures::mshost_binary());
+    let said = command.args(["restart", "PA[0]", "--admin", &admin]).stdin(Stdio::null()).output().unwrap();
+    assert!(said.status.success(), "{said:?}");
+    assert_eq!(String::from_utf8_lossy(&said.stdout), "PA[0]: restart requested\n");
+    crash.until_state("running");
+
+    park(&mut crash);
+    // What follows a library's sections is nobody's: another file, and the same plugin.
+    let file = fixtures::fixture("panics");
+    let name = file.file_name().unwrap().to_str().unwrap();
+    crash.host.site.plugin_bytes(name, &[std::fs::read(&file).unwrap(), vec![0]].concat());
+    crash.until_state("running");
+
+    park(&mut crash);
+    crash.change(|setup| setup.config = "starts_without = \"nothing\"");
+    crash.until_state("running");
+    crash.order("after", &json!("ok"));
+    crash.until_lines("done after", 1);
+}
+
+#[test]
+fn a_healthy_worker_is_replaced_when_somebody_asks_and_the_old_one_finishes() {
+    let mut crash = Crash::running(Setup { kind: "PA", ..Setup::default() });
+    let old = crash.id();
+    crash.order("beside", &crash.wait_for("gate"));
+    crash.until_lines("begin beside", 1);
+    let answer = crash.restart(&old);
+    assert_eq!((answer.status, answer.json()), (202, json!({"slot": "PA[0]", "restart": "requested"})));
+    let fresh = crash.until_another(&old);
+    assert_eq!(fresh["restarts"], 1);
+    crash.order("after", &json!("ok"));
+    assert_eq!(begun_by(&crash.until_lines("done after", 1)), [fresh["id"].as_str().unwrap()]);
+    crash.open("gate");
+    assert_eq!(begun_by(&crash.until_lines("done beside", 1)), [&*old]);
+    assert_eq!(crash.restart(&old).status, 404, "it has left");
+}
+
+#[test]
+fn a_worker_that_cannot_start_is_tried_for_ever_where_the_topology_says_so() {
+    let lines = "restart = { delay = \"1ms\", max_delay = \"2ms\", max_restarts = \"off\" }";
+    let config = "starts_without = \"closed\"";
+    let mut crash = Crash::running(Setup { kind: "PA", lines, config, ..Setup::default() });
+    crash.open("closed");
+    crash.order("bad", &json!("panic_once"));
+    until("twenty tries", LIMIT, || {
+        let tries = crash.host.log().iter().filter(|line| line.contains("told not to start; again in")).count();
+        (tries >= 20).then_some(())
+    });
+    let waiting = crash.host.until_topology("a worker that waits", |topology| {
+        workers(topology, "PA").find(|worker| worker["state"] == "backoff").cloned()
+    });
+    assert!(waiting["last_error"]["message"].as_str().unwrap().contains("told not to start"), "{waiting}");
+    std::fs::remove_file(crash.gate("closed")).unwrap();
+    // The broken worker has kept its place meanwhile, so that the job waited.
+    crash.until_lines("done bad", 1);
+    crash.until_state("running");
+}
+
+#[test]
+fn a_start_that_panics_is_tried_again_and_then_parked() {
+    let lines = "restart = { delay = \"1ms\", max_restarts = 2 }";
+    let mut crash = Crash::new(Setup { kind: "PA", lines, config: "panics_in = \"start\"", ..Setup::default() });
+    let parked = crash.until_state("parked");
+    let reason = parked["last_error"]["message"].as_str().unwrap();
+    assert!(reason.contains("told to panic in Start") && reason.contains("src/lib.rs:"), "{reason}");
+    crash.until_panics("start", 3);
+    crash.change(|setup| setup.config = "");
+    crash.until_state("running");
+}
+
+#[test]
+fn a_slot_with_too_many_abandoned_threads_is_parked_until_they_come_back() {
+    let lines = "timeout = \"50ms\"\nabandoned_threads = 2\nretry = { max_attempts = 1 }";
+    let mut crash = Crash::running(Setup { kind: "PB", lines, ..Setup::default() });
+    let id = crash.id();
+    crash.order("one", &crash.wait_for("gate"));
+    crash.until_metric("mshost_abandoned_threads 1");
+    crash.order("beside", &json!("ok"));
+    crash.until_lines("done beside", 1);
+    assert_eq!(crash.id(), id, "one is not too many");
+    crash.order("two", &crash.wait_for("gate"));
+    let parked = crash.until_state("parked");
+    let reason = parked["last_error"]["message"].as_str().unwrap();
+    assert!(reason.contains("2 threads of its handlers overran `timeout` (50ms)"), "{reason}");
+    assert!(reason.contains("`abandoned_threads`"), "{reason}");
+    crash.until_metric("mshost_overruns_total{type=\"PB\"} 2");
+    let refused = crash.restart("PB[0]");
+    assert!(refused.status == 409 && refused.body.contains("have not come back"), "{refused:?}");
+    crash.open("gate");
+    crash.until_metric("mshost_abandoned_threads 0");
+    assert_eq!(crash.restart("PB[0]").status, 202);
+    crash.until_state("running");
+}
+
+#[test]
+fn the_jobs_of_parked_workers_fail_where_the_topology_says_so() {
+    let lines = "parked = \"fail\"\nretry = { max_attempts = 1 }\nrestart = { max_restarts = 0 }";
+    let mut crash = Crash::running(Setup { kind: "PA", bus: "absent = \"wait\"", lines, ..Setup::default() });
+    crash.order("bad", &json!("panic"));
+    crash.until_state("parked");
+    crash.order("waits", &json!("ok"));
+    let refused = crash.until_lines("refused waits", 1);
+    assert!(refused[0].contains("no worker available for PA:*: PA[0] is parked"), "{refused:?}");
+    crash.until_metric("mshost_dead_letters_total{reason=\"no_worker\",type=\"PA\"} 1");
+    assert_eq!(crash.restart("PA[0]").status, 202);
+    crash.until_state("running");
+    crash.order("after", &json!("ok"));
+    crash.until_lines("done after", 1);
+    assert_eq!(crash.lines("refused after"), Vec::<String>::new());
+}
+
+#[test]
+fn libraries_that_stay_in_memory_are_counted_and_the_next_is_refused_with_what_to_do() {
+    let site = Site::new();
+    let file = std::fs::read(fixtures::fixture("never")).unwrap();
+    // What follows a library's sections is nobody's, so that each is another file and the same plugin.
+    let version = |number: usize| [&*file, &vec![0; number]].concat();
+    site.plugin_bytes("libnever.so", &file);
+    let host = "[host]\nadmin = \"127.0.0.1:0\"\ndebounce = \"50ms\"\nmapped_limit = 2\n";
+    site.topology(&format!("{host}[[worker]]\ntype = \"NV\"\nplugin = \"never\"\n"));
+    let host = Host::start(site, &[]);
+    host.until_running("NV", 1);
+    let kept = |count: usize| {
+        let line = format!("mshost_still_mapped_total {count}");
+        until(&line, LIMIT, || host.ask("/metrics").body.lines().any(|found| found == line).then_some(()));
+    };
+    for number in 1..=2 {
+        host.site.plugin_bytes("libnever.so", &version(number));
+        kept(number);
+    }
+    host.site.plugin_bytes("libnever.so", &version(3));
+    let error = host.until_topology("the refusal", |topology| {
+        mshost_tests::host::plugin(topology, "never")?["last_error"]["message"].as_str().map(str::to_owned)
+    });
+    for words in ["2 libraries of plugins stay in memory", "`host.mapped_limit`", "restart the host"] {
+        assert!(error.contains(words), "{words}: {error}");
+    }
+    host.until_running("NV", 1);
+    assert_eq!(host.ask("/readyz").status, 200);
+}
