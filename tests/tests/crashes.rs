@@ -2,10 +2,11 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::io::Write as _;
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
+use mshost_tests::broker::Broker;
 use mshost_tests::fixtures;
 use mshost_tests::host::{Host, LIMIT, Site, workers};
 use mshost_tests::http::{Answer, post};
@@ -15,12 +16,12 @@ use serde_json::{Value, json};
 const PLUGIN: &str = "mshost_fixture_panics";
 
 /// What a test changes of the topology.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Default)]
 struct Setup {
     /// `PA` or `PB`.
     kind: &'static str,
     /// Lines of `[bus]`.
-    bus: &'static str,
+    bus: String,
     /// Lines of the worker.
     lines: &'static str,
     /// Lines of its config.
@@ -38,21 +39,17 @@ impl Crash {
     fn new(setup: Setup) -> Self {
         let site = Site::new();
         site.plugin(&fixtures::fixture("panics"));
-        site.topology(&topology(&site, setup));
+        site.topology(&topology(&site, &setup));
         let host = Host::start(site, &[]);
         host.until_running("PD", 1);
-        let address = host.until_topology("the driver's socket", |topology| {
-            workers(topology, "PD").find_map(|worker| worker["addresses"]["orders"].as_str()?.parse().ok())
-        });
-        let address: std::net::SocketAddr = address;
-        let orders = TcpStream::connect(address).unwrap();
+        let orders = connect(&host);
         Self { host, setup, orders }
     }
 
     /// One whose worker runs.
     fn running(setup: Setup) -> Self {
         let crash = Self::new(setup);
-        crash.host.until_running(setup.kind, 1);
+        crash.host.until_running(crash.setup.kind, 1);
         crash
     }
 
@@ -130,11 +127,19 @@ impl Crash {
 
     fn change(&mut self, change: impl FnOnce(&mut Setup)) {
         change(&mut self.setup);
-        self.host.site.topology(&topology(&self.host.site, self.setup));
+        self.host.site.topology(&topology(&self.host.site, &self.setup));
     }
 }
 
-fn topology(site: &Site, setup: Setup) -> String {
+/// The driver's socket.
+fn connect(host: &Host) -> TcpStream {
+    let address: SocketAddr = host.until_topology("the driver's socket", |topology| {
+        workers(topology, "PD").find_map(|worker| worker["addresses"]["orders"].as_str()?.parse().ok())
+    });
+    TcpStream::connect(address).unwrap()
+}
+
+fn topology(site: &Site, setup: &Setup) -> String {
     let Setup { kind, bus, lines, config } = setup;
     let journal = site.path().join("journal");
     let journal = journal.display();
@@ -282,7 +287,7 @@ fn park(crash: &mut Crash) -> Value {
 
 #[test]
 fn a_worker_that_panics_too_often_is_parked_until_somebody_does_something() {
-    let bus = "absent = \"wait\"";
+    let bus = "absent = \"wait\"".to_owned();
     let mut crash = Crash::running(Setup { kind: "PA", bus, lines: PARKED_SOON, ..Setup::default() });
     let parked = park(&mut crash);
     let reason = parked["last_error"]["message"].as_str().unwrap();
@@ -317,6 +322,9 @@ fn a_worker_that_panics_too_often_is_parked_until_somebody_does_something() {
     let name = file.file_name().unwrap().to_str().unwrap();
     crash.host.site.plugin_bytes(name, &[std::fs::read(&file).unwrap(), vec![0]].concat());
     crash.until_state("running");
+    // The driver is of the same plugin, and has been replaced as well.
+    crash.host.until_log(&["unloaded", PLUGIN, "generation=1"]);
+    crash.orders = connect(&crash.host);
 
     park(&mut crash);
     crash.change(|setup| setup.config = "starts_without = \"nothing\"");
@@ -402,7 +410,8 @@ fn a_slot_with_too_many_abandoned_threads_is_parked_until_they_come_back() {
 #[test]
 fn the_jobs_of_parked_workers_fail_where_the_topology_says_so() {
     let lines = "parked = \"fail\"\nretry = { max_attempts = 1 }\nrestart = { max_restarts = 0 }";
-    let mut crash = Crash::running(Setup { kind: "PA", bus: "absent = \"wait\"", lines, ..Setup::default() });
+    let bus = "absent = \"wait\"".to_owned();
+    let mut crash = Crash::running(Setup { kind: "PA", bus, lines, ..Setup::default() });
     crash.order("bad", &json!("panic"));
     crash.until_state("parked");
     crash.order("waits", &json!("ok"));
@@ -444,4 +453,22 @@ fn libraries_that_stay_in_memory_are_counted_and_the_next_is_refused_with_what_t
     }
     host.until_running("NV", 1);
     assert_eq!(host.ask("/readyz").status, 200);
+}
+
+#[test]
+fn on_rabbitmq_too_a_job_waits_for_the_fresh_worker_and_fails_once_all_are_parked() {
+    let bus = format!("url = \"{}\"", Broker::shared().url_of("crashes"));
+    let lines = "parked = \"fail\"\nrestart = { delay = \"1ms\", max_restarts = 1, window = \"1h\" }";
+    let mut crash = Crash::running(Setup { kind: "PA", bus, lines, ..Setup::default() });
+    crash.order("bad", &json!("panic_once"));
+    crash.until_lines("done bad", 1);
+    crash.order("worse", &json!("panic"));
+    crash.until_state("parked");
+    // Its second attempt finds nobody.
+    let refused = crash.until_lines("refused worse", 1);
+    assert!(refused[0].contains("no worker available for PA:*: PA[0] is parked"), "{refused:?}");
+    assert_eq!(crash.restart("PA[0]").status, 202);
+    crash.until_state("running");
+    crash.order("after", &json!("ok"));
+    crash.until_lines("done after", 1);
 }

@@ -50,7 +50,7 @@ pub(super) fn run(args: RestartArgs) -> Result<ExitCode, Failure> {
     }
     let asked = serde_json::from_slice(&said.body);
     let RestartAsked { slot, restart } = asked.map_err(|error| Failure::new(host.broken(&error)))?;
-    out(&format!("{slot}: restart {restart}"));
+    out(&format!("{slot}: restart {restart}"))?;
     Ok(ExitCode::SUCCESS)
 }
 
