@@ -13,21 +13,15 @@ pub const PILOT_VERSION: &str = "v0000000";
 /// How a fixture is built, where that is not as the tests are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Build {
-    /// As the tests are.
+    /// As the tests are: with `opt-level = 0` and debug assertions, but for benchmarks.
     #[default]
     Plain,
-    /// With `opt-level = 0`, which the tests themselves may not have.
-    Unoptimised,
-    /// With `opt-level = 1`.
+    /// With `opt-level = 1`, without debug assertions and overflow checks.
     LittleOptimised,
     /// With `opt-level = 3`.
     Optimised,
     /// With fat LTO, in one codegen unit, without debug assertions, stripped: as a release is made.
     Lto,
-    /// Without debug assertions and overflow checks.
-    WithoutAssertions,
-    /// Without any symbol that is not needed.
-    Stripped,
     /// With `-Z randomize-layout`: the order of fields that is left to the compiler is another.
     RandomLayout,
     /// With `panic = "abort"`.
@@ -39,14 +33,11 @@ impl Build {
     fn profile(self) -> &'static [&'static str] {
         match self {
             Self::Plain | Self::RandomLayout => &[],
-            Self::Unoptimised => &["opt-level=0"],
-            Self::LittleOptimised => &["opt-level=1"],
+            Self::LittleOptimised => &["opt-level=1", "debug-assertions=false", "overflow-checks=false"],
             Self::Optimised => &["opt-level=3"],
             Self::Lto => {
                 &["opt-level=3", "lto=\"fat\"", "codegen-units=1", "debug-assertions=false", "strip=\"symbols\""]
             }
-            Self::WithoutAssertions => &["debug-assertions=false", "overflow-checks=false"],
-            Self::Stripped => &["strip=\"symbols\""],
             Self::PanicAbort => &["panic=\"abort\""],
         }
     }
@@ -55,12 +46,9 @@ impl Build {
     fn folder(self) -> &'static str {
         match self {
             Self::Plain => "",
-            Self::Unoptimised => "fixtures-unoptimised",
             Self::LittleOptimised => "fixtures-little-optimised",
             Self::Optimised => "fixtures-optimised",
             Self::Lto => "fixtures-lto",
-            Self::WithoutAssertions => "fixtures-without-assertions",
-            Self::Stripped => "fixtures-stripped",
             Self::RandomLayout => "fixtures-random-layout",
             Self::PanicAbort => "fixtures-panic-abort",
         }

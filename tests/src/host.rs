@@ -14,7 +14,7 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::http::{self, Answer};
-use crate::wait::until;
+use crate::wait::{poll, until};
 
 /// How long a test waits for anything before it fails.
 pub const LIMIT: Duration = Duration::from_secs(30);
@@ -128,7 +128,7 @@ impl Host {
     /// Waits until `/api/topology` satisfies a condition, and returns what that gives.
     pub fn until_topology<T>(&self, what: &str, mut condition: impl FnMut(&Value) -> Option<T>) -> T {
         let mut last = Value::Null;
-        let found = crate::wait::poll(LIMIT, || {
+        let found = poll(LIMIT, || {
             last = self.topology();
             condition(&last)
         });
@@ -164,7 +164,7 @@ impl Host {
 
     /// Waits for a line of the log with all of these words, and returns it.
     pub fn until_log(&self, words: &[&str]) -> String {
-        crate::wait::poll(LIMIT, || self.log().into_iter().find(|line| words.iter().all(|word| line.contains(word))))
+        poll(LIMIT, || self.log().into_iter().find(|line| words.iter().all(|word| line.contains(word))))
             .unwrap_or_else(|| panic!("no line with {words:?} in the log:\n{}", self.log_text()))
     }
 
@@ -208,12 +208,18 @@ fn launch(site: &Site, environment: &[(&str, &str)]) -> (Child, Log, SocketAddr)
     let log = Log::default();
     follow(child.stdout.take().expect("piped"), Arc::clone(&log));
     follow(child.stderr.take().expect("piped"), Arc::clone(&log));
-    let admin = until("the admin server's address in the log", LIMIT, || {
+    let admin = poll(LIMIT, || {
         if let Some(status) = child.try_wait().expect("a child") {
             panic!("mshost ended with {status}:\n{}", lines(&log).join("\n"));
         }
         lines(&log).iter().find_map(|line| admin_address(line))
     });
+    let Some(admin) = admin else {
+        // It would outlive the test.
+        let _ = child.kill();
+        let _ = child.wait();
+        panic!("no address of the admin server in the log:\n{}", lines(&log).join("\n"));
+    };
     (child, log, admin)
 }
 

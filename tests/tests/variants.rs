@@ -118,9 +118,6 @@ macro_rules! expensive {
 }
 
 expensive! {
-    a_plugin_without_optimisation: Build::Unoptimised,
-    a_plugin_of_little_optimisation: Build::LittleOptimised,
+    a_plugin_of_little_optimisation_without_debug_assertions: Build::LittleOptimised,
     a_plugin_with_fat_lto_in_one_unit_and_stripped: Build::Lto,
-    a_plugin_without_debug_assertions: Build::WithoutAssertions,
-    a_plugin_without_symbols: Build::Stripped,
 }
