@@ -68,7 +68,9 @@ impl Zoo {
         let mut text = Topology::default().text();
         for (worker_type, plugin) in workers {
             let retry = "retry = { delay = \"10ms\", max_attempts = 2 }";
-            write!(text, "[[worker]]\ntype = \"{worker_type}\"\nplugin = \"{plugin}\"\n{retry}\n").unwrap();
+            // Never parked: how often a beast bites before it is tamed depends on the machine.
+            let restart = "restart = { max_restarts = \"off\" }";
+            write!(text, "[[worker]]\ntype = \"{worker_type}\"\nplugin = \"{plugin}\"\n{retry}\n{restart}\n").unwrap();
         }
         self.host.site.topology(&text);
     }
