@@ -153,7 +153,8 @@ impl Context {
         }
     }
 
-    /// Runs a task on the plugin's own threads until it ends or the instance is dropped, whichever comes first.
+    /// Runs a task on the plugin's own threads until it ends or the instance is dropped, whichever comes first. A panic in it
+    /// is logged and counted by the host, and replaces nobody: what it means for the worker is the worker's to know.
     pub fn spawn<F>(&self, task: F) -> JoinHandle<F::Output>
     where
         F: Future<Output: Send + 'static> + Send + 'static,

@@ -17,7 +17,8 @@ pub trait Worker: Sized + 'static {
     /// Makes the worker. It gets jobs once this has returned; an error leaves whatever ran before in place.
     fn start(config: Self::Config, ctx: &Context) -> impl Future<Output = Result<Self, Error>>;
 
-    /// Does one job. `Ok` settles it; an `Err` has it retried or reported to its sender.
+    /// Does one job. `Ok` settles it; an `Err` has it retried or reported to its sender. A panic counts as an `Err`, and the
+    /// host then replaces the worker by a fresh one.
     #[doc(alias = "doJob")]
     fn handle(&self, job: Job, ctx: &Context) -> impl Future<Output = Result<(), Error>>;
 
@@ -54,7 +55,8 @@ pub trait BlockingWorker: Sized + Send + Sync + 'static {
     /// Whatever keeps the worker from doing its job.
     fn start(config: Self::Config, ctx: &Context) -> Result<Self, Error>;
 
-    /// Does one job. `Ok` settles it; an `Err` has it retried or reported to its sender.
+    /// Does one job. `Ok` settles it; an `Err` has it retried or reported to its sender. A panic counts as an `Err`, and the
+    /// host then replaces the worker by a fresh one.
     ///
     /// # Errors
     /// Whatever kept this job from being done.

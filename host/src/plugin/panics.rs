@@ -1,7 +1,8 @@
 //! Which of the plugin's functions the host is in on a thread, so that a panic is known by where it happened.
 //!
 //! The plugin's panic hook logs through the host before anything unwinds, on the thread that panics. What the host has
-//! not called there is the plugin's own: a task on its runtime or a thread that it started.
+//! not called there is the plugin's own: a task on its runtime or a thread that it started. Such a panic is counted, and
+//! replaces no worker: the host cannot know whose it was, and several workers share a runtime.
 
 use std::cell::{Cell, RefCell};
 use std::future::Future;

@@ -2,7 +2,8 @@
 //!
 //! [`Host`] builds everything once. Then [`reconcile`] does one thing whenever something changed: read the topology, load
 //! what is new on the [`shelf`], plan, diff with what was planned before, and tell each slot's [`keeper`] its new wish.
-//! Keepers get there by themselves; a [`lease`] retires a generation once nobody needs it.
+//! Keepers get there by themselves, in the steps of [`slot_state`], and park a worker that [`restarts`] too often; a
+//! [`lease`] retires a generation once nobody needs it.
 
 mod board;
 mod host;
