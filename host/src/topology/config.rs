@@ -234,10 +234,10 @@ pub struct RestartPolicy {
     /// The share, from 0 to 1, by which a wait is shortened at random; default 0.25.
     pub jitter: f64,
     /// How many restarts there may be within `window` before its slot is parked; `None` where it is `"off"`, so that it
-    /// never is. Default 5.
+    /// never is. Default 10: with the other defaults, about two minutes of trying.
     pub max_restarts: Option<u32>,
     /// What `max_restarts` counts in; also how long a worker must have run for its next failure to count as its first.
-    /// Default 1 min.
+    /// Default 5 min.
     pub window: Duration,
 }
 
@@ -247,8 +247,8 @@ impl Default for RestartPolicy {
             delay: Duration::from_millis(500),
             max_delay: Duration::from_secs(30),
             jitter: 0.25,
-            max_restarts: Some(5),
-            window: Duration::from_secs(60),
+            max_restarts: Some(10),
+            window: Duration::from_secs(300),
         }
     }
 }
