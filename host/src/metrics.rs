@@ -34,6 +34,13 @@ pub struct Metrics {
     pub job_seconds: HistogramVec,
     /// `mshost_reloads_total{kind,outcome}`: kind is `plugin` or `topology`; outcome `applied`, `unchanged` or `failed`.
     pub reloads: IntCounterVec,
+    /// `mshost_swaps_total{worker_type,outcome}`: a worker that ran was to be replaced. The outcome is `done`, or `failed` where
+    /// the new one could not take its place and the old one goes on.
+    pub swaps: IntCounterVec,
+    /// `mshost_canaries_total{plugin,outcome}`: versions that were on trial, `accepted` or `given_up`.
+    pub canaries: IntCounterVec,
+    /// `mshost_snapshot_bytes{worker_type}`: the last state that was handed over.
+    pub snapshot_bytes: IntGaugeVec,
     /// `mshost_plugin_load_seconds`: copy, probe and load of one plugin file.
     pub load_seconds: Histogram,
     /// `mshost_generations{plugin}`: versions of a plugin in memory.
@@ -143,6 +150,9 @@ impl Metrics {
             job_seconds,
             reloads: counters("mshost_reloads_total", "Reloads of plugins and topology", &["kind", "outcome"])?,
             load_seconds,
+            swaps: counters("mshost_swaps_total", "Workers that were to be replaced", &["worker_type", "outcome"])?,
+            canaries: counters("mshost_canaries_total", "Versions that were on trial", &["plugin", "outcome"])?,
+            snapshot_bytes: gauges("mshost_snapshot_bytes", "The last state that was handed over", &["worker_type"])?,
             generations: gauges("mshost_generations", "Versions of a plugin in memory", &["plugin"])?,
             plugin_file_gone: gauges(
                 "mshost_plugin_file_gone",

@@ -3,8 +3,8 @@
 use schemars::{JsonSchema, Schema, schema_for};
 use serde::{Deserialize, Serialize};
 
-use crate::glue::{Start, start_async, start_blocking};
-use crate::{BlockingWorker, Worker};
+use crate::glue::{Start, start_async, start_async_stateful, start_blocking, start_blocking_stateful};
+use crate::{BlockingStateful, BlockingWorker, Stateful, Worker};
 
 /// What a plugin says of itself.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -36,6 +36,9 @@ pub struct WorkerManifest {
     pub kind: WorkerKind,
     /// The JSON Schema of its configuration.
     pub schema: serde_json::Value,
+    /// The schema of its state, where it hands that over to the version that takes its place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<u32>,
 }
 
 /// How a worker runs.
@@ -74,19 +77,34 @@ pub struct Registration {
     worker_type: &'static str,
     schema: fn() -> Schema,
     start: Start,
+    state: Option<u32>,
 }
 
 impl Registration {
     /// For `"TYPE" => Worker`.
     #[must_use]
     pub fn asynchronous<W: Worker>(worker_type: &'static str) -> Self {
-        Self { worker_type, schema: schema_of::<W::Config>, start: Start::Async(start_async::<W>) }
+        Self { worker_type, schema: schema_of::<W::Config>, start: Start::Async(start_async::<W>), state: None }
     }
 
     /// For `"TYPE" => blocking Worker`.
     #[must_use]
     pub fn blocking<W: BlockingWorker>(worker_type: &'static str) -> Self {
-        Self { worker_type, schema: schema_of::<W::Config>, start: Start::Blocking(start_blocking::<W>) }
+        Self { worker_type, schema: schema_of::<W::Config>, start: Start::Blocking(start_blocking::<W>), state: None }
+    }
+
+    /// For `"TYPE" => stateful Worker`.
+    #[must_use]
+    pub fn stateful<W: Stateful>(worker_type: &'static str) -> Self {
+        let start = Start::Async(start_async_stateful::<W>);
+        Self { worker_type, schema: schema_of::<W::Config>, start, state: Some(W::SCHEMA) }
+    }
+
+    /// For `"TYPE" => blocking stateful Worker`.
+    #[must_use]
+    pub fn blocking_stateful<W: BlockingStateful>(worker_type: &'static str) -> Self {
+        let start = Start::Blocking(start_blocking_stateful::<W>);
+        Self { worker_type, schema: schema_of::<W::Config>, start, state: Some(W::SCHEMA) }
     }
 
     pub(crate) fn worker_type(&self) -> &'static str {
@@ -102,7 +120,12 @@ impl Registration {
             Start::Async(_) => WorkerKind::Async,
             Start::Blocking(_) => WorkerKind::Blocking,
         };
-        WorkerManifest { worker_type: self.worker_type.to_owned(), kind, schema: (self.schema)().to_value() }
+        WorkerManifest {
+            worker_type: self.worker_type.to_owned(),
+            kind,
+            schema: (self.schema)().to_value(),
+            state: self.state,
+        }
     }
 }
 
@@ -180,6 +203,9 @@ impl CrateFacts {
 /// # fn main() {}
 /// ```
 ///
+/// A worker that hands its state over to the next version is `stateful`: see [`Stateful`](crate::Stateful) and
+/// [`BlockingStateful`](crate::BlockingStateful).
+///
 /// `unload: never` after `workers` keeps the library in memory for as long as the host runs: for a plugin that starts
 /// threads of its own in C, or sets signal handlers.
 #[macro_export]
@@ -220,6 +246,16 @@ macro_rules! export_plugin {
             #[unsafe(export_name = "_1as_0lib_1header_0root_bmodule_bloader")]
             static HEADER: $crate::__private::LibHeader = $crate::__private::lib_header::<Export>();
         };
+    };
+    (@workers [$($done:expr),*] $kind:literal => blocking stateful $worker:ty $(, $($rest:tt)*)?) => {
+        $crate::export_plugin! {
+            @workers [$($done,)* $crate::__private::Registration::blocking_stateful::<$worker>($kind)] $($($rest)*)?
+        }
+    };
+    (@workers [$($done:expr),*] $kind:literal => stateful $worker:ty $(, $($rest:tt)*)?) => {
+        $crate::export_plugin! {
+            @workers [$($done,)* $crate::__private::Registration::stateful::<$worker>($kind)] $($($rest)*)?
+        }
     };
     (@workers [$($done:expr),*] $kind:literal => blocking $worker:ty $(, $($rest:tt)*)?) => {
         $crate::export_plugin! {

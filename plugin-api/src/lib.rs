@@ -24,6 +24,7 @@ mod log;
 mod route;
 mod runtime;
 mod send;
+mod state;
 mod worker;
 
 pub use codec::{Codec, DecodeError, EncodeError, Payload, UnknownCodec};
@@ -34,6 +35,7 @@ pub use ids::{Address, JobId, MAX_NAME_BYTES, NameError, WorkerId, WorkerRef, Wo
 pub use job::Job;
 pub use route::{MAX_ROUTE_LEN, Route, RouteError};
 pub use send::Sending;
+pub use state::{BlockingStateful, Snapshot, Stateful};
 pub use worker::{BlockingWorker, NoConfig, Worker};
 
 pub use {schemars, serde, serde_json, tokio, tracing};

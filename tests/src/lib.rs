@@ -6,6 +6,7 @@ pub mod baseline;
 pub mod broker;
 pub mod cluster;
 pub mod conformance;
+pub mod counter;
 pub mod fixtures;
 pub mod history;
 pub mod hop;

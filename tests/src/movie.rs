@@ -96,6 +96,8 @@ pub fn pilot(version: &str) -> Vec<u8> {
     library
 }
 
-fn places_of(bytes: &[u8], mark: &[u8]) -> Vec<usize> {
+/// Where a library holds these bytes.
+#[must_use]
+pub fn places_of(bytes: &[u8], mark: &[u8]) -> Vec<usize> {
     bytes.windows(mark.len()).enumerate().filter(|(_, window)| *window == mark).map(|(place, _)| place).collect()
 }

@@ -99,6 +99,7 @@ fn healthy() -> HostStatus {
             api_version: Some("0.1.0".to_owned()),
             generation: Some(GenerationId(1)),
             state: PluginState::Loaded,
+            on_trial: None,
             retiring: Vec::new(),
             last_error: None,
         }],
@@ -181,7 +182,7 @@ async fn the_topology_is_shown_as_json() {
         },
         "plugins": [{
             "name": "db", "file": "plugins/libdb.so", "version": "0.1.0", "api_version": "0.1.0", "generation": 1,
-            "state": "loaded", "retiring": [], "last_error": null,
+            "state": "loaded", "on_trial": null, "retiring": [], "last_error": null,
         }],
         "workers": [{
             "slot": "WB/0", "type": "WB", "id": null, "plugin": "db", "generation": 1, "state": "running",

@@ -100,6 +100,8 @@ pub struct PluginStatus {
     pub generation: Option<GenerationId>,
     /// What is being done with it.
     pub state: PluginState,
+    /// The generation that is on trial (`[host] canary`) beside the one before; `null` where none is.
+    pub on_trial: Option<GenerationId>,
     /// Older generations that still finish their jobs.
     pub retiring: Vec<GenerationId>,
     /// The last thing that went wrong, until a later file loads.

@@ -16,7 +16,7 @@ use super::generation::Loaded;
 use super::lane::Lane;
 use super::panics::{Owned, Place, Watched, inside};
 use super::services::{InstanceServices, JobScope, SharedServices};
-use super::{HostServices, JobHeader};
+use super::{HostServices, JobHeader, Snapshot};
 use crate::bus::Failure;
 
 /// Why a call into a plugin failed.
@@ -34,6 +34,7 @@ pub struct HandlerError {
 /// A started worker. Lives on its lane; its futures do too, and may outlive it.
 pub struct Instance {
     kind: Rc<Kind>,
+    state: Option<u32>,
     services: Arc<InstanceServices>,
 }
 
@@ -57,7 +58,7 @@ impl Lane {
     ) -> Result<Instance, HandlerError> {
         let loaded = Arc::clone(&self.0.loaded);
         let worker = loaded.manifest().workers.iter().find(|worker| worker.worker_type == **worker_type);
-        let kind = worker.map(|worker| worker.kind).ok_or_else(|| HandlerError {
+        let (kind, state) = worker.map(|worker| (worker.kind, worker.state)).ok_or_else(|| HandlerError {
             message: format!("plugin {} has no worker {worker_type}", loaded.manifest().name),
             retry: Retry::Never,
             panicked: false,
@@ -79,7 +80,7 @@ impl Lane {
                 Kind::Blocking(pool, Arc::clone(&loaded))
             }
         };
-        Ok(Instance { kind: Rc::new(kind), services })
+        Ok(Instance { kind: Rc::new(kind), state, services })
     }
 
     async fn start_blocking(
@@ -166,6 +167,50 @@ impl Instance {
         }
     }
 
+    /// What the worker knows, for the version that is to take over, in at most `limit` bytes. No handler should be left.
+    ///
+    /// # Errors
+    /// What the plugin said, or that it is too large, or that this worker keeps no state.
+    pub fn snapshot(&self, limit: u64) -> impl Future<Output = Result<Snapshot, HandlerError>> + 'static + use<> {
+        let (kind, schema) = (Rc::clone(&self.kind), self.state);
+        async move {
+            let schema = schema.ok_or_else(stateless)?;
+            let bytes = match &*kind {
+                // The plugin's bytes are copied and dropped on a thread of the generation.
+                Kind::Async(instance, _) => result(instance.snapshot(limit).await)?.as_ref().to_vec(),
+                Kind::Blocking(pool, _) => {
+                    let call = pool
+                        .call(move |instance| result(instance.snapshot(limit)).map(|bytes| bytes.as_ref().to_vec()));
+                    call.await.unwrap_or_else(|| Err(no_thread()))?
+                }
+            };
+            Snapshot { schema, bytes }.within(limit)
+        }
+    }
+
+    /// Has the worker go on with what another version knew. To be called once, before its first job.
+    ///
+    /// # Errors
+    /// What the plugin said, or that this worker keeps no state.
+    pub fn restore(&self, from: Snapshot) -> impl Future<Output = Result<(), HandlerError>> + 'static + use<> {
+        let (kind, keeps) = (Rc::clone(&self.kind), self.state.is_some());
+        async move {
+            if !keeps {
+                return Err(stateless());
+            }
+            let Snapshot { schema, bytes } = from;
+            let bytes = AbiBytes::new(bytes.into());
+            match &*kind {
+                Kind::Async(instance, _) => result(instance.restore(schema, bytes).await)?,
+                Kind::Blocking(pool, _) => {
+                    let call = pool.call(move |instance| result(instance.restore(schema, bytes)));
+                    call.await.unwrap_or_else(|| Err(no_thread()))?
+                }
+            };
+            Ok(())
+        }
+    }
+
     /// Lets the worker say its last words, and drops it. No handler should be left.
     pub async fn stop(self) {
         match &*self.kind {
@@ -212,6 +257,10 @@ fn result<T>(answer: RResult<T, AbiError>) -> Result<T, HandlerError> {
 
 fn no_thread() -> HandlerError {
     HandlerError { message: "no thread for a blocking handler".to_owned(), retry: Retry::Later, panicked: false }
+}
+
+fn stateless() -> HandlerError {
+    HandlerError { message: "the worker keeps no state".to_owned(), retry: Retry::Never, panicked: false }
 }
 
 fn with_failure<T>(failure: &Failure, call: impl FnOnce(AbiFailure<'_>) -> T) -> T {

@@ -35,6 +35,7 @@ mod probe;
 mod refusal;
 mod services;
 mod shadow;
+mod snapshot;
 mod sync;
 mod threads;
 pub mod watch;
@@ -47,6 +48,7 @@ pub use kept::Kept;
 pub use lane::{Lane, LaneError, LaneTask};
 pub use probe::{PROBE_OPTION, probe, probe_main, set_probe_program};
 pub use shadow::ShadowCopy;
+pub use snapshot::Snapshot;
 
 /// What a worker may ask of its host. Implemented by the worker runtime; called on any thread of the plugin.
 pub trait HostServices: Send + Sync + 'static {

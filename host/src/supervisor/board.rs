@@ -141,6 +141,7 @@ fn plugin_status(name: &PluginName, entry: &Entry) -> PluginStatus {
         api_version: entry.info.as_ref().map(|info| info.api_version.clone()),
         generation: entry.current.as_ref().map(|current| current.id()),
         state: plugin_state(entry),
+        on_trial: entry.on_trial(),
         retiring: entry.retiring(),
         last_error: entry.error.clone(),
     }

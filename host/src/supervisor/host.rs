@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::board::Board;
+use super::canary::Canaries;
 use super::letters::BusLetters;
 use super::reconcile::{Reconciler, roots};
 use super::requests::{Request, Requests};
@@ -89,6 +90,7 @@ impl Host {
             closing: closing.clone(),
             absent: topology.bus.absent,
             managed: topology.manager.enabled,
+            snapshot_limit: topology.host.snapshot_limit,
             host: topology.host.name.as_str().into(),
         };
         let shelf = new_shelf(&topology, &metrics, &tasks);
@@ -159,6 +161,7 @@ async fn reconcile_on_change(
     board: Arc<Board>,
     stop: CancellationToken,
 ) {
+    let decided = reconciler.decided();
     let work = async {
         reconciler.reconcile().await;
         board.enter(Phase::Running);
@@ -173,6 +176,9 @@ async fn reconcile_on_change(
                     reconciler.reconcile().await;
                 }
                 Some(request) = requests.recv() => reconciler.answer(request).await,
+                () = decided.notified() => {
+                    reconciler.reconcile().await;
+                }
             }
             watcher.set_roots(reconciler.roots());
         }
@@ -238,7 +244,8 @@ fn new_shelf(topology: &Topology, metrics: &Arc<Metrics>, retirements: &TaskTrac
     let (lanes, kept) = (topology.host.plugin_threads, Kept::at_most(topology.host.mapped_limit));
     let options = LoadOptions { lanes, kept, ..LoadOptions::new(Arc::clone(metrics)) };
     ShadowCopy::remove_stale(&topology.host.state);
-    Shelf::new(topology.host.state.clone(), options, Arc::clone(metrics), retirements.clone())
+    let canaries = Canaries::new(topology.host.canary, retirements.clone());
+    Shelf::new(topology.host.state.clone(), options, Arc::clone(metrics), retirements.clone(), canaries)
 }
 
 fn watch(topology: &Topology) -> Watcher {

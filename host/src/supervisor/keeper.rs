@@ -2,10 +2,13 @@
 //!
 //! The supervisor says what the slot should run; the keeper gets there by itself, however often the wish changes: it
 //! starts the new worker, waits until it is ready, and only then drains the old one. A new worker that does not start
-//! leaves the old one as it is. Each slot has a keeper of its own, so that one that hangs delays no other.
+//! leaves the old one as it is. One that takes over the state of the old one does so in between ([`takeover`]), and one
+//! on trial proves itself first ([`proving`]). Each slot has a keeper of its own, so that one that hangs delays no other.
 //!
 //! What a keeper is about is its [`SlotState`]; for each there is one function here, which waits for what can happen then
 //! and says what did.
+
+mod proving;
 
 use std::fmt::Display;
 use std::sync::Arc;
@@ -18,10 +21,14 @@ use tokio_util::task::TaskTracker;
 use super::lease::Lease;
 use super::restarts::{Restarts, Verdict};
 use super::slot_state::{SlotEvent, SlotState};
+use super::takeover::{self, Turns};
+use super::trial::Trial;
 use super::view::SlotView;
 use crate::ids::GenerationId;
 use crate::topology::{ParkedJobs, Slot, WorkerSpec};
-use crate::worker::{Listeners, Sockets, StartFailure, Stragglers, Surroundings, Trouble, Worker, refuse_jobs};
+use crate::worker::{
+    Entrance, Listeners, Sockets, StartFailure, Stragglers, Surroundings, Trouble, Worker, refuse_jobs,
+};
 
 const TARGET: &str = "mshost::supervisor";
 
@@ -30,6 +37,8 @@ const TARGET: &str = "mshost::supervisor";
 pub(super) struct Wish {
     pub(super) spec: Arc<WorkerSpec>,
     pub(super) generation: Lease,
+    /// While the generation has to prove itself.
+    pub(super) trial: Option<Arc<Trial>>,
 }
 
 impl Wish {
@@ -60,6 +69,7 @@ impl Keeper {
         first: Wish,
         surroundings: Surroundings,
         sockets: Arc<Sockets>,
+        turns: Arc<Turns>,
         tasks: &TaskTracker,
     ) -> Self {
         let view = Arc::new(Mutex::new(SlotView::new(slot.clone(), &first)));
@@ -71,9 +81,11 @@ impl Keeper {
             asked,
             surroundings,
             sockets,
+            turns,
             view: Arc::clone(&view),
             state: SlotState::Starting,
             current: None,
+            fresh: false,
             refused: None,
             restarts: Restarts::default(),
             again_at: Instant::now(),
@@ -109,16 +121,29 @@ struct Current {
     _listeners: Listeners,
 }
 
+/// Whether a version may take the place of another.
+enum Proved {
+    /// Yes; with the worker that has shown it.
+    Yes(Option<Current>),
+    /// No, and why.
+    No(StartFailure),
+    /// Something else is wished for by now.
+    CalledOff(SlotEvent),
+}
+
 struct Keeping {
     slot: Slot,
     wishes: watch::Receiver<Option<Wish>>,
     asked: mpsc::Receiver<()>,
     surroundings: Surroundings,
     sockets: Arc<Sockets>,
+    turns: Arc<Turns>,
     view: Arc<Mutex<SlotView>>,
     state: SlotState,
     /// There while a worker runs, and while a broken one waits for the one that replaces it.
     current: Option<Current>,
+    /// Somebody asked for a worker that knows nothing of the one before.
+    fresh: bool,
     /// A wish that could not be met while another worker ran, and what ran then. Only another wish is tried again.
     refused: Option<(Wish, Wish)>,
     restarts: Restarts,
@@ -167,47 +192,78 @@ impl Keeping {
             return self.not_started(wish, &StartFailure(stuck), true);
         }
         self.view.lock().starting(&wish);
-        let (mut worker, listeners) = match self.begin(&wish, stragglers) {
+        let canary = match self.prove(&wish, &stragglers).await {
+            Proved::Yes(canary) => canary,
+            Proved::No(failure) => return self.not_started(wish, &failure, false),
+            Proved::CalledOff(event) => return event,
+        };
+        let event = self.bring_up(wish, stragglers).await;
+        // It leaves once another has all of its place.
+        self.dismiss(canary);
+        event
+    }
+
+    /// Starts a worker and swaps it in.
+    async fn bring_up(&mut self, wish: Wish, stragglers: Stragglers) -> SlotEvent {
+        let fresh = std::mem::take(&mut self.fresh);
+        let old = self.current.as_ref().filter(|_| self.state == SlotState::Replacing && !fresh);
+        let entrance = takeover::entrance(old.map(|old| &old.made_from), &wish);
+        let old = old.map(|old| &old.worker).filter(|_| matches!(entrance, Entrance::Admitted));
+        let mut new = match self.begin(&wish, stragglers, entrance) {
             Ok(begun) => begun,
             Err(failure) => return self.not_started(wish, &failure, false),
         };
         let ready = tokio::select! {
-            ready = worker.ready() => ready,
+            ready = ready(&mut new.worker, old, &wish, &self.turns, &self.surroundings) => ready,
             event = wished(&mut self.wishes) => {
                 // Somebody wants something else by now.
-                let called_off = Current { worker, made_from: wish, since: Instant::now(), _listeners: listeners };
-                self.drains.spawn(drain(called_off));
+                if let Some(old) = old {
+                    old.go_on().await;
+                }
+                self.dismiss(Some(new));
                 return event;
             }
         };
         match ready {
             Ok(()) => {
-                self.swap_in(worker, wish, listeners);
+                self.swap_in(new);
                 SlotEvent::Ready
             }
             Err(failure) => self.not_started(wish, &failure, false),
         }
     }
 
-    fn begin(&self, wish: &Wish, stragglers: Stragglers) -> Result<(Worker, Listeners), StartFailure> {
+    fn begin(&self, wish: &Wish, stragglers: Stragglers, entrance: Entrance) -> Result<Current, StartFailure> {
         let spec = &wish.spec;
         let listeners = self
             .sockets
             .lend(&spec.worker_type, &spec.plugin, &spec.listen)
             .map_err(|error| StartFailure(error.to_string()))?;
         let surroundings = self.surroundings.clone();
-        let worker = Worker::spawn(&wish.generation, Arc::clone(spec), listeners.clone(), stragglers, surroundings)?;
-        Ok((worker, listeners))
+        let (spec, lent) = (Arc::clone(spec), listeners.clone());
+        let worker = Worker::spawn(&wish.generation, spec, lent, stragglers, surroundings, entrance)?;
+        Ok(Current { worker, made_from: wish.clone(), since: Instant::now(), _listeners: listeners })
     }
 
-    fn swap_in(&mut self, worker: Worker, wish: Wish, listeners: Listeners) {
-        self.view.lock().running(&worker, &wish);
-        if self.refused.as_ref().is_some_and(|(_, before)| !before.is(&wish)) {
+    fn swap_in(&mut self, new: Current) {
+        self.view.lock().running(&new.worker, &new.made_from);
+        if self.refused.as_ref().is_some_and(|(_, before)| !before.is(&new.made_from)) {
             self.refused = None;
         }
-        let new = Current { worker, made_from: wish, since: Instant::now(), _listeners: listeners };
-        if let Some(old) = self.current.replace(new) {
-            self.drains.spawn(drain(old));
+        if self.state == SlotState::Replacing {
+            self.count_swap("done");
+        }
+        let old = self.current.replace(new);
+        self.dismiss(old);
+    }
+
+    fn count_swap(&self, outcome: &str) {
+        self.surroundings.metrics.swaps.with_label_values(&[&*self.slot.worker_type, outcome]).inc();
+    }
+
+    fn dismiss(&self, worker: Option<Current>) {
+        if let Some(worker) = worker {
+            self.drains.spawn(drain(worker));
         }
     }
 
@@ -216,7 +272,8 @@ impl Keeping {
         match &self.current {
             Some(current) if self.state == SlotState::Replacing => {
                 tracing::error!(target: TARGET, slot = %self.slot, generation = %wish.generation.id(),
-                    "the new version did not start, the old one goes on: {failure}");
+                    "the new version does not take over, the old one goes on: {failure}");
+                self.count_swap("failed");
                 self.view.lock().refused(failure);
                 self.refused = Some((wish, current.made_from.clone()));
                 SlotEvent::Failed
@@ -239,6 +296,7 @@ impl Keeping {
                 _ = self.wishes.changed() => {}
                 Some(()) = self.asked.recv() => {
                     self.refused = None;
+                    self.fresh = true;
                     return SlotEvent::RestartAsked;
                 }
                 () = stragglers.reached(spec.abandoned_threads) => {
@@ -280,9 +338,8 @@ impl Keeping {
         );
         tracing::error!(target: TARGET, slot = %self.slot, "parked: {reason}");
         self.view.lock().failed(&StartFailure(reason));
-        if let Some(broken) = self.current.take() {
-            self.drains.spawn(drain(broken));
-        }
+        let broken = self.current.take();
+        self.dismiss(broken);
         SlotEvent::GivenUp
     }
 
@@ -335,7 +392,11 @@ impl Keeping {
         let wish = wish(&mut self.wishes)?;
         match &self.refused {
             Some((refused, before)) if refused.is(&wish) => Some(before.clone()),
-            _ => Some(wish),
+            _ => {
+                // It would keep a version in memory that nobody wants any more.
+                self.refused = None;
+                Some(wish)
+            }
         }
     }
 
@@ -369,6 +430,20 @@ fn wish(wishes: &mut watch::Receiver<Option<Wish>>) -> Option<Wish> {
 async fn wished(wishes: &mut watch::Receiver<Option<Wish>>) -> SlotEvent {
     let changed = wishes.changed().await;
     if changed.is_ok() && wishes.borrow().is_some() { SlotEvent::Wished } else { SlotEvent::Withdrawn }
+}
+
+/// Waits until a worker has its place, with the state of `old` where it takes that over.
+async fn ready(
+    worker: &mut Worker,
+    old: Option<&Worker>,
+    wish: &Wish,
+    turns: &Turns,
+    surroundings: &Surroundings,
+) -> Result<(), StartFailure> {
+    match old {
+        Some(old) => takeover::take_over(worker, old, &wish.spec.worker_type, turns, &surroundings.metrics).await,
+        None => worker.ready().await,
+    }
 }
 
 fn too_many_restarts(failure: &dyn Display, spec: &WorkerSpec) -> String {

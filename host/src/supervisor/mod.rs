@@ -6,12 +6,14 @@
 //! [`lease`] retires a generation once nobody needs it.
 
 mod board;
+mod canary;
 mod host;
 mod keeper;
 mod lease;
 mod letters;
 mod outlook;
 mod preview;
+mod prove;
 mod reconcile;
 mod report;
 mod requests;
@@ -19,6 +21,8 @@ mod restart_asked;
 mod restarts;
 mod shelf;
 mod slot_state;
+mod takeover;
+mod trial;
 mod view;
 
 pub use host::{Host, HostError};

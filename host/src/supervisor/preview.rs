@@ -8,6 +8,7 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use tokio_util::task::TaskTracker;
 
+use super::canary::Canaries;
 use super::outlook::{Outlook, generations, plugin_changes};
 use super::report::{setting_changes, worker_changes};
 use super::shelf::{Found, Shelf};
@@ -49,7 +50,8 @@ pub async fn preview_start(topology: &Topology) -> Result<ReloadReport, PreviewE
     let copies = tempfile::tempdir()?;
     let metrics = Metrics::new()?;
     let options = LoadOptions::new(Arc::clone(&metrics));
-    let shelf = Shelf::new(copies.path().to_owned(), options, metrics, TaskTracker::new());
+    let tasks = TaskTracker::new();
+    let shelf = Shelf::new(copies.path().to_owned(), options, metrics, tasks.clone(), Canaries::new(None, tasks));
     Ok(preview(None, topology, &shelf, &found).await)
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use parking_lot::Mutex;
+use tokio::sync::Notify;
 use tokio_util::task::TaskTracker;
 
 use super::board::Board;
@@ -15,6 +16,7 @@ use super::preview::{self, Running, fit_changes, needed, unfit_workers};
 use super::report::{setting_changes, worker_changes};
 use super::requests::Request;
 use super::shelf::{Found, Shelf};
+use super::takeover::Turns;
 use crate::admin::{Complaint, ReloadReport, RunningHost, SettingChange, TopologyStatus};
 use crate::ids::PluginName;
 use crate::plugin::watch::{PluginFolder, Roots};
@@ -41,6 +43,7 @@ pub(super) struct Reconciler {
     keepers: BTreeMap<Slot, Keeper>,
     surroundings: Surroundings,
     sockets: Arc<Sockets>,
+    turns: Arc<Turns>,
     tasks: TaskTracker,
     board: Arc<Board>,
     telemetry: Option<Telemetry>,
@@ -69,6 +72,7 @@ impl Reconciler {
             keepers: BTreeMap::new(),
             surroundings,
             sockets: Arc::default(),
+            turns: Arc::default(),
             tasks,
             board,
             telemetry,
@@ -77,6 +81,7 @@ impl Reconciler {
 
     /// Reads everything anew and makes it so. What is broken is reported and left as it runs.
     pub(super) async fn reconcile(&mut self) -> ReloadReport {
+        self.shelf.settle();
         let before = self.shelf.standings();
         let (settings, warnings, unread) = self.read_topology();
         let needed = needed(&self.topology);
@@ -200,6 +205,11 @@ impl Reconciler {
         (settings, warnings, Vec::new())
     }
 
+    /// Notified when there is something to reconcile, whether or not a file has changed.
+    pub(super) fn decided(&self) -> Arc<Notify> {
+        self.shelf.decided()
+    }
+
     fn log_as(&self, newer: &Topology) {
         let Some(telemetry) = &self.telemetry else { return };
         if newer.logs != self.topology.logs
@@ -261,14 +271,21 @@ impl Reconciler {
 
     fn start(&mut self, slot: Slot, planned: &Planned) {
         let Some(wish) = self.wish(planned) else { return };
-        let keeper =
-            Keeper::spawn(slot.clone(), wish, self.surroundings.clone(), Arc::clone(&self.sockets), &self.tasks);
+        let keeper = Keeper::spawn(
+            slot.clone(),
+            wish,
+            self.surroundings.clone(),
+            Arc::clone(&self.sockets),
+            Arc::clone(&self.turns),
+            &self.tasks,
+        );
         self.keepers.insert(slot, keeper);
     }
 
     fn wish(&self, planned: &Planned) -> Option<Wish> {
         let generation = self.shelf.lease(&planned.spec.plugin)?;
-        Some(Wish { spec: Arc::clone(&planned.spec), generation })
+        let trial = self.shelf.trial(&planned.spec.plugin);
+        Some(Wish { spec: Arc::clone(&planned.spec), generation, trial })
     }
 }
 

@@ -6,9 +6,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use futures::StreamExt;
+use tokio::sync::Notify;
 use tokio_util::task::TaskTracker;
 
+use super::canary::{Canaries, OnTrial};
 use super::lease::{Lease, WeakLease};
+use super::trial::{Decision, Trial};
 use crate::admin::Complaint;
 use crate::ids::{GenerationId, PluginName};
 use crate::metrics::Metrics;
@@ -31,6 +34,8 @@ pub(super) struct Entry {
     pub(super) current: Option<Lease>,
     /// Why the file, as it is now, is not what runs.
     pub(super) error: Option<Complaint>,
+    /// The trial of the version that workers are to run.
+    trial: Option<OnTrial>,
     /// Older versions, some of which may still finish their jobs.
     replaced: Vec<WeakLease>,
     /// What the file looked like when it was last probed or loaded.
@@ -61,11 +66,18 @@ pub(super) struct Shelf {
     options: LoadOptions,
     metrics: Arc<Metrics>,
     retirements: TaskTracker,
+    canaries: Canaries,
 }
 
 impl Shelf {
-    pub(super) fn new(state: PathBuf, options: LoadOptions, metrics: Arc<Metrics>, retirements: TaskTracker) -> Self {
-        Self { entries: BTreeMap::new(), generations: 0, state, options, metrics, retirements }
+    pub(super) fn new(
+        state: PathBuf,
+        options: LoadOptions,
+        metrics: Arc<Metrics>,
+        retirements: TaskTracker,
+        canaries: Canaries,
+    ) -> Self {
+        Self { entries: BTreeMap::new(), generations: 0, state, options, metrics, retirements, canaries }
     }
 
     pub(super) fn entries(&self) -> &BTreeMap<PluginName, Entry> {
@@ -98,6 +110,36 @@ impl Shelf {
 
     pub(super) fn lease(&self, name: &PluginName) -> Option<Lease> {
         self.entries.get(name)?.current.clone()
+    }
+
+    /// The trial of the version that workers are to run, while there is one.
+    pub(super) fn trial(&self, name: &PluginName) -> Option<Arc<Trial>> {
+        self.entries.get(name)?.trial.as_ref().map(|on_trial| Arc::clone(on_trial.trial()))
+    }
+
+    /// Notified when a trial has been decided: [`Shelf::settle`] is due.
+    pub(super) fn decided(&self) -> Arc<Notify> {
+        self.canaries.decided()
+    }
+
+    /// Does what has been decided about versions on trial. The file of one that was given up is not tried again.
+    pub(super) fn settle(&mut self) {
+        for (name, entry) in &mut self.entries {
+            let Some(decision) = entry.trial.as_ref().and_then(OnTrial::decision) else { continue };
+            let Some(on_trial) = entry.trial.take() else { continue };
+            let outcome = match decision {
+                Decision::Accepted(numbers) => {
+                    tracing::info!(target: TARGET, plugin = %name, generation = %on_trial.trial().generation(), "accepted: {numbers}");
+                    "accepted"
+                }
+                Decision::GivenUp(why) => {
+                    entry.go_back(on_trial.into_before());
+                    entry.refuse(name, format!("the new version was given up on trial: {why}"));
+                    "given_up"
+                }
+            };
+            self.metrics.canaries.with_label_values(&[name.as_str(), outcome]).inc();
+        }
     }
 
     /// Takes note of what lies in the folder now, loads what is new and needed, and lets go of what nobody needs.
@@ -137,6 +179,7 @@ impl Shelf {
             if !needed.contains(name) && entry.current.take().is_some() {
                 tracing::info!(target: TARGET, plugin = %name, "no worker of the topology needs it any more");
                 entry.tried = None;
+                entry.trial = None;
             }
             if !found.contains_key(name) && entry.file.take().is_some() {
                 entry.tried = None;
@@ -168,7 +211,7 @@ impl Shelf {
             self.metrics.reloads.with_label_values(&["plugin", outcome_label]).inc();
             let entry = self.entries.entry(name.clone()).or_default();
             match outcome {
-                Ok((info, generation)) => entry.accept(&name, info, generation, &self.retirements),
+                Ok((info, generation)) => entry.accept(&name, info, generation, &self.retirements, &self.canaries),
                 Err(error) => {
                     self.metrics.malformed.with_label_values(&["plugin", error.kind()]).inc();
                     entry.refuse(&name, error.to_string());
@@ -185,11 +228,14 @@ impl Entry {
         info: PluginInfo,
         generation: Option<Arc<Generation>>,
         retirements: &TaskTracker,
+        canaries: &Canaries,
     ) {
         match generation {
             Some(generation) => {
                 tracing::info!(target: TARGET, plugin = %name, version = info.version, generation = %generation.id(), "loaded");
-                let old = self.current.replace(Lease::new(generation, retirements));
+                let new = Lease::new(generation, retirements);
+                self.trial = canaries.begin(&new, self.current.as_ref(), self.trial.take());
+                let old = self.current.replace(new);
                 self.replaced.retain(|older| older.id().is_some());
                 self.replaced.extend(old.as_ref().map(Lease::downgrade));
             }
@@ -206,9 +252,22 @@ impl Entry {
         self.tried == Some((file.fingerprint, purpose))
     }
 
+    /// Has workers run an earlier version again.
+    fn go_back(&mut self, before: Lease) {
+        self.info = Some(before.info().clone());
+        let given_up = self.current.replace(before);
+        self.replaced.extend(given_up.as_ref().map(Lease::downgrade));
+    }
+
+    /// The version on trial.
+    pub(super) fn on_trial(&self) -> Option<GenerationId> {
+        self.trial.as_ref().map(|on_trial| on_trial.trial().generation())
+    }
+
     /// Older versions that still finish their jobs.
     pub(super) fn retiring(&self) -> Vec<GenerationId> {
-        self.replaced.iter().filter_map(WeakLease::id).collect()
+        let current = self.current.as_ref().map(|current| current.id());
+        self.replaced.iter().filter_map(WeakLease::id).filter(|id| Some(*id) != current).collect()
     }
 
     /// Says why its file is not what runs, once. Whether that is new.

@@ -11,6 +11,7 @@ use std::time::Duration;
 use mshost_plugin_api::Codec;
 
 use super::access::BusTls;
+use super::canary::CanaryConfig;
 use super::diagnostics::Diagnostics;
 use super::json::ConfigSpans;
 use super::source::Source;
@@ -40,7 +41,7 @@ pub struct Topology {
 }
 
 /// `[host]`: this process. Paths are relative to the folder of the topology.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct HostConfig {
     /// What the host calls itself; default the machine's name.
     pub name: String,
@@ -60,6 +61,10 @@ pub struct HostConfig {
     pub mapped_limit: usize,
     /// How file changes are noticed.
     pub watch: Watch,
+    /// The most bytes of the state that a worker hands to its successor; default 16 MiB.
+    pub snapshot_limit: u64,
+    /// How a new version of a plugin proves itself; `None`, the default, is by starting.
+    pub canary: Option<CanaryConfig>,
 }
 
 /// How file changes are noticed.

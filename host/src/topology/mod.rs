@@ -5,6 +5,7 @@
 //! runs with what should. Nothing here touches the bus, a plugin or a worker: all but `load` are pure.
 
 mod access;
+mod canary;
 mod config;
 mod diagnostics;
 mod diff;
@@ -31,6 +32,7 @@ mod why;
 mod workers;
 
 pub use access::{BusTls, Identity};
+pub use canary::CanaryConfig;
 pub use config::{
     Absent, BusConfig, BusLimits, Durability, HostConfig, JournalConfig, JournalSync, ManagerConfig, ParkedJobs,
     RestartPolicy, RetryPolicy, Topology, Watch, WorkerConfig, WorkerSpans,

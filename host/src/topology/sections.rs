@@ -8,6 +8,7 @@ use std::time::Duration;
 use mshost_plugin_api::Codec;
 
 use super::access::{self, BusTls};
+use super::canary::canary;
 use super::config::{Absent, BusConfig, BusLimits, Durability, HostConfig, ManagerConfig, Watch};
 use super::files;
 use super::journal;
@@ -33,6 +34,8 @@ const PLACES: [(&str, &[&str]); 7] = [
             "shutdown_timeout",
             "mapped_limit",
             "watch",
+            "snapshot_limit",
+            "canary",
         ],
     ),
     (
@@ -86,6 +89,8 @@ pub(super) fn place_of(key: &str) -> Option<&'static str> {
 
 const MIN_MESSAGE: u64 = 1 << 10;
 const MAX_MESSAGE: u64 = 1 << 30;
+/// It is held in memory three times over for a moment.
+const MAX_SNAPSHOT: u64 = 1 << 32;
 /// Enough to ride out a long keepalive's lost answers, few enough to notice a dead worker.
 const KEEPALIVES_TO_EXPIRE: u32 = 3;
 
@@ -100,6 +105,8 @@ pub(super) fn host(fields: Option<Fields<'_, '_>>, folder: &Path) -> HostConfig 
         shutdown_timeout: Duration::from_secs(30),
         mapped_limit: 64,
         watch: Watch::default(),
+        snapshot_limit: 16 << 20,
+        canary: None,
     };
     if let Some(mut host) = fields {
         set(&mut config.name, host.take("name", host_name));
@@ -111,6 +118,11 @@ pub(super) fn host(fields: Option<Fields<'_, '_>>, folder: &Path) -> HostConfig 
         set(&mut config.shutdown_timeout, host.take("shutdown_timeout", positive_duration));
         set(&mut config.mapped_limit, host.take("mapped_limit", integer(1..=10_000)));
         set(&mut config.watch, host.take("watch", one_of(&[("native", Watch::Native), ("poll", Watch::Poll)])));
+        set(
+            &mut config.snapshot_limit,
+            host.take("snapshot_limit", size(1..=MAX_SNAPSHOT)).map(|size: usize| size as u64),
+        );
+        config.canary = host.take("canary", canary);
         host.finish(place_of);
     }
     if config.name.is_empty() {

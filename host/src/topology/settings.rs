@@ -53,8 +53,19 @@ impl Found {
 // Each destructures, so that a new setting is an error here until it is compared.
 
 fn host(old: &HostConfig, new: &HostConfig, found: &mut Found) {
-    let HostConfig { name, plugins, admin, state, debounce, plugin_threads, shutdown_timeout, mapped_limit, watch } =
-        new;
+    let HostConfig {
+        name,
+        plugins,
+        admin,
+        state,
+        debounce,
+        plugin_threads,
+        shutdown_timeout,
+        mapped_limit,
+        watch,
+        snapshot_limit,
+        canary,
+    } = new;
     found.at_restart("[host] name", old.name == *name);
     found.at_restart("[host] plugins", old.plugins == *plugins);
     found.at_restart("[host] admin", old.admin == *admin);
@@ -64,6 +75,8 @@ fn host(old: &HostConfig, new: &HostConfig, found: &mut Found) {
     found.at_restart("[host] shutdown_timeout", old.shutdown_timeout == *shutdown_timeout);
     found.at_restart("[host] mapped_limit", old.mapped_limit == *mapped_limit);
     found.at_restart("[host] watch", old.watch == *watch);
+    found.at_restart("[host] snapshot_limit", old.snapshot_limit == *snapshot_limit);
+    found.at_restart("[host] canary", old.canary == *canary);
 }
 
 fn bus(old: &BusConfig, new: &BusConfig, found: &mut Found) {

@@ -7,15 +7,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use parking_lot::Mutex;
-use tokio::sync::watch;
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::attempt::Outcome;
+use super::handover::{Entrance, Order};
 use super::state::{StartFailure, WorkerState};
 use super::{Listeners, Stragglers, Surroundings, fresh, life};
 use crate::admin::Complaint;
 use crate::ids::WorkerId;
-use crate::plugin::{Generation, LaneTask};
+use crate::plugin::{Generation, LaneTask, Snapshot};
 use crate::topology::WorkerSpec;
 
 /// What a worker has done so far. Written by its lane, read by whoever looks.
@@ -43,6 +44,11 @@ impl Progress {
         self.failed.load(Ordering::Relaxed)
     }
 
+    /// Jobs that came into its hands.
+    pub fn begun(&self) -> u64 {
+        self.in_flight() + self.done() + self.failed()
+    }
+
     /// Why the last failed attempt failed.
     pub fn last_error(&self) -> Option<Complaint> {
         self.last_error.lock().clone()
@@ -50,6 +56,11 @@ impl Progress {
 
     pub(super) fn taken(&self) {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Jobs that were taken, and given back unfinished.
+    pub(super) fn handed_back(&self, jobs: usize) {
+        self.in_flight.fetch_sub(jobs as u64, Ordering::Relaxed);
     }
 
     pub(super) fn finished(&self, outcome: Outcome) {
@@ -75,12 +86,17 @@ pub enum Trouble {
     Ended(StartFailure),
 }
 
+/// Orders that a worker has not read; its keeper gives one at a time.
+const ORDERS: usize = 4;
+
 /// One instance, running on a lane of its generation. Dropping this does not stop it: see [`Worker::stop`].
 pub struct Worker {
     id: WorkerId,
     state: watch::Receiver<WorkerState>,
     progress: Arc<Progress>,
     stop: CancellationToken,
+    admission: Option<oneshot::Sender<Option<Snapshot>>>,
+    orders: mpsc::Sender<Order>,
     task: LaneTask,
     addresses: BTreeMap<String, SocketAddr>,
 }
@@ -92,7 +108,7 @@ impl fmt::Debug for Worker {
 }
 
 impl Worker {
-    /// Starts a worker of `spec` in `generation`; it is not ready yet.
+    /// Starts a worker of `spec` in `generation`; it is not ready yet, and joins the bus as `entrance` says.
     ///
     /// # Errors
     /// Where the worker type is too long for an id.
@@ -102,16 +118,28 @@ impl Worker {
         listeners: Listeners,
         stragglers: Stragglers,
         surroundings: Surroundings,
+        entrance: Entrance,
     ) -> Result<Self, StartFailure> {
         let id = fresh::worker_id(&spec.worker_type).map_err(|error| StartFailure(error.to_string()))?;
         let (report, state) = watch::channel(WorkerState::Starting);
         let progress = Arc::new(Progress::default());
         let stop = CancellationToken::new();
         let addresses = listeners.addresses();
+        let (mut admission, mut admitted, mut share) = (None, None, None);
+        match entrance {
+            Entrance::AtOnce => {}
+            Entrance::Admitted => {
+                let (sender, receiver) = oneshot::channel();
+                (admission, admitted) = (Some(sender), Some(receiver));
+            }
+            Entrance::OnTrial(part) => share = Some(part),
+        }
+        let (orders, received) = mpsc::channel(ORDERS);
+        let control = life::Control { stop: stop.clone(), admission: admitted, share, orders: received };
         let slot = life::Lent { listeners, stragglers };
-        let life = life::Life::new(id.clone(), spec, slot, surroundings, report, Arc::clone(&progress), stop.clone());
+        let life = life::Life::new(id.clone(), spec, slot, surroundings, report, Arc::clone(&progress), control);
         let task = generation.spawn(move |lane| life.live(lane));
-        Ok(Self { id, state, progress, stop, task, addresses })
+        Ok(Self { id, state, progress, stop, admission, orders, task, addresses })
     }
 
     /// Its id on the bus.
@@ -143,12 +171,57 @@ impl Worker {
     /// # Errors
     /// Where it never will.
     pub async fn ready(&mut self) -> Result<(), StartFailure> {
-        let decided = self.state.wait_for(|state| *state != WorkerState::Starting).await;
-        match decided.map(|state| state.clone()) {
+        self.decided(|state| !matches!(state, WorkerState::Starting | WorkerState::Prepared)).await
+    }
+
+    /// Waits until it could be [admitted](Worker::admit). Cancel safe.
+    ///
+    /// # Errors
+    /// Where it never will.
+    pub async fn prepared(&mut self) -> Result<(), StartFailure> {
+        self.decided(|state| *state != WorkerState::Starting).await
+    }
+
+    async fn decided(&mut self, is_decided: impl Fn(&WorkerState) -> bool) -> Result<(), StartFailure> {
+        match self.state.wait_for(|state| is_decided(state)).await.map(|state| state.clone()) {
             Ok(WorkerState::Failed(failure)) => Err(failure),
             Ok(_) => Ok(()),
             Err(_) => Err(StartFailure("the worker's thread ended while it started".to_owned())),
         }
+    }
+
+    /// Whether it waits, or will wait, to be admitted.
+    #[must_use]
+    pub fn is_to_be_admitted(&self) -> bool {
+        self.admission.is_some()
+    }
+
+    /// Has a worker that was spawned with [`Entrance::Admitted`] join the bus, with the state of the one before where there
+    /// is any; [`Worker::ready`] tells when it has. Idempotent.
+    pub fn admit(&mut self, state: Option<Snapshot>) {
+        if let Some(admission) = self.admission.take() {
+            // Where it has failed, `ready` says so.
+            let _ = admission.send(state);
+        }
+    }
+
+    /// Has it stop taking jobs of its type, finish those in hand (or hand them back after `drain_timeout`), and tell its
+    /// state. It keeps its place on the bus, and waits for [`Worker::go_on`] or [`Worker::stop`]. Dropping this future, too,
+    /// makes it go on.
+    ///
+    /// # Errors
+    /// Why there is no state to be had. It goes on by itself then, unless it has ended.
+    pub async fn hand_over(&self) -> Result<Snapshot, StartFailure> {
+        let (answer, told) = oneshot::channel();
+        let unheard = || StartFailure("it ended before it could hand over".to_owned());
+        self.orders.send(Order::HandOver(answer)).await.map_err(|_| unheard())?;
+        told.await.unwrap_or_else(|_| Err(unheard()))
+    }
+
+    /// Has it take jobs again after [`Worker::hand_over`]. Harmless at any other time.
+    pub async fn go_on(&self) {
+        // Where it has ended, `ended` says so.
+        let _ = self.orders.send(Order::GoOn).await;
     }
 
     /// Waits until it has to be replaced. Not to be called again after [`Trouble::Ended`]. Cancel safe.
@@ -171,6 +244,26 @@ impl Worker {
             _ if crashed => Err(StartFailure("the worker's task panicked".to_owned())),
             _ => Err(StartFailure("the worker's thread ended".to_owned())),
         }
+    }
+
+    /// Waits until it is no longer of use, and says why. Cancel safe.
+    pub async fn left(&self) -> String {
+        let mut state = self.state.clone();
+        let left = state
+            .wait_for(|state| matches!(state, WorkerState::Broken(_) | WorkerState::Stopped | WorkerState::Failed(_)))
+            .await;
+        match left.as_deref() {
+            Ok(WorkerState::Broken(failure) | WorkerState::Failed(failure)) => failure.to_string(),
+            Ok(state) => state.to_string(),
+            Err(_) => "its thread ended".to_owned(),
+        }
+    }
+
+    /// Whether it is no longer of use.
+    #[must_use]
+    pub fn is_lost(&self) -> bool {
+        self.state.has_changed().is_err()
+            || matches!(*self.state.borrow(), WorkerState::Broken(_) | WorkerState::Stopped | WorkerState::Failed(_))
     }
 
     /// Has it drain and leave; [`Worker::ended`] tells when it has. Idempotent.

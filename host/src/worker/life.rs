@@ -1,27 +1,28 @@
 //! A worker's life, as one local task on a lane of its generation.
 
-use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::LocalBoxFuture;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
-use tokio::sync::watch;
-use tokio::time::Sleep;
+use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
 use super::alarm::Alarm;
 use super::attempt::{Outcome, attempt, header};
 use super::counters::Counters;
+use super::drain::{Drain, DrainStep};
 use super::handle::Progress;
+use super::handover::{Handover, HandoverStep, Order, Told};
 use super::outbox::Outbox;
+use super::pace::{Pace, Share};
 use super::state::{StartFailure, WorkerEvent, WorkerState};
 use super::switchboard::{Mail, Mailbox};
 use super::{Listeners, Stragglers, Surroundings};
 use crate::bus::{Announcement, Consumer, ConsumerOptions, Delivery, Notification};
 use crate::ids::{WorkerId, WorkerRef};
-use crate::plugin::{Instance, Lane};
+use crate::plugin::{HandlerError, Instance, Lane, Snapshot};
 use crate::topology::WorkerSpec;
 
 const TARGET: &str = "mshost::worker";
@@ -50,7 +51,19 @@ pub(super) struct Life {
     lent: Lent,
     state: watch::Sender<WorkerState>,
     progress: Arc<Progress>,
-    stop: CancellationToken,
+    control: Control,
+}
+
+/// What the supervisor's end of a worker tells it.
+pub(super) struct Control {
+    /// Leave.
+    pub(super) stop: CancellationToken,
+    /// Join, with the state of the one before where there is any; `None` where it need not wait for that.
+    pub(super) admission: Option<oneshot::Receiver<Option<Snapshot>>>,
+    /// The part of its slot's jobs that it may take; `None` is all.
+    pub(super) share: Option<Share>,
+    /// What else is to be done.
+    pub(super) orders: mpsc::Receiver<Order>,
 }
 
 impl Life {
@@ -61,32 +74,29 @@ impl Life {
         surroundings: Surroundings,
         state: watch::Sender<WorkerState>,
         progress: Arc<Progress>,
-        stop: CancellationToken,
+        control: Control,
     ) -> Self {
         let counters = Arc::new(Counters::new(&surroundings.metrics, &spec.worker_type));
         let worker = WorkerRef { id, worker_type: spec.worker_type.clone() };
         let hands = Hands { worker, spec, surroundings, counters, alarm: Alarm::default() };
-        Self { hands: Arc::new(hands), lent, state, progress, stop }
+        Self { hands: Arc::new(hands), lent, state, progress, control }
     }
 
     /// Lives, from start to end.
     pub(super) async fn live(self, lane: Lane) {
+        let stop = self.control.stop.clone();
         let started = tokio::select! {
             started = self.start(&lane) => started.map(Some),
-            () = self.stop.cancelled() => Ok(None),
+            () = stop.cancelled() => Ok(None),
         };
-        let end = match started {
-            Ok(Some(running)) => {
-                self.step(WorkerEvent::Ready);
-                self.run(running).await
-            }
-            Ok(None) => Ok(()),
-            Err(failure) => Err(failure),
-        };
-        self.step(end.map_or_else(WorkerEvent::Failed, |()| WorkerEvent::Left));
+        match started {
+            Ok(Some(instance)) => self.serve(instance).await,
+            Ok(None) => self.step(WorkerEvent::Left),
+            Err(failure) => self.step(WorkerEvent::Failed(failure)),
+        }
     }
 
-    async fn start(&self, lane: &Lane) -> Result<Running, StartFailure> {
+    async fn start(&self, lane: &Lane) -> Result<Instance, StartFailure> {
         let Hands { worker, spec, surroundings, counters, alarm } = &*self.hands;
         let outbox = Arc::new(Outbox {
             worker: worker.clone(),
@@ -97,53 +107,117 @@ impl Life {
             alarm: alarm.clone(),
             deadline: spec.deadline,
         });
-        let instance = tokio::time::timeout(
-            spec.start_timeout,
-            lane.start(&spec.worker_type, &spec.config, spec.concurrency, outbox),
-        )
-        .await
-        .map_err(|_| StartFailure(start_overran(spec.start_timeout)))?
-        .map_err(|error| StartFailure(error.message))?;
+        let starting = lane.start(&spec.worker_type, &spec.config, spec.concurrency, outbox);
+        self.in_time("start", starting).await
+    }
+
+    /// Waits for what the plugin does at the ends of a worker's life.
+    async fn in_time<T>(
+        &self,
+        what: &str,
+        call: impl Future<Output = Result<T, HandlerError>>,
+    ) -> Result<T, StartFailure> {
+        let limit = self.hands.spec.start_timeout;
+        match tokio::time::timeout(limit, call).await {
+            Ok(result) => result.map_err(|error| StartFailure(error.message)),
+            Err(_) => Err(StartFailure(overran(what, limit))),
+        }
+    }
+
+    /// Takes its place and does its jobs.
+    async fn serve(mut self, instance: Instance) {
+        let stop = self.control.stop.clone();
+        let placed = tokio::select! {
+            placed = self.take_place(&instance) => placed.map(Some),
+            () = stop.cancelled() => Ok(None),
+        };
+        match placed {
+            Ok(Some(place)) => {
+                self.step(WorkerEvent::Ready);
+                let end = self.run(instance, place).await;
+                self.step(end.map_or_else(WorkerEvent::Failed, |()| WorkerEvent::Left));
+            }
+            Ok(None) => {
+                self.last_words(instance).await;
+                self.step(WorkerEvent::Left);
+            }
+            Err(failure) => {
+                // At once: whoever was to be replaced waits for it.
+                self.step(WorkerEvent::Failed(failure));
+                self.last_words(instance).await;
+            }
+        }
+    }
+
+    /// Waits until the worker may join, takes over the state of the one before, and joins.
+    async fn take_place(&mut self, instance: &Instance) -> Result<Place, StartFailure> {
+        if let Some(admission) = self.control.admission.take() {
+            self.step(WorkerEvent::Prepared);
+            let from = admission.await.map_err(|_| StartFailure("nobody wants it any more".to_owned()))?;
+            if let Some(from) = from {
+                let schema = from.schema;
+                self.in_time("restore", instance.restore(from)).await.map_err(|StartFailure(why)| {
+                    StartFailure(format!("it cannot go on with the state (schema {schema}) of the one before: {why}"))
+                })?;
+            }
+        }
+        let Hands { worker, spec, surroundings, .. } = &*self.hands;
         surroundings.switchboard.listening().await;
         // Before the queues: whoever hears of this worker may report failures to it.
         let mailbox = surroundings.switchboard.register(&worker.id);
         let consumer = surroundings
             .bus
-            .join(worker, ConsumerOptions { prefetch: spec.concurrency, durability: Some(spec.durability) })
+            .join(worker, ConsumerOptions { prefetch: self.prefetch(), durability: Some(spec.durability) })
             .await
             .map_err(|error| StartFailure(format!("cannot join the bus: {error}")))?;
         self.announce(false).await;
-        Ok(Running { instance, mailbox, consumer })
+        Ok(Place { mailbox, consumer })
     }
 
-    async fn run(&self, running: Running) -> Result<(), StartFailure> {
-        let Running { instance, mut mailbox, mut consumer } = running;
+    /// How many jobs it may have in hand.
+    fn prefetch(&self) -> u16 {
+        let concurrency = self.hands.spec.concurrency;
+        self.control.share.as_ref().map_or(concurrency, |share| Pace::prefetch(share, concurrency))
+    }
+
+    async fn run(&mut self, instance: Instance, place: Place) -> Result<(), StartFailure> {
+        let Place { mut mailbox, mut consumer } = place;
+        let (_, nobody) = mpsc::channel(1);
+        let mut orders = std::mem::replace(&mut self.control.orders, nobody);
+        let this = &*self;
         let mut jobs = FuturesUnordered::new();
         let mut errands = FuturesUnordered::new();
         let mut drain: Option<Drain> = None;
-        let closing = &self.hands.surroundings.closing;
+        let mut handover: Option<Handover> = None;
+        let mut pace = this.control.share.clone().map(Pace::begin);
+        let closing = &this.hands.surroundings.closing;
         let mut busy = Some(closing.busy());
-        let (asked, stopped, broke) = (closing.asked(), self.stop.cancelled(), self.hands.alarm.raised());
+        let (asked, stopped, broke) = (closing.asked(), this.control.stop.cancelled(), this.hands.alarm.raised());
         tokio::pin!(asked, stopped, broke);
         let mut broken = false;
-        let (concurrency, limit) = (usize::from(self.hands.spec.concurrency), self.hands.spec.drain_timeout);
+        let (concurrency, limit) = (usize::from(this.prefetch()), this.hands.spec.drain_timeout);
         let end = loop {
             if drain.as_ref().is_some_and(Drain::is_over) && jobs.is_empty() && errands.is_empty() {
                 break Ok(());
             }
+            if let Some(handover) = handover.as_mut().filter(|handover| handover.is_finishing() && jobs.is_empty()) {
+                handover.tell(this.snapshot(&instance));
+            }
             tokio::select! {
                 biased;
-                Some(outcome) = jobs.next(), if !jobs.is_empty() => self.progress.finished(outcome),
+                Some(outcome) = jobs.next(), if !jobs.is_empty() => this.progress.finished(outcome),
                 Some(()) = errands.next(), if !errands.is_empty() => {}
                 failure = &mut broke, if !broken && !leaving(&drain) => {
                     broken = true;
-                    self.step(WorkerEvent::Broke(failure));
+                    handover = None;
+                    this.step(WorkerEvent::Broke(failure));
                     // It keeps its place, so that jobs wait for the one that replaces it, or go to others, instead of
                     // being refused.
                     consumer.pause().await;
                 }
                 () = &mut stopped, if !leaving(&drain) => {
-                    self.step(WorkerEvent::Dismissed);
+                    handover = None;
+                    this.step(WorkerEvent::Dismissed);
                     consumer.leave_type().await;
                     drain.get_or_insert_with(|| Drain::begin(&instance, limit)).leave(limit);
                 }
@@ -151,13 +225,39 @@ impl Life {
                 end = Drain::step(&mut drain), if drain.as_ref().is_some_and(Drain::waits) => match end {
                     DrainStep::PluginDone => busy = None,
                     DrainStep::TimedOut => {
-                        self.warn_unfinished(jobs.len());
+                        this.warn_unfinished(jobs.len());
                         break Ok(());
                     }
                 },
-                Some(mail) = mailbox.next(), if errands.len() < concurrency => errands.push(self.errand(&instance, mail)),
-                delivery = consumer.next(), if jobs.len() < concurrency => match delivery {
-                    Some(delivery) => jobs.push(self.job(&instance, delivery)),
+                Some(order) = orders.recv() => match order {
+                    // Whoever asks sees that there will be no answer.
+                    Order::HandOver(_) if broken || drain.is_some() || handover.is_some() => {}
+                    Order::HandOver(answer) => {
+                        this.step(WorkerEvent::HandsOver);
+                        consumer.pause().await;
+                        handover = Some(Handover::begin(answer, limit));
+                    }
+                    Order::GoOn => this.go_on(&mut handover, &mut *consumer).await,
+                },
+                step = Handover::step(&mut handover), if handover.is_some() => match step {
+                    HandoverStep::TimedOut => {
+                        this.warn_unfinished(jobs.len());
+                        this.progress.handed_back(jobs.len());
+                        jobs.clear();
+                    }
+                    HandoverStep::Told(goes_on) => if goes_on {
+                        this.go_on(&mut handover, &mut *consumer).await;
+                    },
+                },
+                () = Pace::turn(&mut pace), if pace.is_some() && !broken && drain.is_none() => consumer.resume().await,
+                Some(mail) = mailbox.next(), if errands.len() < concurrency => errands.push(this.errand(&instance, mail)),
+                delivery = consumer.next(),
+                    if jobs.len() < concurrency && handover.as_ref().is_none_or(Handover::is_finishing) =>
+                match delivery {
+                    Some(delivery) => {
+                        Pace::took(&mut pace, &delivery.job, &mut *consumer).await;
+                        jobs.push(this.job(&instance, delivery));
+                    }
                     None => break Err(StartFailure("the bus was closed".to_owned())),
                 },
             }
@@ -167,12 +267,36 @@ impl Life {
         // What is still in hand goes back to the bus here, for others to do.
         drop(jobs);
         drop(errands);
-        self.farewell().await;
+        this.farewell().await;
         drop(consumer);
+        this.last_words(instance).await;
+        end
+    }
+
+    fn snapshot(&self, instance: &Instance) -> LocalBoxFuture<'static, Told> {
+        let telling = instance.snapshot(self.hands.surroundings.snapshot_limit);
+        let limit = self.hands.spec.start_timeout;
+        async move {
+            match tokio::time::timeout(limit, telling).await {
+                Ok(told) => told.map_err(|error| StartFailure(format!("its snapshot cannot be had: {error}"))),
+                Err(_) => Err(StartFailure(overran("snapshot", limit))),
+            }
+        }
+        .boxed_local()
+    }
+
+    /// Nobody takes over: the worker serves as before.
+    async fn go_on(&self, handover: &mut Option<Handover>, consumer: &mut dyn Consumer) {
+        if handover.take().is_some() {
+            consumer.resume().await;
+            self.step(WorkerEvent::GoesOn);
+        }
+    }
+
+    async fn last_words(&self, instance: Instance) {
         if tokio::time::timeout(LAST_WORDS, instance.stop()).await.is_err() {
             self.warn("`stop` did not return in time: the worker is dropped as it is");
         }
-        end
     }
 
     fn job(&self, instance: &Instance, delivery: Delivery) -> impl Future<Output = Outcome> + use<> {
@@ -248,61 +372,12 @@ fn leaving(drain: &Option<Drain>) -> bool {
     drain.as_ref().is_some_and(|drain| drain.leaving)
 }
 
-fn start_overran(limit: Duration) -> String {
-    format!("`start` did not return within {} (`start_timeout`)", humantime::format_duration(limit))
+fn overran(what: &str, limit: Duration) -> String {
+    format!("`{what}` did not return within {} (`start_timeout`)", humantime::format_duration(limit))
 }
 
-/// A worker that takes jobs.
-struct Running {
-    instance: Instance,
+/// A worker's place on the bus.
+struct Place {
     mailbox: Mailbox,
     consumer: Box<dyn Consumer>,
-}
-
-/// A drain under way. First the plugin finishes what it has begun by itself; once the worker leaves, too, the drain is
-/// over when the plugin is done, and at the latest at the deadline.
-struct Drain {
-    plugin: Option<LocalBoxFuture<'static, ()>>,
-    deadline: Pin<Box<Sleep>>,
-    leaving: bool,
-}
-
-enum DrainStep {
-    PluginDone,
-    TimedOut,
-}
-
-impl Drain {
-    fn begin(instance: &Instance, limit: Duration) -> Self {
-        let deadline = Box::pin(tokio::time::sleep(limit));
-        Self { plugin: Some(instance.drain().boxed_local()), deadline, leaving: false }
-    }
-
-    fn leave(&mut self, limit: Duration) {
-        self.leaving = true;
-        self.deadline.as_mut().reset(tokio::time::Instant::now() + limit);
-    }
-
-    fn is_over(&self) -> bool {
-        self.leaving && self.plugin.is_none()
-    }
-
-    fn waits(&self) -> bool {
-        self.leaving || self.plugin.is_some()
-    }
-
-    /// Waits for the plugin or the deadline. A plugin that is not done in time is taken for done while its worker does not
-    /// leave yet. Cancel safe.
-    async fn step(drain: &mut Option<Self>) -> DrainStep {
-        let Some(drain) = drain else { return std::future::pending().await };
-        let in_time = tokio::select! {
-            () = async { match &mut drain.plugin { Some(plugin) => plugin.await, None => std::future::pending().await } } => true,
-            () = &mut drain.deadline => false,
-        };
-        if !in_time && drain.leaving {
-            return DrainStep::TimedOut;
-        }
-        drain.plugin = None;
-        DrainStep::PluginDone
-    }
 }

@@ -8,10 +8,13 @@ mod alarm;
 mod attempt;
 mod closing;
 mod counters;
+mod drain;
 mod fresh;
 mod handle;
+mod handover;
 mod life;
 mod outbox;
+mod pace;
 mod refuse;
 mod sockets;
 mod state;
@@ -22,6 +25,8 @@ use std::sync::Arc;
 
 pub use closing::Closing;
 pub use handle::{Progress, Trouble, Worker};
+pub use handover::Entrance;
+pub use pace::Share;
 pub use refuse::refuse_jobs;
 pub use sockets::{BindError, Listeners, Sockets};
 pub use state::{StartFailure, WorkerState};
@@ -49,6 +54,8 @@ pub struct Surroundings {
     pub absent: Absent,
     /// Whether there is a manager, so that `registry` knows of others.
     pub managed: bool,
+    /// The most bytes of one snapshot.
+    pub snapshot_limit: u64,
     /// The host's name, which tells its workers from the original's.
     pub host: Arc<str>,
 }

@@ -35,6 +35,7 @@ mod types;
 pub(crate) use guarded::Guarded;
 pub use guarded::fenced;
 pub use module::{Exported, HEADER_SYMBOL, LibHeader, OpenError, PluginModule, PluginModuleRef, lib_header, open};
+pub(crate) use traits::stateless;
 pub use traits::{
     AsyncInstance, AsyncInstanceObject, BlockingInstance, BlockingInstanceObject, Host, HostObject, Plugin,
     PluginObject, Scope, ScopeObject, Services, ServicesObject,

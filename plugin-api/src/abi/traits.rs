@@ -5,7 +5,7 @@ use abi_stable::sabi_trait;
 use abi_stable::std_types::{RBox, RResult, RStr, RString};
 use async_ffi::LocalFfiFuture;
 
-use super::types::{AbiBytes, AbiError, AbiFailure, AbiHeader, AbiRecord, AbiSend, AbiSent, AbiUnit};
+use super::types::{AbiBytes, AbiError, AbiFailure, AbiHeader, AbiRecord, AbiSend, AbiSent, AbiUnit, error_kind};
 
 /// The host, as a plugin sees it. May be called on any thread of the plugin.
 #[sabi_trait]
@@ -85,6 +85,20 @@ pub trait AsyncInstance: 'static {
     /// Says the last words. To be called once, when no other future of the instance is left.
     #[sabi(last_prefix_field)]
     fn stop(&self) -> LocalFfiFuture<AbiUnit>;
+
+    /// The state for the version that is to take over, in MessagePack, at most `limit` bytes. To be called while no job
+    /// is in hand, and only where the manifest says `state`.
+    fn snapshot(&self, limit: u64) -> LocalFfiFuture<RResult<AbiBytes, AbiError>> {
+        let _ = limit;
+        LocalFfiFuture::new(async { RResult::RErr(stateless()) })
+    }
+
+    /// Takes over the state of another version, with that one's schema. To be called once, before the first job, and only
+    /// where the manifest says `state`.
+    fn restore(&self, schema: u32, state: AbiBytes) -> LocalFfiFuture<RResult<AbiUnit, AbiError>> {
+        let _ = (schema, state);
+        LocalFfiFuture::new(async { RResult::RErr(stateless()) })
+    }
 }
 
 /// An instance of a blocking worker. Used and dropped on any thread of the generation.
@@ -99,6 +113,23 @@ pub trait BlockingInstance: Send + Sync + 'static {
     /// Says the last words. Blocks. To be called once, when no other call is left.
     #[sabi(last_prefix_field)]
     fn stop(&self);
+
+    /// As [`AsyncInstance::snapshot`]. Blocks.
+    fn snapshot(&self, limit: u64) -> RResult<AbiBytes, AbiError> {
+        let _ = limit;
+        RResult::RErr(stateless())
+    }
+
+    /// As [`AsyncInstance::restore`]. Blocks.
+    fn restore(&self, schema: u32, state: AbiBytes) -> RResult<AbiUnit, AbiError> {
+        let _ = (schema, state);
+        RResult::RErr(stateless())
+    }
+}
+
+/// What a worker without state answers.
+pub(crate) fn stateless() -> AbiError {
+    AbiError { message: RString::from("the worker keeps no state"), kind: error_kind::NEVER }
 }
 
 /// A [`Host`], whoever made it.

@@ -2,31 +2,64 @@
 
 use std::cell::RefCell;
 use std::future::Future;
+use std::pin::Pin;
 use std::rc::Rc;
 
 use super::{AsyncStarted, Tasks, abi_error, job_error, panicked, read_config, told};
 use crate::abi::{
-    AbiError, AbiFailure, AbiUnit, AsyncInstance, AsyncInstanceObject, Guarded, LocalFfiFuture, RResult, ScopeObject,
-    TD_Opaque, fenced,
+    AbiBytes, AbiError, AbiFailure, AbiUnit, AsyncInstance, AsyncInstanceObject, Guarded, LocalFfiFuture, RResult,
+    ScopeObject, TD_Opaque, fenced, stateless,
 };
 use crate::runtime::InPoll;
-use crate::{Context, Error, Job, Worker};
+use crate::state::encode;
+use crate::{Context, Error, Job, Snapshot, Stateful, Worker};
 
 struct Instance<W> {
     /// Handlers in flight share it; `None` once stopped.
     worker: RefCell<Option<Rc<W>>>,
     ctx: Context,
+    state: Option<StateCalls<W>>,
     _tasks: Tasks,
+}
+
+type LocalFuture<T> = Pin<Box<dyn Future<Output = Result<T, Error>>>>;
+
+/// How the state of a [`Stateful`] worker is had and given.
+struct StateCalls<W> {
+    snapshot: fn(Rc<W>, Context, u64) -> LocalFuture<AbiBytes>,
+    restore: fn(Rc<W>, Context, Snapshot) -> LocalFuture<AbiUnit>,
 }
 
 /// Starts a worker.
 pub(crate) fn start_async<W: Worker>(config: String, ctx: Context) -> LocalFfiFuture<AsyncStarted> {
+    start::<W>(config, ctx, None)
+}
+
+/// Starts a worker that hands its state over.
+pub(crate) fn start_async_stateful<W: Stateful>(config: String, ctx: Context) -> LocalFfiFuture<AsyncStarted> {
+    let snapshot = |worker: Rc<W>, ctx: Context, limit| -> LocalFuture<AbiBytes> {
+        Box::pin(async move {
+            let state = worker.snapshot(&ctx).await?;
+            Ok(AbiBytes::new(encode(&state, limit)?))
+        })
+    };
+    let restore = |worker: Rc<W>, ctx: Context, from: Snapshot| -> LocalFuture<AbiUnit> {
+        Box::pin(async move {
+            let state = from.into_state(W::SCHEMA, W::migrate)?;
+            worker.restore(state, &ctx).await?;
+            Ok(AbiUnit::default())
+        })
+    };
+    start(config, ctx, Some(StateCalls { snapshot, restore }))
+}
+
+fn start<W: Worker>(config: String, ctx: Context, state: Option<StateCalls<W>>) -> LocalFfiFuture<AsyncStarted> {
     fence(&ctx.clone(), async move {
         let tasks = Tasks(ctx.clone());
         let config = read_config::<W::Config>(&config)?;
         let worker = W::start(config, &ctx).await?;
         let worker = RefCell::new(Some(Rc::new(worker)));
-        Ok(AsyncInstanceObject::from_value(Instance { worker, ctx, _tasks: tasks }, TD_Opaque))
+        Ok(AsyncInstanceObject::from_value(Instance { worker, ctx, state, _tasks: tasks }, TD_Opaque))
     })
 }
 
@@ -52,12 +85,31 @@ fn fence_quiet(
     }))
 }
 
+impl<W: Worker> Instance<W> {
+    /// Has a call about the state made, where there is one to make.
+    fn about_state<T: 'static>(
+        &self,
+        call: impl FnOnce(&StateCalls<W>, Rc<W>, Context) -> LocalFuture<T>,
+    ) -> LocalFfiFuture<RResult<T, AbiError>> {
+        let called = match (&self.state, self.worker.borrow().clone()) {
+            (Some(state), Some(worker)) => Ok(call(state, worker, self.ctx.clone())),
+            (None, _) => Err(Error::permanent(stateless().message.into_string())),
+            (_, None) => Err(stopped()),
+        };
+        fence(&self.ctx, async move { called?.await })
+    }
+}
+
+fn stopped() -> Error {
+    Error::new("the worker has stopped")
+}
+
 impl<W: Worker> AsyncInstance for Instance<W> {
     fn handle(&self, scope: ScopeObject) -> LocalFfiFuture<RResult<AbiUnit, AbiError>> {
         let worker = self.worker.borrow().clone();
         let ctx = self.ctx.clone();
         fence(&self.ctx, async move {
-            let worker = worker.ok_or_else(|| Error::new("the worker has stopped"))?;
+            let worker = worker.ok_or_else(stopped)?;
             let job = Job::new(scope, &ctx)?;
             let ctx = job.context().clone();
             worker.handle(job, &ctx).await?;
@@ -102,6 +154,15 @@ impl<W: Worker> AsyncInstance for Instance<W> {
                 None => {}
             }
         })
+    }
+
+    fn snapshot(&self, limit: u64) -> LocalFfiFuture<RResult<AbiBytes, AbiError>> {
+        self.about_state(|state, worker, ctx| (state.snapshot)(worker, ctx, limit))
+    }
+
+    fn restore(&self, schema: u32, state: AbiBytes) -> LocalFfiFuture<RResult<AbiUnit, AbiError>> {
+        let from = Snapshot::new(schema, state.into_bytes());
+        self.about_state(|state, worker, ctx| (state.restore)(worker, ctx, from))
     }
 }
 

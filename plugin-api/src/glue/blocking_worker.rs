@@ -4,24 +4,47 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use super::{BlockingStarted, Tasks, abi_error, job_error, panicked, read_config, told};
 use crate::abi::{
-    AbiError, AbiFailure, AbiUnit, BlockingInstance, BlockingInstanceObject, RResult, ScopeObject, TD_Opaque, fenced,
+    AbiBytes, AbiError, AbiFailure, AbiUnit, BlockingInstance, BlockingInstanceObject, RResult, ScopeObject, TD_Opaque,
+    fenced, stateless,
 };
-use crate::{BlockingWorker, Context, Error, Job};
+use crate::state::encode;
+use crate::{BlockingStateful, BlockingWorker, Context, Error, Job, Snapshot};
 
 struct Instance<W> {
     /// Handlers in flight share it; `None` once stopped.
     worker: RwLock<Option<Arc<W>>>,
     ctx: Context,
+    state: Option<StateCalls<W>>,
     _tasks: Tasks,
+}
+
+/// How the state of a [`BlockingStateful`] worker is had and given.
+struct StateCalls<W> {
+    snapshot: fn(&W, &Context, u64) -> Result<AbiBytes, Error>,
+    restore: fn(&W, &Context, Snapshot) -> Result<AbiUnit, Error>,
 }
 
 /// Starts a worker. The caller is inside of the plugin's runtime and fenced.
 pub(crate) fn start_blocking<W: BlockingWorker>(config: &str, ctx: Context) -> BlockingStarted {
+    start::<W>(config, ctx, None)
+}
+
+/// As [`start_blocking`], for a worker that hands its state over.
+pub(crate) fn start_blocking_stateful<W: BlockingStateful>(config: &str, ctx: Context) -> BlockingStarted {
+    let snapshot = |worker: &W, ctx: &Context, limit| Ok(AbiBytes::new(encode(&worker.snapshot(ctx)?, limit)?));
+    let restore = |worker: &W, ctx: &Context, from: Snapshot| {
+        worker.restore(from.into_state(W::SCHEMA, W::migrate)?, ctx)?;
+        Ok(AbiUnit::default())
+    };
+    start(config, ctx, Some(StateCalls { snapshot, restore }))
+}
+
+fn start<W: BlockingWorker>(config: &str, ctx: Context, state: Option<StateCalls<W>>) -> BlockingStarted {
     let tasks = Tasks(ctx.clone());
     match read_config::<W::Config>(config).and_then(|config| W::start(config, &ctx)) {
         Ok(worker) => {
             let worker = RwLock::new(Some(Arc::new(worker)));
-            RResult::ROk(BlockingInstanceObject::from_value(Instance { worker, ctx, _tasks: tasks }, TD_Opaque))
+            RResult::ROk(BlockingInstanceObject::from_value(Instance { worker, ctx, state, _tasks: tasks }, TD_Opaque))
         }
         Err(error) => RResult::RErr(abi_error(&error)),
     }
@@ -33,10 +56,18 @@ impl<W: BlockingWorker> Instance<W> {
     }
 
     fn handle_job(&self, scope: ScopeObject) -> Result<(), Error> {
-        let worker = self.worker().ok_or_else(|| Error::new("the worker has stopped"))?;
+        let worker = self.worker().ok_or_else(stopped)?;
         let job = Job::new(scope, &self.ctx)?;
         let ctx = job.context().clone();
         worker.handle(job, &ctx)
+    }
+
+    /// Makes a call about the state, where there is one to make.
+    fn about_state<T>(&self, call: impl FnOnce(&StateCalls<W>, &W) -> Result<T, Error>) -> RResult<T, AbiError> {
+        let _runtime = self.ctx.runtime().enter();
+        let Some(state) = &self.state else { return RResult::RErr(stateless()) };
+        let called = fenced(|| call(state, &*self.worker().ok_or_else(stopped)?));
+        called.map_or_else(|message| Err(panicked(message)), |result| result.map_err(|error| abi_error(&error))).into()
     }
 
     fn quietly(&self, entry: &str, body: impl FnOnce()) {
@@ -45,6 +76,10 @@ impl<W: BlockingWorker> Instance<W> {
             told(entry, &message);
         }
     }
+}
+
+fn stopped() -> Error {
+    Error::new("the worker has stopped")
 }
 
 impl<W: BlockingWorker> BlockingInstance for Instance<W> {
@@ -79,6 +114,15 @@ impl<W: BlockingWorker> BlockingInstance for Instance<W> {
             }
             None => {}
         });
+    }
+
+    fn snapshot(&self, limit: u64) -> RResult<AbiBytes, AbiError> {
+        self.about_state(|state, worker| (state.snapshot)(worker, &self.ctx, limit))
+    }
+
+    fn restore(&self, schema: u32, state: AbiBytes) -> RResult<AbiUnit, AbiError> {
+        let from = Snapshot::new(schema, state.into_bytes());
+        self.about_state(|state, worker| (state.restore)(worker, &self.ctx, from))
     }
 }
 

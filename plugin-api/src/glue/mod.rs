@@ -15,8 +15,8 @@ use crate::codec::Payload;
 use crate::ids::{JobId, WorkerId, WorkerRef};
 use crate::{Context, Error, JobError, Retry};
 
-pub(crate) use async_worker::start_async;
-pub(crate) use blocking_worker::start_blocking;
+pub(crate) use async_worker::{start_async, start_async_stateful};
+pub(crate) use blocking_worker::{start_blocking, start_blocking_stateful};
 pub use plugin::init;
 
 type AsyncStarted = RResult<AsyncInstanceObject, AbiError>;
