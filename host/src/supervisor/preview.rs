@@ -51,7 +51,8 @@ pub async fn preview_start(topology: &Topology) -> Result<ReloadReport, PreviewE
     let metrics = Metrics::new()?;
     let options = LoadOptions::new(Arc::clone(&metrics));
     let tasks = TaskTracker::new();
-    let shelf = Shelf::new(copies.path().to_owned(), options, metrics, tasks.clone(), Canaries::new(None, tasks));
+    let mut shelf = Shelf::new(copies.path().to_owned(), options, metrics, tasks.clone(), Canaries::new(None, tasks));
+    shelf.load_in_parallel(topology.host.parallel_loads);
     Ok(preview(None, topology, &shelf, &found).await)
 }
 

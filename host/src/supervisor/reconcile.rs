@@ -21,7 +21,7 @@ use crate::admin::{Complaint, ReloadReport, RunningHost, SettingChange, Topology
 use crate::ids::PluginName;
 use crate::plugin::watch::{PluginFolder, Roots};
 use crate::telemetry::Telemetry;
-use crate::topology::{self, Change, Plan, Planned, Slot, Topology};
+use crate::topology::{self, Change, HostConfig, Plan, Planned, Slot, Topology};
 use crate::worker::{Sockets, Surroundings};
 
 const TARGET: &str = "mshost::supervisor";
@@ -85,6 +85,7 @@ impl Reconciler {
         let before = self.shelf.standings();
         let (settings, warnings, unread) = self.read_topology();
         let needed = needed(&self.topology);
+        self.shelf.load_in_parallel(self.topology.host.parallel_loads);
         self.read_plugins(&needed).await;
         let outlook = self.shelf.standings();
         let (refused, unfit) = unfit_workers(&self.topology, &outlook);
@@ -201,6 +202,7 @@ impl Reconciler {
         let warnings = newer.warnings.as_ref().map(|warnings| warnings.lines().collect()).unwrap_or_default();
         // What takes effect at a restart only must go on being compared with what is in effect.
         let Topology { host, bus, manager, .. } = self.topology.clone();
+        let host = HostConfig { parallel_loads: newer.host.parallel_loads, ..host };
         self.topology = Topology { host, bus, manager, ..newer };
         (settings, warnings, Vec::new())
     }

@@ -20,9 +20,6 @@ use crate::plugin::{Generation, LoadError, LoadOptions, PluginInfo, ShadowCopy, 
 
 const TARGET: &str = "mshost::plugin";
 
-/// How many files are copied, probed and loaded at a time.
-const PARALLEL_LOADS: usize = 4;
-
 /// One plugin, by its name.
 #[derive(Debug, Default)]
 pub(super) struct Entry {
@@ -62,6 +59,7 @@ pub(super) type Found = BTreeMap<PluginName, Result<PluginFile, FileProblem>>;
 pub(super) struct Shelf {
     entries: BTreeMap<PluginName, Entry>,
     generations: u64,
+    parallel_loads: usize,
     state: PathBuf,
     options: LoadOptions,
     metrics: Arc<Metrics>,
@@ -77,7 +75,16 @@ impl Shelf {
         retirements: TaskTracker,
         canaries: Canaries,
     ) -> Self {
-        Self { entries: BTreeMap::new(), generations: 0, state, options, metrics, retirements, canaries }
+        Self {
+            entries: BTreeMap::new(),
+            generations: 0,
+            parallel_loads: 1,
+            state,
+            options,
+            metrics,
+            retirements,
+            canaries,
+        }
     }
 
     pub(super) fn entries(&self) -> &BTreeMap<PluginName, Entry> {
@@ -105,7 +112,12 @@ impl Shelf {
 
     /// How many files are copied, tried and loaded at a time.
     pub(super) fn parallel_loads(&self) -> usize {
-        PARALLEL_LOADS
+        self.parallel_loads
+    }
+
+    /// See [`Shelf::parallel_loads`].
+    pub(super) fn load_in_parallel(&mut self, files: usize) {
+        self.parallel_loads = files.max(1);
     }
 
     pub(super) fn lease(&self, name: &PluginName) -> Option<Lease> {

@@ -55,6 +55,8 @@ pub struct HostConfig {
     pub debounce: Duration,
     /// The threads that one plugin generation runs on; default 1.
     pub plugin_threads: usize,
+    /// How many plugin files are copied, tried and loaded at a time; default 4.
+    pub parallel_loads: usize,
     /// How long a shutdown may take before it is forced; default 30 s.
     pub shutdown_timeout: Duration,
     /// How many libraries of plugins may stay in memory that cannot be unloaded; more are not loaded. Default 64.

@@ -31,6 +31,7 @@ const PLACES: [(&str, &[&str]); 7] = [
             "state",
             "debounce",
             "plugin_threads",
+            "parallel_loads",
             "shutdown_timeout",
             "mapped_limit",
             "watch",
@@ -102,6 +103,7 @@ pub(super) fn host(fields: Option<Fields<'_, '_>>, folder: &Path) -> HostConfig 
         state: folder.join("state"),
         debounce: Duration::from_millis(200),
         plugin_threads: 1,
+        parallel_loads: 4,
         shutdown_timeout: Duration::from_secs(30),
         mapped_limit: 64,
         watch: Watch::default(),
@@ -115,6 +117,7 @@ pub(super) fn host(fields: Option<Fields<'_, '_>>, folder: &Path) -> HostConfig 
         set(&mut config.state, host.take("state", path_in(folder)));
         set(&mut config.debounce, host.take("debounce", duration));
         set(&mut config.plugin_threads, host.take("plugin_threads", integer(1..=64)));
+        set(&mut config.parallel_loads, host.take("parallel_loads", integer(1..=64)));
         set(&mut config.shutdown_timeout, host.take("shutdown_timeout", positive_duration));
         set(&mut config.mapped_limit, host.take("mapped_limit", integer(1..=10_000)));
         set(&mut config.watch, host.take("watch", one_of(&[("native", Watch::Native), ("poll", Watch::Poll)])));

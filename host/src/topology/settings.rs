@@ -60,6 +60,7 @@ fn host(old: &HostConfig, new: &HostConfig, found: &mut Found) {
         state,
         debounce,
         plugin_threads,
+        parallel_loads,
         shutdown_timeout,
         mapped_limit,
         watch,
@@ -72,6 +73,7 @@ fn host(old: &HostConfig, new: &HostConfig, found: &mut Found) {
     found.at_restart("[host] state", old.state == *state);
     found.at_restart("[host] debounce", old.debounce == *debounce);
     found.at_restart("[host] plugin_threads", old.plugin_threads == *plugin_threads);
+    found.at_once("[host] parallel_loads", old.parallel_loads == *parallel_loads);
     found.at_restart("[host] shutdown_timeout", old.shutdown_timeout == *shutdown_timeout);
     found.at_restart("[host] mapped_limit", old.mapped_limit == *mapped_limit);
     found.at_restart("[host] watch", old.watch == *watch);

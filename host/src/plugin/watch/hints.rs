@@ -158,7 +158,7 @@ impl Interest {
         self.files.contains(path)
             || (self.folders.contains(folder) && PluginName::of_file_name(name).is_some())
             // A ConfigMap's `..data`: what the files in its folder lead through.
-            || (self.around.contains(folder) && name.starts_with(".."))
+            || (name.starts_with("..") && (self.around.contains(folder) || self.folders.contains(folder)))
     }
 
     /// Each folder that is there, and the nearest one above it that is, with device and inode.
@@ -170,5 +170,35 @@ impl Interest {
         let each = self.folders.iter().chain(&self.around);
         each.flat_map(|folder| [identity(folder), folder.ancestors().skip(1).find_map(identity)].into_iter().flatten())
             .collect()
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use futures::FutureExt;
+    use notify::event::Flag;
+
+    use super::*;
+
+    /// What inotify says when its queue was full (`IN_Q_OVERFLOW`), and what it says when it fails: anything may have happened,
+    /// a watched folder may be another by now.
+    #[tokio::test]
+    async fn events_that_were_lost_are_a_reason_to_look_and_to_watch_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let roots = Roots { folders: [dir.path().to_owned()].into(), files: BTreeSet::new() };
+        let mut hints = Hints::new(&roots, WatchMode::Native);
+        let overflow = || Ok(Event::new(EventKind::Other).set_flag(Flag::Rescan));
+        let failure = || Err(notify::Error::generic("no more"));
+        for lost in [overflow(), failure()] {
+            assert!(hints.next().now_or_never().is_none());
+            hints.shared.heard(lost);
+            assert!(hints.next().now_or_never().is_some(), "a hint");
+            assert!(hints.shared.watches_lost.load(Ordering::Acquire));
+            hints.renew();
+            assert!(!hints.shared.watches_lost.load(Ordering::Acquire) && !hints.watched.is_empty());
+        }
+        hints.shared.heard(Ok(Event::new(EventKind::Other)));
+        assert!(hints.next().now_or_never().is_none(), "of no file at all");
     }
 }

@@ -106,6 +106,64 @@ async fn a_config_map_whose_data_link_is_swapped() {
     reports(prepare, change, &["topology.toml"]).await;
 }
 
+/// The same with the plugins themselves in it, as a volume is mounted: all change with one link.
+#[tokio::test]
+async fn a_volume_of_plugins_whose_data_link_is_swapped() {
+    let prepare = |dir: &Path| {
+        let plugins = dir.join("plugins");
+        for version in ["..v1", "..v2"] {
+            fs::create_dir(plugins.join(version)).unwrap();
+            for name in ["libdb.so", "librest.so"] {
+                fs::write(plugins.join(version).join(name), version).unwrap();
+            }
+        }
+        symlink("..v1", plugins.join("..data")).unwrap();
+        for name in ["libdb.so", "librest.so"] {
+            symlink(format!("..data/{name}"), plugins.join(name)).unwrap();
+        }
+    };
+    let change = |dir: &Path| {
+        let plugins = dir.join("plugins");
+        symlink("..v2", plugins.join("..data_tmp")).unwrap();
+        fs::rename(plugins.join("..data_tmp"), plugins.join("..data")).unwrap();
+        fs::remove_dir_all(plugins.join("..v1")).unwrap();
+    };
+    reports(prepare, change, &["libdb.so", "librest.so"]).await;
+}
+
+/// As `ln -sfn` does it where it cannot rename: the old link goes, the new one comes.
+#[tokio::test]
+async fn a_link_that_is_removed_and_made_anew() {
+    let prepare = |dir: &Path| {
+        fs::write(dir.join("v1"), "one").unwrap();
+        fs::write(dir.join("v2"), "two").unwrap();
+        symlink("../v1", dir.join("plugins/db.so")).unwrap();
+    };
+    let change = |dir: &Path| {
+        fs::remove_file(dir.join("plugins/db.so")).unwrap();
+        symlink("../v2", dir.join("plugins/db.so")).unwrap();
+    };
+    reports(prepare, change, &["db.so"]).await;
+}
+
+/// As vim with `backupcopy=no` does it, and as others truncate and write.
+#[tokio::test]
+async fn a_file_that_an_editor_keeps_a_backup_of_or_writes_in_place() {
+    let backup = |dir: &Path| {
+        fs::rename(dir.join("topology.toml"), dir.join("topology.toml~")).unwrap();
+        fs::write(dir.join("topology.toml"), "two").unwrap();
+        fs::remove_file(dir.join("topology.toml~")).unwrap();
+    };
+    reports(|_| {}, backup, &["topology.toml"]).await;
+    let in_place = |dir: &Path| {
+        let mut file = File::create(dir.join("topology.toml")).unwrap();
+        file.write_all(b"tw").unwrap();
+        file.flush().unwrap();
+        file.write_all(b"o").unwrap();
+    };
+    reports(|_| {}, in_place, &["topology.toml"]).await;
+}
+
 #[tokio::test]
 async fn a_folder_on_the_way_that_is_a_swapped_link() {
     let prepare = |dir: &Path| {
