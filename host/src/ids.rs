@@ -6,7 +6,7 @@ use std::sync::Arc;
 pub use mshost_plugin_api::{Address, JobId, MAX_NAME_BYTES, WorkerId, WorkerRef, WorkerType};
 
 /// The name of a plugin: `db` for the file `plugins/libdb.so`.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 pub struct PluginName(Arc<str>);
 
 impl PluginName {
@@ -39,7 +39,7 @@ impl fmt::Display for PluginName {
 }
 
 /// One loaded version of a plugin. Counts up over the life of the host, across plugins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
 pub struct GenerationId(pub u64);
 
 impl fmt::Display for GenerationId {

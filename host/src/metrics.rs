@@ -1,10 +1,14 @@
 //! What is counted. The `microservices_*` names and labels are the original's, kept exactly; ours begin with `mshost_`.
 
+mod transfer;
+
 use std::sync::Arc;
 
 use prometheus::{
     GaugeVec, Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
 };
+
+pub use transfer::{Exporter, Sample};
 
 /// The `service` label of the manager.
 pub const MANAGER: &str = "system-manager";
@@ -92,6 +96,9 @@ pub struct Metrics {
     pub interop_without_proxy: IntGauge,
     /// `mshost_interop_mixed_types`: types that both mshost and the original serve, which is an error of the setup.
     pub interop_mixed_types: IntGauge,
+    /// `mshost_process_deaths_total{worker_type,cause}`: processes of isolated workers that ended without being told to; the
+    /// cause is `signal`, `exit`, `memory`, `cpu_time` or `stuck`.
+    pub process_deaths: IntCounterVec,
     /// `mshost_plugin_value{service,name}`: what plugins count themselves.
     pub plugin_values: GaugeVec,
 }
@@ -187,6 +194,11 @@ impl Metrics {
                 "Workers of the original that no host stands in for: there are too many",
             )?,
             interop_mixed_types: gauge("mshost_interop_mixed_types", "Types that both mshost and the original serve")?,
+            process_deaths: counters(
+                "mshost_process_deaths_total",
+                "Processes of isolated workers that ended without being told to",
+                &["worker_type", "cause"],
+            )?,
             plugin_values,
             registry,
         }))

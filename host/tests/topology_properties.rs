@@ -300,6 +300,7 @@ fn each_setting_of_a_worker_swaps_and_says_so() {
         ("parked = \"fail\"", "parked"),
         ("abandoned_threads = 2", "abandoned_threads 4 → 2"),
         ("listen = { http = \"127.0.0.1:1\" }", "listen"),
+        ("isolation = \"process\"", "isolation thread → process"),
         ("config = { path = \"x\" }", "config"),
     ] {
         let wanted = plan(&format!("{ONE}{line}\n"), &[("db", 1)]);

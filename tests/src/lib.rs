@@ -18,6 +18,7 @@ pub mod peer;
 pub mod plugins;
 pub mod proxy;
 pub mod remote;
+pub mod socket_hop;
 pub mod table;
 pub mod tls_listener;
 pub mod wait;

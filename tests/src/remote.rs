@@ -11,6 +11,7 @@ use mshost::bus::{
 use mshost::ids::WorkerRef;
 use mshost::isolation::{Facts, RemoteBus, Rights, serve};
 use tokio::net::UnixStream;
+use tokio::runtime::Handle;
 use tokio::sync::watch;
 
 /// A remote end of a bus, which does over a socket whatever workers do. What only hosts do is done on the bus itself: an
@@ -26,9 +27,25 @@ pub struct Joined {
 /// Where the system has no sockets left.
 #[must_use]
 pub fn join(real: Arc<dyn Bus>, limits: &BusLimits) -> Joined {
-    let (host, child) = UnixStream::pair().expect("a pair of sockets");
-    let serving = serve(host, Arc::clone(&real), Rights::Everything, limits.message_bytes);
-    tokio::spawn(async move { serving.await.expect("a child that keeps to the rules") });
+    join_across(real, limits, &Handle::current())
+}
+
+/// As [`join`], with the host's end on another runtime.
+///
+/// # Panics
+/// Where the system has no sockets left.
+#[must_use]
+pub fn join_across(real: Arc<dyn Bus>, limits: &BusLimits, host: &Handle) -> Joined {
+    let (ours, theirs) = std::os::unix::net::UnixStream::pair().expect("a pair of sockets");
+    for socket in [&ours, &theirs] {
+        socket.set_nonblocking(true).expect("a socket that does not block");
+    }
+    let (bus, message_bytes) = (Arc::clone(&real), limits.message_bytes);
+    host.spawn(async move {
+        let stream = UnixStream::from_std(ours).expect("a socket");
+        serve(stream, bus, Rights::Everything, message_bytes).await.expect("a child that keeps to the rules")
+    });
+    let child = UnixStream::from_std(theirs).expect("a socket");
     let facts = Facts { codec: real.codec(), message_bytes: limits.message_bytes };
     Joined { remote: RemoteBus::connect(child, facts), real }
 }

@@ -27,6 +27,6 @@ pub use reload::{
 pub use restarts::{RestartAsked, RestartRefused, WorkerRestarts};
 pub use server::{Admin, AdminConfig, AdminError};
 pub use status::{
-    BusHealth, BusStatus, Complaint, HostStatus, ManagerState, Phase, PluginState, PluginStatus, QueueStatus,
-    StatusSource, Timestamp, TopologyStatus, WorkerState, WorkerStatus,
+    BusHealth, BusStatus, Complaint, HostStatus, ManagerState, Phase, PluginState, PluginStatus, ProcessStatus,
+    QueueStatus, StatusSource, Timestamp, TopologyStatus, WorkerState, WorkerStatus,
 };

@@ -67,6 +67,7 @@ fn worker(slot: &str, state: WorkerState) -> WorkerStatus {
         generation: Some(GenerationId(1)),
         state,
         since: time(),
+        process: None,
         addresses: Default::default(),
         in_flight: 0,
         done: 7,

@@ -126,6 +126,9 @@ pub struct WorkerStatus {
     pub state: WorkerState,
     /// Since when.
     pub since: Timestamp,
+    /// The process that it runs in; `None` where it runs on threads of the host.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub process: Option<ProcessStatus>,
     /// Where its sockets listen, by name.
     pub addresses: BTreeMap<String, SocketAddr>,
     /// Jobs that it works on.
@@ -138,6 +141,15 @@ pub struct WorkerStatus {
     pub restarts: u64,
     /// The last thing that went wrong.
     pub last_error: Option<Complaint>,
+}
+
+/// The process of an isolated worker.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct ProcessStatus {
+    /// Its id.
+    pub pid: u32,
+    /// The limits that are in force, each with what enforces it: `memory 512MiB (RLIMIT_DATA)`.
+    pub limits: Vec<String>,
 }
 
 /// One queue of the bus.

@@ -17,6 +17,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use crate::isolation::{WORKER_OPTION, worker_main};
 use crate::plugin::{PROBE_OPTION, probe_main};
 
 const EXAMPLES: &str = "\
@@ -76,6 +77,12 @@ pub fn main() -> ExitCode {
         && option == PROBE_OPTION
     {
         return ExitCode::from(u8::try_from(probe_main(file.as_ref())).unwrap_or(1));
+    }
+    // Nor is the process of a worker.
+    if let [_, option, parent] = &arguments[..]
+        && option == WORKER_OPTION
+    {
+        return worker_main(&parent.to_string_lossy());
     }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,

@@ -12,6 +12,7 @@ use crate::bus::{
     Announcement, BusError, BusState, Death, DeathReason, Durability, Event, Failure, Job, Notification, PoolEntry,
 };
 use crate::ids::{Address, JobId, WorkerId, WorkerRef};
+use crate::metrics::Sample;
 
 /// What an answer belongs to. Never used twice on one connection.
 pub(super) type Call = u64;
@@ -86,6 +87,44 @@ pub(super) enum Request {
     Unsubscribe {
         subscription: Number,
     },
+    /// Not of the bus.
+    Worker(News),
+}
+
+/// What a child says of its worker.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum News {
+    State(WorkerNews),
+    /// It brings no more work in, as [`Notice::Finish`] has asked.
+    Idle,
+    /// The answer to [`Notice::Ping`].
+    Pong(u64),
+    Report {
+        samples: Vec<Sample>,
+        last_error: Option<String>,
+    },
+}
+
+/// Where a worker is in its life.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum WorkerNews {
+    Running,
+    /// Its plugin has panicked: it waits for the one that replaces it.
+    Broken(String),
+    Draining,
+    Stopped,
+    Failed(String),
+}
+
+/// What a host tells a worker.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(super) enum Notice {
+    /// Drain and leave.
+    Stop,
+    /// Finish what was begun: the host closes.
+    Finish,
+    /// Are you there?
+    Ping(u64),
 }
 
 /// What a consumer is asked to do.
@@ -124,6 +163,8 @@ pub(super) enum Reply {
     },
     State(StateHead),
     Leads(bool),
+    /// Not of the bus.
+    Worker(Notice),
 }
 
 /// A job without its payload's bytes.

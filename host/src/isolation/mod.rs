@@ -4,10 +4,15 @@
 //! [`serve`] does on the real bus what the child asks for, and gives back all that the child had in hand when it ends. Between
 //! them is a `link` with messages both ways.
 
+mod charge;
+mod child;
 mod link;
 mod message;
+mod process;
 mod remote;
 mod servant;
 
+pub use child::{WORKER_OPTION, worker_main};
+pub use process::{Version, spawn};
 pub use remote::{Facts, RemoteBus};
 pub use servant::{Rights, serve};

@@ -110,9 +110,10 @@ impl Generation {
     pub async fn load(
         id: GenerationId,
         plugin: PluginName,
-        shadow: ShadowCopy,
+        shadow: impl Into<Arc<ShadowCopy>>,
         options: LoadOptions,
     ) -> Result<Arc<Self>, LoadError> {
+        let shadow = shadow.into();
         let original = shadow.original().to_owned();
         options.kept.check().map_err(|failure| failure.of(&original))?;
         let limit = options.limit;
@@ -315,9 +316,9 @@ impl Running {
 }
 
 /// Opens and initialises a library, on a thread of its generation.
-fn open(shadow: ShadowCopy, plugin: &PluginName, metrics: Arc<Metrics>) -> Result<Loaded, LoadFailure> {
+fn open(shadow: Arc<ShadowCopy>, plugin: &PluginName, metrics: Arc<Metrics>) -> Result<Loaded, LoadFailure> {
     let library = Library::open(shadow.path())?;
-    // The mapping stays; the file is of no use to anybody else.
+    // The mapping stays; the file is of use to processes of isolated workers only.
     drop(shadow);
     let host = HostObject::from_value(PluginLog { plugin: plugin.clone(), metrics }, TD_Opaque);
     let (initialised, _) = inside(Place::Load, || library.module().init()(host));

@@ -34,14 +34,7 @@ pub(super) struct PluginLog {
 
 impl Host for PluginLog {
     fn max_level(&self) -> u8 {
-        match LevelFilter::current().into_level() {
-            None => 0,
-            Some(Level::ERROR) => 1,
-            Some(Level::WARN) => 2,
-            Some(Level::INFO) => 3,
-            Some(Level::DEBUG) => 4,
-            Some(Level::TRACE) => 5,
-        }
+        log_level()
     }
 
     fn log(&self, record: AbiRecord<'_>) {
@@ -65,23 +58,44 @@ impl PluginLog {
     }
 
     fn forward(&self, record: &AbiRecord<'_>) {
-        let fields = record.fields.as_slice();
-        let fields = &fields[..fields.len().min(MAX_FIELDS)];
-        let names = fields.iter().map(|field| field.0.as_str());
-        let (metadata, whole) = metadata(level(record.level), record.target.as_str(), names);
-        tracing::dispatcher::get_default(|dispatch| {
-            if !dispatch.enabled(metadata) {
-                return;
-            }
-            let (message, plugin) = (record.message.as_str(), self.plugin.as_str());
-            let mut values: Vec<Option<&dyn Value>> = vec![Some(&message), Some(&plugin)];
-            let texts: Vec<&str> = fields.iter().map(|field| field.1.as_str()).collect();
-            if whole {
-                values.extend(texts.iter().map(|text| Some(text as &dyn Value)));
-            }
-            dispatch.event(&Event::new(metadata, &metadata.fields().value_set_all(&values)));
-        });
+        let fields: Vec<_> = record.fields.iter().map(|field| (field.0.as_str(), field.1.as_str())).collect();
+        let target = format!("{TARGET}::{}", record.target.as_str());
+        emit(&self.plugin, level(record.level), &target, record.message.as_str(), &fields);
     }
+}
+
+/// Logs what a plugin has said in another process; `level` is from 1 for an error to 5 for a trace.
+pub(crate) fn log_event(plugin: &PluginName, number: u8, target: &str, message: &str, fields: &[(String, String)]) {
+    let fields: Vec<_> = fields.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    emit(plugin, level(number), target, message, &fields);
+}
+
+/// How much is logged now, from 0 for nothing to 5 for everything.
+pub(crate) fn log_level() -> u8 {
+    match LevelFilter::current().into_level() {
+        None => 0,
+        Some(Level::ERROR) => 1,
+        Some(Level::WARN) => 2,
+        Some(Level::INFO) => 3,
+        Some(Level::DEBUG) => 4,
+        Some(Level::TRACE) => 5,
+    }
+}
+
+fn emit(plugin: &PluginName, level: Level, target: &str, message: &str, fields: &[(&str, &str)]) {
+    let fields = &fields[..fields.len().min(MAX_FIELDS)];
+    let (metadata, whole) = metadata(level, target, fields.iter().map(|(name, _)| *name));
+    tracing::dispatcher::get_default(|dispatch| {
+        if !dispatch.enabled(metadata) {
+            return;
+        }
+        let plugin = plugin.as_str();
+        let mut values: Vec<Option<&dyn Value>> = vec![Some(&message), Some(&plugin)];
+        if whole {
+            values.extend(fields.iter().map(|(_, text)| Some(text as &dyn Value)));
+        }
+        dispatch.event(&Event::new(metadata, &metadata.fields().value_set_all(&values)));
+    });
 }
 
 fn level(number: u8) -> Level {
@@ -115,7 +129,7 @@ fn metadata<'a>(
 ) -> (&'static Metadata<'static>, bool) {
     static SITES: OnceLock<Mutex<HashMap<Key, &'static Metadata<'static>>>> = OnceLock::new();
     let mut sites = SITES.get_or_init(Mutex::default).lock();
-    let key = (level, format!("{TARGET}::{target}"), names.map(str::to_owned).collect::<Vec<_>>());
+    let key = (level, target.to_owned(), names.map(str::to_owned).collect::<Vec<_>>());
     if let Some(site) = sites.get(&key) {
         return (site, true);
     }

@@ -65,7 +65,7 @@ pub fn probe_main(file: &Path) -> i32 {
 
 async fn ask(library: &Path) -> Result<Manifest, LoadFailure> {
     let start = |error: std::io::Error| LoadFailure::io("start a child process to try it", &error);
-    let program = PROGRAM.get().cloned().map_or_else(own_program, Ok).map_err(start)?;
+    let program = program().map_err(start)?;
     let mut child = Command::new(program)
         .arg(PROBE_OPTION)
         .arg(library)
@@ -119,6 +119,11 @@ fn words(text: &[u8]) -> String {
     let lines = text.lines().take_while(|line| !is_trace(line));
     let line = lines.flat_map(str::split_whitespace).collect::<Vec<_>>().join(" ");
     line.chars().take(MAX_WORDS).collect()
+}
+
+/// The binary that is started as a probe, or as the process of a worker.
+pub(crate) fn program() -> std::io::Result<PathBuf> {
+    PROGRAM.get().cloned().map_or_else(own_program, Ok)
 }
 
 /// The running binary, even where its file has been replaced since it was started.

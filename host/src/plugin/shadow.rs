@@ -21,8 +21,9 @@ static COUNTER: AtomicU64 = AtomicU64::new(0);
 pub struct ShadowCopy {
     original: PathBuf,
     path: PathBuf,
-    // Locked for as long as the copy is in use, so that another host knows that it is not a dead one's.
-    _lock: File,
+    // Locked for as long as the copy is in use, so that another host knows that it is not a dead one's. `None` where it is
+    // another process's.
+    lock: Option<File>,
 }
 
 impl ShadowCopy {
@@ -57,10 +58,16 @@ impl ShadowCopy {
             OpenOptions::new().create_new(true).read(true).write(true).mode(0o600).open(&path).map_err(store)?;
         target.lock().map_err(store)?;
         // From here on a failure removes the copy.
-        let copy = Self { original: file.to_owned(), path: path.clone(), _lock: target.try_clone().map_err(store)? };
+        let copy =
+            Self { original: file.to_owned(), path: path.clone(), lock: Some(target.try_clone().map_err(store)?) };
         io::copy(&mut io::Read::take(&mut source, MAX_FILE_BYTES), &mut target).map_err(store)?;
         elf::check(&mut target)?;
         Ok(copy)
+    }
+
+    /// A copy that another process has made, and removes.
+    pub(crate) fn lent(original: PathBuf, path: PathBuf) -> Self {
+        Self { original, path, lock: None }
     }
 
     /// The copy.
@@ -90,8 +97,10 @@ impl ShadowCopy {
 
 impl Drop for ShadowCopy {
     fn drop(&mut self) {
-        // Whoever removed it before us did what we want.
-        let _ = fs::remove_file(&self.path);
+        if self.lock.is_some() {
+            // Whoever removed it before us did what we want.
+            let _ = fs::remove_file(&self.path);
+        }
     }
 }
 

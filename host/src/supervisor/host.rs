@@ -91,6 +91,7 @@ impl Host {
             absent: topology.bus.absent,
             managed: topology.manager.enabled,
             snapshot_limit: topology.host.snapshot_limit,
+            message_bytes: topology.bus.limits.message_bytes,
             host: topology.host.name.as_str().into(),
         };
         let shelf = new_shelf(&topology, &metrics, &tasks);

@@ -25,7 +25,8 @@ use super::takeover::{self, Turns};
 use super::trial::Trial;
 use super::view::SlotView;
 use crate::ids::GenerationId;
-use crate::topology::{ParkedJobs, Slot, WorkerSpec};
+use crate::isolation;
+use crate::topology::{Isolation, ParkedJobs, Slot, WorkerSpec};
 use crate::worker::{
     Entrance, Listeners, Sockets, StartFailure, Stragglers, Surroundings, Trouble, Worker, refuse_jobs,
 };
@@ -239,9 +240,19 @@ impl Keeping {
             .sockets
             .lend(&spec.worker_type, &spec.plugin, &spec.listen)
             .map_err(|error| StartFailure(error.to_string()))?;
-        let surroundings = self.surroundings.clone();
+        let (surroundings, gone) =
+            (self.surroundings.clone(), || StartFailure("its plugin is not loaded for it".to_owned()));
         let (spec, lent) = (Arc::clone(spec), listeners.clone());
-        let worker = Worker::spawn(&wish.generation, spec, lent, stragglers, surroundings, entrance)?;
+        let worker = match spec.isolation {
+            Isolation::Thread => {
+                let generation = wish.generation.generation().ok_or_else(gone)?;
+                Worker::spawn(generation, spec, lent, stragglers, surroundings, entrance)?
+            }
+            Isolation::Process(_) => {
+                let version = wish.generation.version().ok_or_else(gone)?;
+                isolation::spawn(version, spec, lent, surroundings)?
+            }
+        };
         Ok(Current { worker, made_from: wish.clone(), since: Instant::now(), _listeners: listeners })
     }
 

@@ -2,37 +2,72 @@
 //! library is closed. Nobody has to remember to.
 
 use std::fmt;
-use std::ops::Deref;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
 
-use crate::ids::GenerationId;
-use crate::plugin::{Generation, Unload};
+use crate::ids::{GenerationId, PluginName};
+use crate::isolation::Version;
+use crate::plugin::{Generation, PluginInfo, ShadowCopy, Unload};
 
 const TARGET: &str = "mshost::plugin";
 
 /// How long the threads of a generation may take to end once nobody needs it.
 const RETIRE_LIMIT: Duration = Duration::from_secs(10);
 
+/// A version of a plugin as it is loaded, or may be.
+pub(super) struct Loaded {
+    pub(super) id: GenerationId,
+    pub(super) plugin: PluginName,
+    /// What it says of itself.
+    pub(super) info: PluginInfo,
+    /// In the memory of the host; `None` where only processes of isolated workers run it.
+    pub(super) generation: Option<Arc<Generation>>,
+    /// For processes of isolated workers, where there are any.
+    pub(super) copy: Option<Arc<ShadowCopy>>,
+}
+
 /// The right to run workers of a generation.
 #[derive(Debug, Clone)]
 pub(super) struct Lease(Arc<Held>);
 
 struct Held {
-    generation: Arc<Generation>,
+    loaded: Loaded,
     // Never sent to: dropped with the last lease, which is the signal.
     _released: oneshot::Sender<()>,
 }
 
 impl Lease {
     /// The first lease of a generation. Its retirement runs on `retirements`.
-    pub(super) fn new(generation: Arc<Generation>, retirements: &TaskTracker) -> Self {
+    pub(super) fn new(loaded: Loaded, retirements: &TaskTracker) -> Self {
         let (released, all_released) = oneshot::channel();
-        retirements.spawn(retire(Arc::clone(&generation), all_released));
-        Self(Arc::new(Held { generation, _released: released }))
+        if let Some(generation) = &loaded.generation {
+            retirements.spawn(retire(Arc::clone(generation), all_released));
+        }
+        Self(Arc::new(Held { loaded, _released: released }))
+    }
+
+    /// Its number.
+    pub(super) fn id(&self) -> GenerationId {
+        self.0.loaded.id
+    }
+
+    /// What it says of itself.
+    pub(super) fn info(&self) -> &PluginInfo {
+        &self.0.loaded.info
+    }
+
+    /// What workers on threads of the host run on; `None` where there are none.
+    pub(super) fn generation(&self) -> Option<&Generation> {
+        self.0.loaded.generation.as_deref()
+    }
+
+    /// What workers in processes of their own run; `None` where there are none.
+    pub(super) fn version(&self) -> Option<Version> {
+        let Loaded { id, plugin, copy, .. } = &self.0.loaded;
+        Some(Version { generation: *id, plugin: plugin.clone(), copy: copy.clone()? })
     }
 
     /// See [`WeakLease`].
@@ -48,20 +83,13 @@ pub(super) struct WeakLease(Weak<Held>);
 impl WeakLease {
     /// The generation, while somebody needs it.
     pub(super) fn id(&self) -> Option<GenerationId> {
-        self.0.upgrade().map(|held| held.generation.id())
+        self.0.upgrade().map(|held| held.loaded.id)
     }
 }
 
 impl fmt::Debug for Held {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Held").field("generation", &self.generation.id()).finish_non_exhaustive()
-    }
-}
-
-impl Deref for Lease {
-    type Target = Generation;
-    fn deref(&self) -> &Generation {
-        &self.0.generation
+        f.debug_struct("Held").field("generation", &self.loaded.id).finish_non_exhaustive()
     }
 }
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures::StreamExt;
 
-use super::shelf::{Entry, Found, Purpose, Shelf, look};
+use super::shelf::{Entry, Found, Needed, Purpose, Shelf, look};
 use crate::admin::{PluginAction, PluginChange};
 use crate::ids::{GenerationId, PluginName};
 use crate::plugin::PluginInfo;
@@ -49,10 +49,10 @@ impl Shelf {
     }
 
     /// How they would stand after [`Shelf::refresh`]. Files that would be loaded are tried in a child process, no more.
-    pub(super) async fn outlook(&self, found: &Found, needed: &BTreeSet<PluginName>) -> Outlook {
+    pub(super) async fn outlook(&self, found: &Found, needed: &Needed) -> Outlook {
         let mut outlook = self.standings();
         for (name, standing) in &mut outlook {
-            if !needed.contains(name) {
+            if !needed.contains_key(name) {
                 standing.generation = None;
             }
             if !found.contains_key(name) {
@@ -81,7 +81,7 @@ impl Shelf {
                 Ok((info, id)) => {
                     standing.info = Some(info);
                     standing.error = None;
-                    if purpose == Purpose::Run {
+                    if matches!(purpose, Purpose::Run(_)) {
                         standing.generation = Some(id);
                     }
                 }
@@ -108,14 +108,14 @@ impl Shelf {
 }
 
 /// What happens to plugins on the way from one outlook to another, and what is not as the topology needs it.
-pub(super) fn plugin_changes(before: &Outlook, after: &Outlook, needed: &BTreeSet<PluginName>) -> Vec<PluginChange> {
-    let names: BTreeSet<_> = before.keys().chain(after.keys()).chain(needed).collect();
+pub(super) fn plugin_changes(before: &Outlook, after: &Outlook, needed: &Needed) -> Vec<PluginChange> {
+    let names: BTreeSet<_> = before.keys().chain(after.keys()).chain(needed.keys()).collect();
     let nothing = Standing::default();
     names
         .into_iter()
         .filter_map(|name| {
             let of = |outlook: &Outlook| outlook.get(name).unwrap_or(&nothing).clone();
-            let (action, reason) = change(&of(before), &of(after), needed.contains(name))?;
+            let (action, reason) = change(&of(before), &of(after), needed.contains_key(name))?;
             Some(PluginChange { name: name.to_string(), action, reason })
         })
         .collect()

@@ -11,13 +11,13 @@ use tokio_util::task::TaskTracker;
 use super::canary::Canaries;
 use super::outlook::{Outlook, generations, plugin_changes};
 use super::report::{setting_changes, worker_changes};
-use super::shelf::{Found, Shelf};
+use super::shelf::{Found, Needed, Shelf};
 use crate::admin::{ReloadReport, RunningHost};
 use crate::ids::{PluginName, WorkerType};
 use crate::metrics::Metrics;
 use crate::plugin::LoadOptions;
 use crate::plugin::watch::{FolderError, PluginFolder};
-use crate::topology::{self, Change, Diagnostics, Plan, Slot, Topology};
+use crate::topology::{self, Change, Diagnostics, Isolation, Plan, Slot, Topology};
 
 /// What runs, for comparison.
 pub(super) struct Running<'a> {
@@ -141,8 +141,16 @@ fn usable(path: &Path, read: Result<Topology, Diagnostics>) -> Result<Topology, 
 }
 
 /// The plugins that a topology names.
-pub(super) fn needed(topology: &Topology) -> BTreeSet<PluginName> {
-    topology.workers.iter().map(|worker| worker.plugin.clone()).collect()
+pub(super) fn needed(topology: &Topology) -> Needed {
+    let mut needed = Needed::new();
+    for worker in &topology.workers {
+        let by = needed.entry(worker.plugin.clone()).or_default();
+        match worker.isolation {
+            Isolation::Thread => by.threads = true,
+            Isolation::Process(_) => by.processes = true,
+        }
+    }
+    needed
 }
 
 /// Workers that are to stay as they are.

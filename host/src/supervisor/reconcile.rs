@@ -15,10 +15,9 @@ use super::outlook::plugin_changes;
 use super::preview::{self, Running, fit_changes, needed, unfit_workers};
 use super::report::{setting_changes, worker_changes};
 use super::requests::Request;
-use super::shelf::{Found, Shelf};
+use super::shelf::{Found, Needed, Shelf};
 use super::takeover::Turns;
 use crate::admin::{Complaint, ReloadReport, RunningHost, SettingChange, TopologyStatus};
-use crate::ids::PluginName;
 use crate::plugin::watch::{PluginFolder, Roots};
 use crate::telemetry::Telemetry;
 use crate::topology::{self, Change, HostConfig, Plan, Planned, Slot, Topology};
@@ -221,7 +220,7 @@ impl Reconciler {
         }
     }
 
-    async fn read_plugins(&mut self, needed: &BTreeSet<PluginName>) {
+    async fn read_plugins(&mut self, needed: &Needed) {
         match self.scan().await {
             Ok(found) => self.shelf.refresh(found, needed).await,
             Err(error) => tracing::error!(target: TARGET, "{error}; what runs goes on"),

@@ -1,6 +1,6 @@
 //! The plugins: what lies in the folder, what is loaded from it, and why something is not.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 use tokio_util::task::TaskTracker;
 
 use super::canary::{Canaries, OnTrial};
-use super::lease::{Lease, WeakLease};
+use super::lease::{Lease, Loaded, WeakLease};
 use super::trial::{Decision, Trial};
 use crate::admin::Complaint;
 use crate::ids::{GenerationId, PluginName};
@@ -43,12 +43,24 @@ pub(super) struct Entry {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Purpose {
     Look,
-    Run,
+    Run(Use),
 }
 
+/// Who runs a plugin.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Use {
+    /// Workers on threads of the host.
+    pub(super) threads: bool,
+    /// Workers in processes of their own: the host itself does not load it for them.
+    pub(super) processes: bool,
+}
+
+/// The plugins that workers of the topology name.
+pub(super) type Needed = BTreeMap<PluginName, Use>;
+
 impl Purpose {
-    pub(super) fn of(name: &PluginName, needed: &BTreeSet<PluginName>) -> Self {
-        if needed.contains(name) { Self::Run } else { Self::Look }
+    pub(super) fn of(name: &PluginName, needed: &Needed) -> Self {
+        needed.get(name).map_or(Self::Look, |by| Self::Run(*by))
     }
 }
 
@@ -155,7 +167,7 @@ impl Shelf {
     }
 
     /// Takes note of what lies in the folder now, loads what is new and needed, and lets go of what nobody needs.
-    pub(super) async fn refresh(&mut self, found: Found, needed: &BTreeSet<PluginName>) {
+    pub(super) async fn refresh(&mut self, found: Found, needed: &Needed) {
         self.note_missing(&found, needed);
         let mut jobs = Vec::new();
         for (name, file) in found {
@@ -186,9 +198,9 @@ impl Shelf {
         self.load_all(jobs).await;
     }
 
-    fn note_missing(&mut self, found: &Found, needed: &BTreeSet<PluginName>) {
+    fn note_missing(&mut self, found: &Found, needed: &Needed) {
         for (name, entry) in &mut self.entries {
-            if !needed.contains(name) && entry.current.take().is_some() {
+            if !needed.contains_key(name) && entry.current.take().is_some() {
                 tracing::info!(target: TARGET, plugin = %name, "no worker of the topology needs it any more");
                 entry.tried = None;
                 entry.trial = None;
@@ -223,7 +235,7 @@ impl Shelf {
             self.metrics.reloads.with_label_values(&["plugin", outcome_label]).inc();
             let entry = self.entries.entry(name.clone()).or_default();
             match outcome {
-                Ok((info, generation)) => entry.accept(&name, info, generation, &self.retirements, &self.canaries),
+                Ok((info, loaded)) => entry.accept(&name, info, loaded, &self.retirements, &self.canaries),
                 Err(error) => {
                     self.metrics.malformed.with_label_values(&["plugin", error.kind()]).inc();
                     entry.refuse(&name, error.to_string());
@@ -238,14 +250,16 @@ impl Entry {
         &mut self,
         name: &PluginName,
         info: PluginInfo,
-        generation: Option<Arc<Generation>>,
+        loaded: Option<Loaded>,
         retirements: &TaskTracker,
         canaries: &Canaries,
     ) {
-        match generation {
-            Some(generation) => {
-                tracing::info!(target: TARGET, plugin = %name, version = info.version, generation = %generation.id(), "loaded");
-                let new = Lease::new(generation, retirements);
+        match loaded {
+            Some(loaded) => {
+                let what =
+                    if loaded.generation.is_some() { "loaded" } else { "found; only processes of its workers load it" };
+                tracing::info!(target: TARGET, plugin = %name, version = info.version, generation = %loaded.id, "{what}");
+                let new = Lease::new(loaded, retirements);
                 self.trial = canaries.begin(&new, self.current.as_ref(), self.trial.take());
                 let old = self.current.replace(new);
                 self.replaced.retain(|older| older.id().is_some());
@@ -301,13 +315,16 @@ async fn load(
     id: GenerationId,
     state: &Path,
     options: &LoadOptions,
-) -> Result<(PluginInfo, Option<Arc<Generation>>), LoadError> {
+) -> Result<(PluginInfo, Option<Loaded>), LoadError> {
     let (info, shadow) = look(&file, state, options).await?;
-    let generation = match purpose {
-        Purpose::Look => None,
-        Purpose::Run => Some(Generation::load(id, name.clone(), shadow, options.clone()).await?),
+    let Purpose::Run(Use { threads, processes }) = purpose else { return Ok((info, None)) };
+    let (plugin, copy) = (name.clone(), Arc::new(shadow));
+    let generation = match threads {
+        true => Some(Generation::load(id, plugin.clone(), Arc::clone(&copy), options.clone()).await?),
+        false => None,
     };
-    Ok((info, generation))
+    let loaded = Loaded { id, plugin, info: info.clone(), generation, copy: processes.then_some(copy) };
+    Ok((info, Some(loaded)))
 }
 
 /// Copies a file and tries the copy in a child process.

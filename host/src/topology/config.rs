@@ -13,6 +13,7 @@ use mshost_plugin_api::Codec;
 use super::access::BusTls;
 use super::canary::CanaryConfig;
 use super::diagnostics::Diagnostics;
+use super::isolation::Isolation;
 use super::json::ConfigSpans;
 use super::source::Source;
 use super::url::BusUrl;
@@ -192,7 +193,7 @@ pub struct ManagerConfig {
 }
 
 /// How often a job that failed is tried again.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct RetryPolicy {
     /// How long to wait before the second attempt; default 2 s, as the original.
     pub delay: Duration,
@@ -232,7 +233,7 @@ impl RetryPolicy {
 }
 
 /// How often a worker that failed is started again.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct RestartPolicy {
     /// How long to wait before a second restart; each further wait is twice as long. Default 500 ms.
     pub delay: Duration,
@@ -261,7 +262,7 @@ impl Default for RestartPolicy {
 }
 
 /// What becomes of the jobs of a type whose workers are all parked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 pub enum ParkedJobs {
     /// Those that were accepted wait, at most until their deadline; whether more are accepted is what [`Absent`] says.
     #[default]
@@ -302,6 +303,8 @@ pub struct WorkerConfig {
     pub abandoned_threads: u32,
     /// The sockets that the host listens on for it, by name.
     pub listen: BTreeMap<String, SocketAddr>,
+    /// Where it runs.
+    pub isolation: Isolation,
     /// `[worker.config]`, an object, empty where it is left out.
     pub config: serde_json::Value,
     /// Where all this stands.
@@ -325,6 +328,7 @@ impl fmt::Debug for WorkerConfig {
             .field("parked", &self.parked)
             .field("abandoned_threads", &self.abandoned_threads)
             .field("listen", &self.listen)
+            .field("isolation", &self.isolation)
             .finish_non_exhaustive()
     }
 }

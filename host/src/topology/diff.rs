@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use super::isolation::Isolation;
 use super::plan::{Plan, Planned, Slot, WorkerSpec};
 use crate::ids::GenerationId;
 
@@ -123,6 +124,13 @@ pub enum Reason {
     },
     /// `listen`.
     Listen,
+    /// `isolation` or its `limits`.
+    Isolation {
+        /// What runs.
+        from: Isolation,
+        /// What should.
+        to: Isolation,
+    },
 }
 
 impl fmt::Display for Reason {
@@ -142,6 +150,8 @@ impl fmt::Display for Reason {
             Self::Parked => f.write_str("parked"),
             Self::AbandonedThreads { from, to } => write!(f, "abandoned_threads {from} → {to}"),
             Self::Listen => f.write_str("listen"),
+            Self::Isolation { from: Isolation::Process(_), to: Isolation::Process(_) } => f.write_str("limits"),
+            Self::Isolation { from, to } => write!(f, "isolation {from} → {to}"),
         }
     }
 }
@@ -187,6 +197,7 @@ fn reasons(from: &WorkerSpec, to: &WorkerSpec, old: GenerationId, new: Generatio
         parked,
         abandoned_threads,
         listen,
+        isolation,
         config,
     } = to;
     let candidates = [
@@ -206,6 +217,7 @@ fn reasons(from: &WorkerSpec, to: &WorkerSpec, old: GenerationId, new: Generatio
             Reason::AbandonedThreads { from: from.abandoned_threads, to: *abandoned_threads },
         ),
         (from.listen != *listen, Reason::Listen),
+        (from.isolation != *isolation, Reason::Isolation { from: from.isolation, to: *isolation }),
     ];
     candidates.into_iter().filter_map(|(differs, reason)| differs.then_some(reason)).collect()
 }

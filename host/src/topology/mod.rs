@@ -11,6 +11,7 @@ mod diagnostics;
 mod diff;
 mod files;
 mod interpolate;
+mod isolation;
 mod journal;
 mod json;
 mod legacy;
@@ -39,6 +40,7 @@ pub use config::{
 };
 pub use diagnostics::{Diagnostic, Diagnostics, Label, Severity};
 pub use diff::{Change, Reason, diff};
+pub use isolation::{Isolation, ProcessLimits};
 pub use json::ConfigSpans;
 pub use parse::{load, parse};
 pub use plan::{Plan, Planned, Slot, WorkerSpec, plan};

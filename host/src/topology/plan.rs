@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use super::config::{Durability, ParkedJobs, RestartPolicy, RetryPolicy, Topology, WorkerConfig};
 use super::diff::Change;
+use super::isolation::Isolation;
 use crate::ids::{GenerationId, PluginName, WorkerType};
 
 /// The place of one instance. It stays the same when the instance in it is swapped.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, serde::Serialize)]
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, serde::Serialize, serde::Deserialize)]
 pub struct Slot {
     /// The type of the worker.
     pub worker_type: WorkerType,
@@ -30,7 +31,7 @@ impl fmt::Display for Slot {
 
 /// All that an instance is made from. Two that are equal need no swap. `Debug` leaves its config out, which may hold
 /// secrets of the environment.
-#[derive(Clone, PartialEq)]
+#[derive(Clone, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct WorkerSpec {
     /// Its place.
     pub slot: Slot,
@@ -60,6 +61,8 @@ pub struct WorkerSpec {
     pub abandoned_threads: u32,
     /// The sockets that the host listens on for it, by name.
     pub listen: BTreeMap<String, SocketAddr>,
+    /// Where it runs.
+    pub isolation: Isolation,
     /// Handed to the plugin.
     pub config: serde_json::Value,
 }
@@ -79,6 +82,7 @@ impl fmt::Debug for WorkerSpec {
             .field("parked", &self.parked)
             .field("abandoned_threads", &self.abandoned_threads)
             .field("listen", &self.listen)
+            .field("isolation", &self.isolation)
             .finish_non_exhaustive()
     }
 }
@@ -101,6 +105,7 @@ impl WorkerSpec {
             parked: worker.parked,
             abandoned_threads: worker.abandoned_threads,
             listen: worker.listen.clone(),
+            isolation: worker.isolation,
             config: worker.config.clone(),
         }
     }

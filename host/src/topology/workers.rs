@@ -8,6 +8,7 @@ use serde_json::Value;
 use toml::de::DeValue;
 
 use super::config::{ParkedJobs, RestartPolicy, RetryPolicy, WorkerConfig, WorkerSpans};
+use super::isolation::isolation;
 use super::json::{self, ConfigSpans};
 use super::sections::{DURABILITIES, place_of};
 use super::values::{address, duration, duration_or_off, integer, number, one_of, positive_duration, text};
@@ -151,7 +152,7 @@ fn worker(node: &Node<'_, '_>, defaults: Defaults) -> Option<WorkerConfig> {
     let drain_timeout_span = fields.node("drain_timeout").map(|node| node.span());
     let common = defaults.read(&mut fields);
     let (listen, listen_spans) = fields.take("listen", listen).unwrap_or_default();
-    fields.take("isolation", isolation);
+    let isolation = isolation(&mut fields);
     let (config, config_spans) = fields
         .take("config", json::config)
         .unwrap_or_else(|| (Value::Object(serde_json::Map::new()), ConfigSpans::default()));
@@ -180,6 +181,7 @@ fn worker(node: &Node<'_, '_>, defaults: Defaults) -> Option<WorkerConfig> {
         parked: common.parked,
         abandoned_threads: common.abandoned_threads,
         listen,
+        isolation,
         config,
         spans,
     })
@@ -236,12 +238,4 @@ fn listen(node: &Node<'_, '_>) -> Option<Listen> {
         }
     }
     Some((addresses, spans))
-}
-
-fn isolation(node: &Node<'_, '_>) -> Option<()> {
-    if matches!(node.text(), Some(Ok(text)) if text == "process") {
-        let help = Some("leave it out: workers run on threads of the host, `isolation = \"thread\"`".to_owned());
-        return node.refuse("`isolation = \"process\"` is not supported yet", "not supported yet", help);
-    }
-    one_of(&[("thread", ())])(node)
 }

@@ -21,12 +21,12 @@ impl Closing {
     }
 
     /// Returns once the host closes. Cancel safe.
-    pub(super) async fn asked(&self) {
+    pub(crate) async fn asked(&self) {
         self.asked.cancelled().await;
     }
 
     /// A worker that may bring work in; dropped once it does not.
-    pub(super) fn busy(&self) -> TaskTrackerToken {
+    pub(crate) fn busy(&self) -> TaskTrackerToken {
         self.busy.token()
     }
 }

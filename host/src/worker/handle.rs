@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -14,7 +14,7 @@ use super::attempt::Outcome;
 use super::handover::{Entrance, Order};
 use super::state::{StartFailure, WorkerState};
 use super::{Listeners, Stragglers, Surroundings, fresh, life};
-use crate::admin::Complaint;
+use crate::admin::{Complaint, ProcessStatus};
 use crate::ids::WorkerId;
 use crate::plugin::{Generation, LaneTask, Snapshot};
 use crate::topology::WorkerSpec;
@@ -26,6 +26,8 @@ pub struct Progress {
     done: AtomicU64,
     failed: AtomicU64,
     last_error: Mutex<Option<Complaint>>,
+    /// The process that it runs in, where that is not the host.
+    process: OnceLock<ProcessStatus>,
 }
 
 impl Progress {
@@ -54,6 +56,28 @@ impl Progress {
         self.last_error.lock().clone()
     }
 
+    /// The process that it runs in, where that is not the host.
+    pub fn process(&self) -> Option<&ProcessStatus> {
+        self.process.get()
+    }
+
+    pub(super) fn set_process(&self, process: ProcessStatus) {
+        // It has one only.
+        let _ = self.process.set(process);
+    }
+
+    pub(super) fn set_last_error(&self, error: Complaint) {
+        *self.last_error.lock() = Some(error);
+    }
+
+    /// A job is no longer in hand: done, failed, or (`None`) handed back.
+    pub(super) fn settled(&self, is_done: Option<bool>) {
+        self.in_flight.fetch_sub(1, Ordering::Relaxed);
+        if let Some(is_done) = is_done {
+            if is_done { &self.done } else { &self.failed }.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
     pub(super) fn taken(&self) {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
     }
@@ -64,14 +88,11 @@ impl Progress {
     }
 
     pub(super) fn finished(&self, outcome: Outcome) {
-        self.in_flight.fetch_sub(1, Ordering::Relaxed);
         match outcome {
-            Outcome::Done => {
-                self.done.fetch_add(1, Ordering::Relaxed);
-            }
+            Outcome::Done => self.settled(Some(true)),
             Outcome::Failed(error) => {
-                self.failed.fetch_add(1, Ordering::Relaxed);
-                *self.last_error.lock() = Some(Complaint::now(error));
+                self.settled(Some(false));
+                self.set_last_error(Complaint::now(error));
             }
         }
     }
@@ -89,16 +110,23 @@ pub enum Trouble {
 /// Orders that a worker has not read; its keeper gives one at a time.
 const ORDERS: usize = 4;
 
-/// One instance, running on a lane of its generation. Dropping this does not stop it: see [`Worker::stop`].
+/// How the end of a worker is heard of.
+pub(super) enum End {
+    Lane(LaneTask),
+    /// Dropped at the end.
+    Elsewhere(oneshot::Receiver<()>),
+}
+
+/// One instance, running on a lane of its generation or in a process of its own. Dropping this does not stop it: see [`Worker::stop`].
 pub struct Worker {
-    id: WorkerId,
-    state: watch::Receiver<WorkerState>,
-    progress: Arc<Progress>,
-    stop: CancellationToken,
-    admission: Option<oneshot::Sender<Option<Snapshot>>>,
-    orders: mpsc::Sender<Order>,
-    task: LaneTask,
-    addresses: BTreeMap<String, SocketAddr>,
+    pub(super) id: WorkerId,
+    pub(super) state: watch::Receiver<WorkerState>,
+    pub(super) progress: Arc<Progress>,
+    pub(super) stop: CancellationToken,
+    pub(super) admission: Option<oneshot::Sender<Option<Snapshot>>>,
+    pub(super) orders: mpsc::Sender<Order>,
+    pub(super) end: End,
+    pub(super) addresses: BTreeMap<String, SocketAddr>,
 }
 
 impl fmt::Debug for Worker {
@@ -121,6 +149,19 @@ impl Worker {
         entrance: Entrance,
     ) -> Result<Self, StartFailure> {
         let id = fresh::worker_id(&spec.worker_type).map_err(|error| StartFailure(error.to_string()))?;
+        Ok(Self::spawn_as(id, generation, spec, listeners, stragglers, surroundings, entrance))
+    }
+
+    /// Starts a worker that has its id already.
+    pub(crate) fn spawn_as(
+        id: WorkerId,
+        generation: &Generation,
+        spec: Arc<WorkerSpec>,
+        listeners: Listeners,
+        stragglers: Stragglers,
+        surroundings: Surroundings,
+        entrance: Entrance,
+    ) -> Self {
         let (report, state) = watch::channel(WorkerState::Starting);
         let progress = Arc::new(Progress::default());
         let stop = CancellationToken::new();
@@ -138,8 +179,8 @@ impl Worker {
         let control = life::Control { stop: stop.clone(), admission: admitted, share, orders: received };
         let slot = life::Lent { listeners, stragglers };
         let life = life::Life::new(id.clone(), spec, slot, surroundings, report, Arc::clone(&progress), control);
-        let task = generation.spawn(move |lane| life.live(lane));
-        Ok(Self { id, state, progress, stop, admission, orders, task, addresses })
+        let end = End::Lane(generation.spawn(move |lane| life.live(lane)));
+        Self { id, state, progress, stop, admission, orders, end, addresses }
     }
 
     /// Its id on the bus.
@@ -237,7 +278,14 @@ impl Worker {
 
     /// Waits until it has left, for whatever reason, and says why where it was not asked to. Cancel safe.
     pub async fn ended(&mut self) -> Result<(), StartFailure> {
-        let crashed = (&mut self.task).await.is_err();
+        let crashed = match &mut self.end {
+            End::Lane(task) => task.await.is_err(),
+            End::Elsewhere(end) => {
+                // Nothing is ever sent.
+                let _ = end.await;
+                false
+            }
+        };
         match &*self.state.borrow() {
             WorkerState::Stopped => Ok(()),
             WorkerState::Failed(failure) => Err(failure.clone()),

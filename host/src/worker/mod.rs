@@ -9,6 +9,7 @@ mod attempt;
 mod closing;
 mod counters;
 mod drain;
+mod elsewhere;
 mod fresh;
 mod handle;
 mod handover;
@@ -24,6 +25,7 @@ mod switchboard;
 use std::sync::Arc;
 
 pub use closing::Closing;
+pub(crate) use elsewhere::Elsewhere;
 pub use handle::{Progress, Trouble, Worker};
 pub use handover::Entrance;
 pub use pace::Share;
@@ -56,6 +58,8 @@ pub struct Surroundings {
     pub managed: bool,
     /// The most bytes of one snapshot.
     pub snapshot_limit: u64,
+    /// The largest payload on the bus, in bytes.
+    pub message_bytes: usize,
     /// The host's name, which tells its workers from the original's.
     pub host: Arc<str>,
 }

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::net::{SocketAddr, TcpListener};
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::{Arc, Weak};
 
 use parking_lot::Mutex;
@@ -92,6 +92,16 @@ impl Listeners {
             )
         })?;
         socket.try_clone().map(OwnedFd::from).map_err(|error| format!("cannot duplicate the socket {name:?}: {error}"))
+    }
+
+    /// Those that another process has lent.
+    pub(crate) fn of(sockets: BTreeMap<String, TcpListener>) -> Self {
+        Self { by_name: sockets.into_iter().map(|(name, socket)| (name, Arc::new(socket))).collect() }
+    }
+
+    /// Each socket, to be lent to another process.
+    pub(crate) fn sockets(&self) -> impl Iterator<Item = (&str, BorrowedFd<'_>)> {
+        self.by_name.iter().map(|(name, socket)| (name.as_str(), socket.as_fd()))
     }
 
     /// Where each socket really listens (a port 0 has been chosen by now).

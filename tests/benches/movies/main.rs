@@ -1,7 +1,7 @@
 //! `make bench`: what the host costs, each figure next to the least that could do the same, measured in the same run.
 //!
 //! It runs the release builds of the host and of the movie plugins; `make bench` sees to them. Arguments choose among
-//! `http`, `amqp`, `embedded`, `abi` and `reload`; without one, all are measured. `MSHOST_BENCH_SECONDS` (default 5) is the time
+//! `http`, `amqp`, `embedded`, `process`, `abi` and `reload`; without one, all are measured. `MSHOST_BENCH_SECONDS` (default 5) is the time
 //! per load.
 
 mod abi;
@@ -9,6 +9,7 @@ mod amqp;
 mod embedded;
 mod host;
 mod http;
+mod process;
 mod reload;
 
 use std::error::Error;
@@ -51,6 +52,9 @@ async fn measure() -> Outcome<Table> {
     }
     if wanted("embedded") {
         embedded::figures(&mut table).await?;
+    }
+    if wanted("process") {
+        process::figures(&mut table).await?;
     }
     if wanted("abi") {
         abi::figures(&mut table).await?;

@@ -19,7 +19,7 @@ use self::consumer::{Delivered, RemoteConsumer};
 use self::subscription::RemoteSubscription;
 pub(super) use self::subscription::WINDOW;
 use super::link::{self, LinkError, Outbound};
-use super::message::{Call, Fault, JobHead, NotificationHead, Number, Reply, Request};
+use super::message::{Call, Fault, JobHead, News, Notice, NotificationHead, Number, Reply, Request};
 use crate::bus::{
     Bus, BusError, BusState, Codec, Consumer, ConsumerOptions, DeadLetter, Event, Job, Notification, QueueDepth,
     Requeued, SendError, Subscription,
@@ -28,6 +28,9 @@ use crate::ids::WorkerRef;
 
 /// Room for the head of a message beside the payload, in bytes: 64 addresses, ids, an error text.
 pub(super) const HEAD: usize = 256 << 10;
+
+/// The most notices of the host that wait for a worker: there are two.
+const NOTICES: usize = 8;
 
 /// What the child knows of the bus from the start.
 #[derive(Debug, Clone, Copy)]
@@ -63,20 +66,57 @@ impl RemoteBus {
     /// Outside of a tokio runtime.
     #[must_use]
     pub fn connect(stream: UnixStream, facts: Facts) -> Self {
-        let bus = Self::new(facts);
+        Self::open(stream, facts, |notice| Err(LinkError::Malformed(format!("{notice:?}, which is not of the bus"))))
+    }
+
+    /// As [`RemoteBus::connect`], with what the host tells the worker besides. Questions are answered at once, by the thread
+    /// that this is called on.
+    pub(super) fn connect_worker(stream: UnixStream, facts: Facts) -> (Self, mpsc::Receiver<Notice>) {
+        let (notices, received) = mpsc::channel(NOTICES);
+        let outbound = Arc::<Outbound>::default();
+        let answering = Arc::clone(&outbound);
+        let hear = move |notice| match notice {
+            Notice::Ping(question) => Ok(answering.tell(&Request::Worker(News::Pong(question)))?),
+            notice => {
+                notices.try_send(notice).map_err(|_| LinkError::Malformed("more notices than there are".to_owned()))
+            }
+        };
+        (Self::open_with(stream, facts, outbound, hear), received)
+    }
+
+    /// Tells the host something that is not of the bus. Where it is gone, nobody hears it.
+    pub(super) fn tell(&self, request: &Request) {
+        let _ = self.shared.outbound.tell(request);
+    }
+
+    fn open(
+        stream: UnixStream,
+        facts: Facts,
+        hear: impl FnMut(Notice) -> Result<(), LinkError> + Send + 'static,
+    ) -> Self {
+        Self::open_with(stream, facts, Arc::default(), hear)
+    }
+
+    fn open_with(
+        stream: UnixStream,
+        facts: Facts,
+        outbound: Arc<Outbound>,
+        hear: impl FnMut(Notice) -> Result<(), LinkError> + Send + 'static,
+    ) -> Self {
+        let bus = Self::new(facts, outbound);
         let shared = Arc::clone(&bus.shared);
         tokio::spawn(async move {
-            if let Err(error) = shared.read_from(stream, |reply, _| Err(unknown(&reply))).await {
+            if let Err(error) = shared.read_from(stream, hear).await {
                 tracing::error!(target: "mshost::isolation", "the connection to the host fails: {error}");
             }
         });
         bus
     }
 
-    fn new(facts: Facts) -> Self {
+    fn new(facts: Facts, outbound: Arc<Outbound>) -> Self {
         let shared = Arc::new(Shared {
             facts,
-            outbound: Arc::default(),
+            outbound,
             calls: Mutex::default(),
             consumers: Mutex::default(),
             subscriptions: Mutex::default(),
@@ -93,7 +133,7 @@ impl Shared {
     async fn read_from(
         &self,
         stream: UnixStream,
-        mut other: impl FnMut(Reply, Bytes) -> Result<(), LinkError>,
+        mut other: impl FnMut(Notice) -> Result<(), LinkError>,
     ) -> Result<(), LinkError> {
         let _closed = CloseAtEnd(self);
         let limit = self.facts.message_bytes + HEAD;
@@ -104,7 +144,7 @@ impl Shared {
         &self,
         reply: Reply,
         tail: Bytes,
-        other: &mut impl FnMut(Reply, Bytes) -> Result<(), LinkError>,
+        other: &mut impl FnMut(Notice) -> Result<(), LinkError>,
     ) -> Result<(), LinkError> {
         match reply {
             Reply::Answer { call, result } => {
@@ -126,8 +166,7 @@ impl Shared {
             Reply::Silent { subscription } => drop(self.subscriptions.lock().remove(&subscription)),
             Reply::State(state) => drop(self.state.send_replace(state.into())),
             Reply::Leads(leads) => drop(self.leads.send_replace(leads)),
-            #[expect(unreachable_patterns, reason = "what concerns the worker comes here, too")]
-            reply => other(reply, tail)?,
+            Reply::Worker(notice) => other(notice)?,
         }
         Ok(())
     }
@@ -288,8 +327,4 @@ fn pass_on<T>(to: Option<mpsc::Sender<T>>, item: T, what: &str) -> Result<(), Li
         Some(Err(true)) => Err(LinkError::Malformed(format!("more {what} than were asked for"))),
         _ => Ok(()),
     }
-}
-
-fn unknown(reply: &Reply) -> LinkError {
-    LinkError::Malformed(format!("{reply:?}, which is not of the bus"))
 }

@@ -24,6 +24,7 @@ use super::message::{Call, Fault, JobHead, NotificationHead, Number, Order, Repl
 use super::remote::{HEAD, WINDOW};
 use crate::bus::{Bus, BusError, ConsumerOptions, Delivery, SendError};
 use crate::ids::WorkerRef;
+use crate::worker::Progress;
 
 const TARGET: &str = "mshost::isolation";
 
@@ -48,7 +49,10 @@ pub async fn serve(
     message_bytes: usize,
 ) -> Result<(), ChildError> {
     let unknown = |request: Request, _| Err(LinkError::Malformed(format!("{request:?}, which is not of the bus")));
-    Servant::new(bus, rights).serve(stream, message_bytes, unknown).await.map_err(|error| ChildError(error.to_string()))
+    Servant::new(bus, rights, None)
+        .serve(stream, message_bytes, unknown)
+        .await
+        .map_err(|error| ChildError(error.to_string()))
 }
 
 /// What a child says is not what a child may say.
@@ -75,12 +79,12 @@ pub(super) struct Servant {
 }
 
 impl Servant {
-    pub(super) fn new(bus: Arc<dyn Bus>, rights: Rights) -> Self {
+    pub(super) fn new(bus: Arc<dyn Bus>, rights: Rights, progress: Option<Arc<Progress>>) -> Self {
         Self {
             bus,
             rights,
             outbound: Arc::default(),
-            hands: Arc::default(),
+            hands: Arc::new(Hands::new(progress)),
             consumers: HashMap::new(),
             subscriptions: HashMap::new(),
             sending: Arc::default(),
@@ -158,14 +162,16 @@ impl Servant {
             }
             Request::Order { call, consumer, order } => self.order(consumer, call, order),
             Request::Leave { consumer } => drop(self.consumers.remove(&consumer)),
-            Request::Ack { tag } => self.settle(None, tag, |delivery| Box::pin(delivery.ack())),
-            Request::HandBack { tag } => drop(self.hands.release(tag)),
-            Request::Requeue { call, tag } => self.settle(Some(call), tag, |delivery| Box::pin(delivery.requeue())),
+            Request::Ack { tag } => self.settle(None, tag, Some(true), |delivery| Box::pin(delivery.ack())),
+            Request::HandBack { tag } => drop(self.hands.release(tag, None)),
+            Request::Requeue { call, tag } => {
+                self.settle(Some(call), tag, None, |delivery| Box::pin(delivery.requeue()))
+            }
             Request::Retry { call, tag, after } => {
-                self.settle(Some(call), tag, move |delivery| Box::pin(delivery.retry(after)));
+                self.settle(Some(call), tag, Some(false), move |delivery| Box::pin(delivery.retry(after)));
             }
             Request::Bury { call, tag, death } => {
-                self.settle(Some(call), tag, move |delivery| Box::pin(delivery.bury(death.into())));
+                self.settle(Some(call), tag, Some(false), move |delivery| Box::pin(delivery.bury(death.into())));
             }
             Request::Publish { call, notification } => self.publish(call, notification, tail)?,
             Request::Subscribe { call, subscription } => self.subscribe(call, subscription)?,
@@ -179,8 +185,7 @@ impl Servant {
                     telling.abort();
                 }
             }
-            #[expect(unreachable_patterns, reason = "what concerns the worker comes here, too")]
-            request => other(request, tail)?,
+            Request::Worker(_) => other(request, tail)?,
         }
         Ok(())
     }
@@ -233,7 +238,8 @@ impl Servant {
         }
         let ((orders, received), settling) = (mpsc::channel(ORDERS), TaskTracker::new());
         enter(&mut self.consumers, number, (orders, settling.clone()))?;
-        let pump = JobPump { number, outbound: self.outbound(), hands: Arc::clone(&self.hands), settling };
+        let cautious = matches!(self.rights, Rights::Worker { .. });
+        let pump = JobPump { number, outbound: self.outbound(), hands: Arc::clone(&self.hands), settling, cautious };
         let (bus, gone) = (Arc::clone(&self.bus), self.gone.clone());
         self.tasks.spawn(async move {
             let joined = gone.run_until_cancelled(bus.join(&worker, options)).await;
@@ -288,8 +294,8 @@ impl Servant {
         enter(&mut self.subscriptions, number, (window, task))
     }
 
-    fn settle(&self, call: Option<Call>, tag: u64, settle: impl FnOnce(Delivery) -> Settling) {
-        let held = self.hands.release(tag);
+    fn settle(&self, call: Option<Call>, tag: u64, is_done: Option<bool>, settle: impl FnOnce(Delivery) -> Settling) {
+        let held = self.hands.release(tag, is_done);
         match held.and_then(|(consumer, delivery)| Some((self.consumers.get(&consumer)?, delivery))) {
             Some(((_, settling), delivery)) => self.carry_out(call, settling, settle(delivery)),
             // Its consumer is gone, and has handed it back.

@@ -18,6 +18,9 @@ pub(super) struct JobPump {
     pub(super) hands: Arc<Hands>,
     /// What the child has settled and the bus has not heard yet.
     pub(super) settling: TaskTracker,
+    /// A job that has come back may be what ends the process that does it. It is done alone, so that it takes no others along
+    /// and does not have them counted as what it is.
+    pub(super) cautious: bool,
 }
 
 impl JobPump {
@@ -38,6 +41,8 @@ impl JobPump {
         orders: &mut mpsc::Receiver<(Call, Order)>,
     ) -> Result<(), Closed> {
         let mut takes = true;
+        // A job that has come back waits here until it can be done alone, and others until it is.
+        let (mut suspect, mut is_alone) = (None, false);
         loop {
             let next = async {
                 self.outbound.room().await;
@@ -47,6 +52,9 @@ impl JobPump {
                 biased;
                 order = orders.recv() => {
                     let Some((call, order)) = order else { return Ok(()) };
+                    if !matches!(order, Order::Resume) {
+                        drop(suspect.take());
+                    }
                     match order {
                         Order::LeaveType => consumer.leave_type().await,
                         Order::Pause => consumer.pause().await,
@@ -59,7 +67,14 @@ impl JobPump {
                     // After all that it has delivered by now.
                     self.outbound.tell(&Reply::Answer { call, result: Ok(()) })?;
                 }
-                delivery = next, if takes => match delivery {
+                () = self.hands.until_empty(self.number), if is_alone || suspect.is_some() => {
+                    is_alone = suspect.is_some();
+                    if let Some(suspect) = suspect.take() {
+                        self.deliver(suspect)?;
+                    }
+                }
+                delivery = next, if takes && !is_alone && suspect.is_none() => match delivery {
+                    Some(delivery) if self.cautious && delivery.redelivered => suspect = Some(delivery),
                     Some(delivery) => self.deliver(delivery)?,
                     None => {
                         takes = false;

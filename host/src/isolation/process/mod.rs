@@ -1,0 +1,280 @@
+//! The host's side of a worker that runs in a process of its own.
+
+mod child_process;
+mod ending;
+mod watch;
+mod words;
+
+use std::io;
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use tokio::time::MissedTickBehavior;
+use tokio_util::task::task_tracker::TaskTrackerToken;
+
+use self::child_process::ChildProcess;
+use self::ending::Cause;
+use self::watch::{LOOK, Look, Phase, Watch};
+use self::words::LastWords;
+use super::charge::Charge;
+use super::link::LinkError;
+use super::message::{News, Notice, Reply, Request, WorkerNews};
+use super::servant::{Rights, Servant};
+use crate::admin::ProcessStatus;
+use crate::bus::Notification;
+use crate::ids::{GenerationId, PluginName, WorkerRef};
+use crate::metrics::Metrics;
+use crate::plugin::{ShadowCopy, log_level};
+use crate::topology::{Isolation, ProcessLimits, WorkerSpec, format_size};
+use crate::worker::{Elsewhere, Listeners, Progress, StartFailure, Surroundings, Worker, WorkerState};
+
+/// How long a child may take to load its plugin, which has been tried before.
+const LOAD_LIMIT: Duration = Duration::from_secs(10);
+
+/// How long a child may take to read what it is to do.
+const HANDSHAKE: Duration = Duration::from_secs(30);
+
+/// How long the rest of what a child has said may take to be done, once it has ended.
+const AFTERWARDS: Duration = Duration::from_secs(30);
+
+/// The version of a plugin that a child is to run.
+#[derive(Debug, Clone)]
+pub struct Version {
+    /// Its number.
+    pub generation: GenerationId,
+    /// The plugin.
+    pub plugin: PluginName,
+    /// The host's copy of its file.
+    pub copy: Arc<ShadowCopy>,
+}
+
+/// Starts a worker in a process of its own; it is not ready yet.
+///
+/// # Errors
+/// Where the worker type is too long for an id.
+pub fn spawn(
+    version: Version,
+    spec: Arc<WorkerSpec>,
+    listeners: Listeners,
+    surroundings: Surroundings,
+) -> Result<Worker, StartFailure> {
+    let (worker, elsewhere) = Worker::elsewhere(&spec, &listeners)?;
+    tokio::spawn(oversee(Overseen { version, spec, listeners, surroundings }, elsewhere));
+    Ok(worker)
+}
+
+struct Overseen {
+    version: Version,
+    spec: Arc<WorkerSpec>,
+    listeners: Listeners,
+    surroundings: Surroundings,
+}
+
+async fn oversee(overseen: Overseen, elsewhere: Elsewhere) {
+    let worker = WorkerRef::from(elsewhere.id.clone());
+    let outcome = overseen.run(&elsewhere).await;
+    let state = match outcome {
+        Ok(()) => WorkerState::Stopped,
+        Err(failure) => {
+            // What it could not say itself; whoever hears it twice does not mind.
+            let farewell = overseen.surroundings.bus.publish(Notification::Del(worker)).await;
+            drop(farewell);
+            WorkerState::Failed(StartFailure(failure))
+        }
+    };
+    elsewhere.state.send_replace(state);
+}
+
+/// What a child has said of itself.
+struct Heard {
+    /// How it ended, in its own words.
+    end: Mutex<Option<Result<(), String>>>,
+    /// Dropped once it does not bring work in.
+    busy: Mutex<Option<TaskTrackerToken>>,
+    answered: AtomicU64,
+}
+
+impl Overseen {
+    /// Runs the child to its end.
+    async fn run(&self, elsewhere: &Elsewhere) -> Result<(), String> {
+        let failed = |error: io::Error| format!("no process for it: {error}");
+        let (socket, theirs) = UnixStream::pair().map_err(failed)?;
+        let name = format!("{}-child", self.version.plugin);
+        let (mut child, said) = ChildProcess::start(name, theirs).await.map_err(failed)?;
+        elsewhere.progress.runs_in(ProcessStatus { pid: child.pid(), limits: in_force(self.spec.isolation) });
+        tracing::debug!(target: "mshost::isolation", worker = %elsewhere.id, pid = child.pid(), "a process of its own");
+        let words = LastWords::default();
+        let (id, plugin) = (elsewhere.id.clone(), self.version.plugin.clone());
+        let passing = tokio::spawn(words::pass_on(said, id, plugin, words.clone()));
+        let charged = self.charge(elsewhere, socket).await;
+        let end = match charged {
+            Ok(socket) => self.attend(elsewhere, socket, &mut child).await,
+            // How it ended says more than that it did not read.
+            Err(error) => End { told: None, killed: None, fault: Some(error.to_string()) },
+        };
+        if end.told.is_none() {
+            child.kill();
+        }
+        let status = child.status().await;
+        // Whoever else has the pipe may keep it.
+        let _ = tokio::time::timeout(Duration::from_secs(1), passing).await;
+        if let Some(told) = end.told {
+            return told;
+        }
+        let status = status.map_err(|error| format!("its process cannot be waited for: {error}"))?;
+        let (cause, text) = match (end.killed, end.fault) {
+            (Some(why), _) => (Cause::Stuck, format!("its process was killed, since {why}")),
+            (None, Some(fault)) => (Cause::Exit, format!("its process was ended: {fault}")),
+            (None, None) => ending::explain(status, self.spec.isolation, words.get().as_deref()),
+        };
+        let labels = [&*self.spec.worker_type, cause.name()];
+        self.surroundings.metrics.process_deaths.with_label_values(&labels).inc();
+        Err(text)
+    }
+
+    /// Tells the child what to do.
+    async fn charge(&self, elsewhere: &Elsewhere, socket: UnixStream) -> io::Result<UnixStream> {
+        let Version { generation, plugin, copy } = &self.version;
+        let charge = Charge {
+            worker: elsewhere.id.clone(),
+            spec: (*self.spec).clone(),
+            plugin: plugin.clone(),
+            generation: *generation,
+            library: std::path::absolute(copy.path())?,
+            original: copy.original().to_owned(),
+            host: self.surroundings.host.to_string(),
+            codec: self.surroundings.bus.codec() as u8,
+            message_bytes: self.surroundings.message_bytes,
+            load_limit: LOAD_LIMIT,
+            log_level: log_level(),
+            sockets: self.listeners.sockets().map(|(name, _)| name.to_owned()).collect(),
+        };
+        let listeners = self.listeners.clone();
+        let sending = tokio::task::spawn_blocking(move || {
+            socket.set_write_timeout(Some(HANDSHAKE))?;
+            let lent: Vec<_> = listeners.sockets().map(|(_, socket)| socket).collect();
+            charge.send(&socket, &lent)?;
+            socket.set_nonblocking(true)?;
+            Ok(socket)
+        });
+        sending.await.map_err(io::Error::other)?
+    }
+
+    /// Serves and watches the child until it has said its last word, or has ended.
+    async fn attend(&self, elsewhere: &Elsewhere, socket: UnixStream, child: &mut ChildProcess) -> End {
+        let stream = match tokio::net::UnixStream::from_std(socket) {
+            Ok(stream) => stream,
+            Err(error) => return End { told: None, killed: None, fault: Some(error.to_string()) },
+        };
+        let Surroundings { bus, registry, metrics, closing, absent, .. } = &self.surroundings;
+        let worker = WorkerRef::from(elsewhere.id.clone());
+        let rights = Rights::Worker { worker, registry: Arc::clone(registry), absent: *absent };
+        let servant = Servant::new(Arc::clone(bus), rights, Some(Arc::clone(&elsewhere.progress)));
+        let outbound = servant.outbound();
+        let heard =
+            Heard { end: Mutex::default(), busy: Mutex::new(Some(closing.busy())), answered: AtomicU64::new(0) };
+        let hear = |request, _| match request {
+            Request::Worker(news) => {
+                heard.note(news, elsewhere, metrics);
+                Ok(())
+            }
+            other => Err(LinkError::Malformed(format!("{other:?}"))),
+        };
+        let serving = servant.serve(stream, self.surroundings.message_bytes, hear);
+        let (asked, stopped) = (closing.asked(), elsewhere.stop.cancelled());
+        tokio::pin!(serving, asked, stopped);
+        let mut watch = Watch::new(&self.spec, LOAD_LIMIT);
+        let mut looks = tokio::time::interval(LOOK);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let (mut stopping, mut finishing, mut served, mut ended) = (false, false, None, false);
+        let mut killed = None;
+        while !ended {
+            tokio::select! {
+                result = &mut serving, if served.is_none() => {
+                    if let Err(error) = &result {
+                        tracing::error!(target: "mshost::isolation", worker = %elsewhere.id, "what it says cannot be used: {error}");
+                        child.kill();
+                    }
+                    served = Some(result);
+                }
+                _ = child.ended() => ended = true,
+                () = &mut stopped, if !stopping => {
+                    stopping = true;
+                    // Where it is gone, that is heard of soon.
+                    let _ = outbound.tell(&Reply::Worker(Notice::Stop));
+                }
+                () = &mut asked, if !finishing => {
+                    finishing = true;
+                    let _ = outbound.tell(&Reply::Worker(Notice::Finish));
+                }
+                _ = looks.tick() => {
+                    let phase = match () {
+                        () if served.is_some() || heard.end.lock().is_some() => Phase::Leaving,
+                        () if stopping => Phase::Stopping,
+                        // With its first job it may be stuck before it could say that it has started.
+                        () if *elsewhere.state.borrow() == WorkerState::Starting && elsewhere.progress.in_flight() == 0 => {
+                            Phase::Starting
+                        }
+                        () => Phase::Running,
+                    };
+                    match watch.look(phase, &heard.answered) {
+                        Look::Ask(question) => drop(outbound.tell(&Reply::Worker(Notice::Ping(question)))),
+                        Look::Nothing => {}
+                        Look::Kill(why) => {
+                            killed.get_or_insert(why);
+                            child.kill();
+                        }
+                    }
+                }
+            }
+        }
+        // What it has said before it ended counts.
+        let fault = match served {
+            Some(result) => result.err(),
+            None => tokio::time::timeout(AFTERWARDS, serving).await.unwrap_or(Ok(())).err(),
+        };
+        let told = heard.end.lock().take();
+        End { told, killed, fault: fault.map(|error| error.to_string()) }
+    }
+}
+
+/// The limits of a process, each with what enforces it.
+fn in_force(isolation: Isolation) -> Vec<String> {
+    let Isolation::Process(ProcessLimits { memory, cpu_time, open_files }) = isolation else { return Vec::new() };
+    let memory = memory.map(|bytes| format!("memory {} (RLIMIT_DATA)", format_size(bytes)));
+    let cpu_time = cpu_time.map(|time| format!("cpu_time {} (RLIMIT_CPU)", humantime::format_duration(time)));
+    let open_files = open_files.map(|files| format!("open_files {files} (RLIMIT_NOFILE)"));
+    [memory, cpu_time, open_files].into_iter().flatten().collect()
+}
+
+/// How a child was attended to.
+struct End {
+    /// What it said itself of its end.
+    told: Option<Result<(), String>>,
+    /// Why it was killed.
+    killed: Option<String>,
+    /// What was wrong with what it said.
+    fault: Option<String>,
+}
+
+impl Heard {
+    fn note(&self, news: News, elsewhere: &Elsewhere, metrics: &Metrics) {
+        let enter = |state| drop(elsewhere.state.send_replace(state));
+        match news {
+            News::State(WorkerNews::Running) => enter(WorkerState::Running),
+            News::State(WorkerNews::Broken(why)) => enter(WorkerState::Broken(StartFailure(why))),
+            News::State(WorkerNews::Draining) => enter(WorkerState::Draining),
+            News::State(WorkerNews::Stopped) => *self.end.lock() = Some(Ok(())),
+            News::State(WorkerNews::Failed(why)) => *self.end.lock() = Some(Err(why)),
+            News::Idle => drop(self.busy.lock().take()),
+            News::Pong(question) => self.answered.store(question, Ordering::Relaxed),
+            News::Report { samples, last_error } => {
+                metrics.absorb(&samples);
+                last_error.into_iter().for_each(|error| Progress::complain(&elsewhere.progress, error));
+            }
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! Where a worker runs: `isolation` and `limits` of `[[worker]]`.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::values::{integer, one_of, positive_duration, size};
+use super::walk::{Fields, Node};
+
+/// What any process needs that runs a plugin, in bytes: less would only ever fail.
+const LEAST_MEMORY: u64 = 16 << 20;
+/// More than any machine has.
+const MOST_MEMORY: u64 = 1 << 50;
+/// The runtime's own, the log's, the sockets': less would only ever fail.
+const LEAST_FILES: u64 = 32;
+
+/// Where a worker runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+pub enum Isolation {
+    /// On threads of the host.
+    #[default]
+    Thread,
+    /// In a process of its own.
+    Process(ProcessLimits),
+}
+
+/// What a process of a worker may use; `None` is what the host itself may.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
+pub struct ProcessLimits {
+    /// The most memory that it writes to, in bytes; at least 16 MiB (`memory`).
+    pub memory: Option<u64>,
+    /// The most time that it may compute in all; rounded up to whole seconds (`cpu_time`).
+    pub cpu_time: Option<Duration>,
+    /// The most files and sockets that it has open; at least 32 (`open_files`).
+    pub open_files: Option<u64>,
+}
+
+impl fmt::Display for Isolation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Thread => "thread",
+            Self::Process(_) => "process",
+        })
+    }
+}
+
+/// Takes both keys.
+pub(super) fn isolation(fields: &mut Fields<'_, '_>) -> Isolation {
+    let is_stated = fields.node("isolation").is_some();
+    let is_process = fields.take("isolation", one_of(&[("thread", false), ("process", true)]));
+    // Where `isolation` cannot be read, that is the one error.
+    let may_have_limits = is_process == Some(true) || (is_stated && is_process.is_none());
+    let limits = fields.take("limits", |node| if may_have_limits { limits(node) } else { misplaced(node) });
+    if is_process == Some(true) { Isolation::Process(limits.unwrap_or_default()) } else { Isolation::Thread }
+}
+
+fn misplaced<T>(node: &Node<'_, '_>) -> Option<T> {
+    let help =
+        Some("add `isolation = \"process\"`: on threads of the host all workers share what it may use".to_owned());
+    node.refuse("`limits` are for a worker in a process of its own", "this one runs on threads of the host", help)
+}
+
+fn limits(node: &Node<'_, '_>) -> Option<ProcessLimits> {
+    let mut fields = Fields::of(node, "`limits`")?;
+    let limits = ProcessLimits {
+        memory: fields.take("memory", size(LEAST_MEMORY..=MOST_MEMORY)).map(|bytes| bytes as u64),
+        cpu_time: fields.take("cpu_time", positive_duration),
+        open_files: fields.take("open_files", integer(LEAST_FILES..=1 << 20)),
+    };
+    fields.finish(|_| None);
+    Some(limits)
+}
