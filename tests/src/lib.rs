@@ -14,6 +14,7 @@ pub mod host;
 pub mod http;
 pub mod load;
 pub mod movie;
+pub mod patrons;
 pub mod peer;
 pub mod plugins;
 pub mod proxy;

@@ -19,11 +19,14 @@ pub struct Topology {
     pub pilots: usize,
     /// Lines for the pilot's `[[worker]]`.
     pub pilot_lines: String,
+    /// Lines for the `[worker.config]` of the HTTP edge.
+    pub edge_config: String,
 }
 
 impl Default for Topology {
     fn default() -> Self {
-        Self { bus: "embedded".into(), codec: "msgpack", pilot: true, pilots: 1, pilot_lines: String::new() }
+        let (pilot_lines, edge_config) = (String::new(), String::new());
+        Self { bus: "embedded".into(), codec: "msgpack", pilot: true, pilots: 1, pilot_lines, edge_config }
     }
 }
 
@@ -31,7 +34,7 @@ impl Topology {
     /// As text.
     #[must_use]
     pub fn text(&self) -> String {
-        let Self { bus, codec, pilots, pilot_lines, .. } = self;
+        let Self { bus, codec, pilots, pilot_lines, edge_config, .. } = self;
         let pilot = if self.pilot {
             format!("[[worker]]\ntype = \"WD\"\nplugin = \"pilot\"\ninstances = {pilots}\n{pilot_lines}\n")
         } else {
@@ -50,6 +53,8 @@ type = "WA"
 plugin = "rest"
 concurrency = 512
 listen = {{ http = "127.0.0.1:0" }}
+[worker.config]
+{edge_config}
 {pilot}
 [[worker]]
 type = "WB"

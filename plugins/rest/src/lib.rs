@@ -1,6 +1,6 @@
 //! The HTTP edge of the movie example (`WA`): requests become jobs for `WD:*`, answers become responses.
 //!
-//! [`server`] has the connections, [`service`] turns a request into a question and waits for its answer in [`pending`].
+//! [`server`] has the connections (each a [`stream`]), [`service`] turns a request into a question and waits for its answer in [`pending`].
 //! Neither knows the bus; this file is the worker.
 
 pub mod config;
@@ -10,5 +10,6 @@ pub mod reply;
 pub mod route;
 pub mod server;
 pub mod service;
+pub mod stream;
 pub mod units;
 mod worker;

@@ -19,6 +19,7 @@ use tokio::time::{sleep, timeout};
 
 use crate::config::RestConfig;
 use crate::service::{Ask, Service};
+use crate::stream::Stream;
 
 /// The pause after an `accept` that failed: out of file descriptors, most often, which one must wait out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
@@ -96,8 +97,6 @@ async fn serve_connection<A: Ask>(
     read_timeout: Duration,
     mut phases: watch::Receiver<Phase>,
 ) {
-    // Responses are written whole; waiting for more to send would only delay them.
-    let _ = stream.set_nodelay(true);
     let phase = phases.clone();
     let respond = service_fn(|request: hyper::Request<Incoming>| {
         let (service, phase) = (&service, &phase);
@@ -113,7 +112,7 @@ async fn serve_connection<A: Ask>(
         http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(read_timeout)
-            .serve_connection(TokioIo::new(stream), respond)
+            .serve_connection(TokioIo::new(Stream::new(stream)), respond)
     );
     let closing = async {
         let _ = phases.wait_for(|phase| *phase == Phase::Closing).await;

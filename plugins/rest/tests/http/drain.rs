@@ -7,6 +7,7 @@ use rest::config::RestConfig;
 use rest::message::Answer;
 use rest::units::Time;
 use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::client::Client;
@@ -59,4 +60,18 @@ async fn an_idle_connection_that_stays_idle_is_closed() {
     server.shut_down();
     assert!(within(client.read()).await.is_none());
     server.ended().await;
+}
+
+/// The kernel resets a connection that is closed while the client still sends, and the response may be lost with it.
+#[tokio::test]
+async fn a_client_that_still_sends_is_not_reset() {
+    let server = Server::start(RestConfig::default(), |_| content(json!([])));
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    stream.write_all(b"POST /movies/ HTTP/1.1\r\nHost: test\r\nContent-Length: 1048576\r\n\r\n").await.unwrap();
+    let mut response = Vec::new();
+    within(stream.read_to_end(&mut response)).await.unwrap();
+    assert!(response.starts_with(b"HTTP/1.1 413"), "{:?}", String::from_utf8_lossy(&response));
+    for _ in 0..2 {
+        stream.write_all(&[b' '; 4_096]).await.expect("no reset");
+    }
 }

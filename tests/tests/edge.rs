@@ -1,0 +1,67 @@
+//! The HTTP edge itself is replaced while clients of every habit are there.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use mshost_tests::fixtures;
+use mshost_tests::host::{Host, workers};
+use mshost_tests::http::get;
+use mshost_tests::movie::{self, Topology};
+use mshost_tests::patrons::Patronage;
+
+const REPLACEMENTS: u32 = 100;
+
+/// Short, so that connections are met idle at every replacement.
+const LINGER: Duration = Duration::from_millis(300);
+
+#[test]
+fn a_hundred_versions_of_the_edge_cut_no_client_off() {
+    let topology = Topology { edge_config: format!("linger = \"{LINGER:?}\""), ..Topology::default() };
+    let (mut host, rest) = movie::serve(&topology, &[]);
+    let library = std::fs::read(fixtures::example("rest")).unwrap();
+    let patrons = Patronage { address: rest, linger: LINGER, each: 4, think: Duration::from_millis(5) }.start();
+    let mut serving = edge(&host);
+    for number in 0..REPLACEMENTS {
+        let mut version = library.clone();
+        // The loader does not look behind the end of the ELF file.
+        version.extend(number.to_le_bytes());
+        host.site.plugin_bytes("librest.so", &version);
+        serving = host.until_topology("another edge", |_| Some(edge(&host)).filter(|now| *now != serving));
+    }
+    let answered = patrons.answered();
+    let tally = patrons.stop().unwrap_or_else(|complaints| panic!("{complaints}\n{}", host.log_text()));
+    println!(
+        "{answered} answers: {} told to close, {} closed idle, {} connections",
+        tally.told_to_close, tally.closed_idle, tally.connections
+    );
+    // Each kind of end was met, or this proves nothing.
+    assert!(tally.told_to_close >= u64::from(REPLACEMENTS) && tally.closed_idle > 10, "{tally:?}");
+    assert_eq!(added(rest), tally.titles.iter().map(|title| (title.clone(), 1)).collect(), "each movie once");
+    assert!(host.stop().success(), "{}", host.log_text());
+}
+
+/// The id of the worker that is the edge.
+fn edge(host: &Host) -> String {
+    let topology = host.topology();
+    let edges: Vec<_> = workers(&topology, "WA").filter_map(|worker| worker["id"].as_str()).collect();
+    assert_eq!(edges.len(), 1, "{topology:#}");
+    edges[0].to_owned()
+}
+
+/// The titles of the movies that clients have added, and how often each is there.
+fn added(rest: SocketAddr) -> BTreeMap<String, usize> {
+    let (mut titles, mut after) = (BTreeMap::new(), 0);
+    loop {
+        let page = get(rest, &format!("/movies/?after={after}")).unwrap().json();
+        let movies = page.as_array().unwrap_or_else(|| panic!("{page}"));
+        let Some(last) = movies.last() else { return titles };
+        after = last["id"].as_i64().unwrap();
+        for title in
+            movies.iter().filter_map(|movie| movie["title"].as_str()).filter(|title| title.starts_with("idle "))
+        {
+            *titles.entry(title.to_owned()).or_default() += 1;
+        }
+    }
+}
