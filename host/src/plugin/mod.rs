@@ -88,6 +88,8 @@ pub struct SendRequest {
     pub payload: Payload,
     /// The job in whose handling this is sent, if any: the new job inherits its correlation and origin.
     pub parent: Option<Arc<JobHeader>>,
+    /// Whether the worker's `start` itself sends it, and not a task of the worker.
+    pub by_start: bool,
 }
 
 /// What a handler is told about its job, besides the data; also the parent of what it sends.

@@ -71,6 +71,11 @@ pub(super) fn inside<T>(place: Place, body: impl FnOnce() -> T) -> (T, Option<St
     (result, HEARD.take())
 }
 
+/// Whether this thread is in a worker's `start`. Its tasks are elsewhere.
+pub(super) fn is_starting() -> bool {
+    HERE.get() == Some(Place::Start)
+}
+
 /// Notes that this thread panics. `thread` is the name that the plugin knows it by.
 pub(super) fn note(message: &str, thread: Option<&str>) -> Place {
     match HERE.get() {

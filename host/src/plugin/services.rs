@@ -15,7 +15,7 @@ use mshost_plugin_api::abi::{
 use mshost_plugin_api::{Address, Payload, Route, RouteError, SendError};
 
 use super::lane::LaneLink;
-use super::{HostServices, JobHeader, SendOutcome, SendRequest};
+use super::{HostServices, JobHeader, SendOutcome, SendRequest, panics};
 use crate::ids::JobId;
 
 /// The host as one instance sees it.
@@ -63,7 +63,7 @@ impl InstanceServices {
         let bytes = Bytes::copy_from_slice(send.payload.as_slice());
         let payload = Payload::from_bytes(self.services.codec(), bytes);
         let parent = scope.map(|scope| Arc::clone(&scope.header));
-        match self.services.send(SendRequest { route, payload, parent }) {
+        match self.services.send(SendRequest { route, payload, parent, by_start: panics::is_starting() }) {
             SendOutcome::Done(result) => done(result),
             SendOutcome::Pending(future) => match self.lane.drive(future) {
                 Ok(waiting) => AbiSent::Waiting(FfiFuture::new(async move { abi_result(waiting.await) })),

@@ -13,6 +13,7 @@ use super::alarm::Alarm;
 use super::attempt::{Outcome, attempt, header};
 use super::counters::Counters;
 use super::drain::{Drain, DrainStep};
+use super::gate::{self, Opener};
 use super::handle::Progress;
 use super::handover::{Handover, HandoverStep, Order, Told};
 use super::outbox::Outbox;
@@ -90,14 +91,15 @@ impl Life {
             () = stop.cancelled() => Ok(None),
         };
         match started {
-            Ok(Some(instance)) => self.serve(instance).await,
+            Ok(Some((instance, opener))) => self.serve(instance, opener).await,
             Ok(None) => self.step(WorkerEvent::Left),
             Err(failure) => self.step(WorkerEvent::Failed(failure)),
         }
     }
 
-    async fn start(&self, lane: &Lane) -> Result<Instance, StartFailure> {
+    async fn start(&self, lane: &Lane) -> Result<(Instance, Opener), StartFailure> {
         let Hands { worker, spec, surroundings, counters, alarm } = &*self.hands;
+        let (opener, gate) = gate::closed();
         let outbox = Arc::new(Outbox {
             worker: worker.clone(),
             surroundings: surroundings.clone(),
@@ -105,10 +107,11 @@ impl Life {
             listeners: self.lent.listeners.clone(),
             stragglers: self.lent.stragglers.clone(),
             alarm: alarm.clone(),
+            gate,
             deadline: spec.deadline,
         });
         let starting = lane.start(&spec.worker_type, &spec.config, spec.concurrency, outbox);
-        self.in_time("start", starting).await
+        Ok((self.in_time("start", starting).await?, opener))
     }
 
     /// Waits for what the plugin does at the ends of a worker's life.
@@ -125,10 +128,10 @@ impl Life {
     }
 
     /// Takes its place and does its jobs.
-    async fn serve(mut self, instance: Instance) {
+    async fn serve(mut self, instance: Instance, opener: Opener) {
         let stop = self.control.stop.clone();
         let placed = tokio::select! {
-            placed = self.take_place(&instance) => placed.map(Some),
+            placed = self.take_place(&instance, opener) => placed.map(Some),
             () = stop.cancelled() => Ok(None),
         };
         match placed {
@@ -150,7 +153,7 @@ impl Life {
     }
 
     /// Waits until the worker may join, takes over the state of the one before, and joins.
-    async fn take_place(&mut self, instance: &Instance) -> Result<Place, StartFailure> {
+    async fn take_place(&mut self, instance: &Instance, opener: Opener) -> Result<Place, StartFailure> {
         if let Some(admission) = self.control.admission.take() {
             self.step(WorkerEvent::Prepared);
             let from = admission.await.map_err(|_| StartFailure("nobody wants it any more".to_owned()))?;
@@ -170,6 +173,7 @@ impl Life {
             .join(worker, ConsumerOptions { prefetch: self.prefetch(), durability: Some(spec.durability) })
             .await
             .map_err(|error| StartFailure(format!("cannot join the bus: {error}")))?;
+        opener.open();
         self.announce(false).await;
         Ok(Place { mailbox, consumer })
     }

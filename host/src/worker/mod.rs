@@ -1,7 +1,7 @@
 //! The life of one worker: start, join, announce, take, handle, settle, drain, leave.
 //!
 //! A worker is a local task on a lane of its plugin's generation ([`life`]); it does its jobs there ([`attempt`]), and its
-//! plugin sends through its [`outbox`]. The [`switchboard`] hears the bus once for all workers of the host, and
+//! plugin sends through its [`outbox`], where a [`gate`] holds its tasks back until it can be reached. The [`switchboard`] hears the bus once for all workers of the host, and
 //! [`sockets`] holds the listening sockets that outlive them. The supervisor holds a [`Worker`] for each.
 
 mod alarm;
@@ -11,6 +11,7 @@ mod counters;
 mod drain;
 mod elsewhere;
 mod fresh;
+mod gate;
 mod handle;
 mod handover;
 mod life;

@@ -8,6 +8,7 @@ use mshost_plugin_api::{Codec, SendError};
 
 use super::alarm::Alarm;
 use super::counters::Counters;
+use super::gate::Gate;
 use super::{Listeners, Stragglers, Surroundings, fresh};
 use crate::bus::{Absent, Job};
 use crate::ids::{Address, WorkerRef};
@@ -22,6 +23,8 @@ pub(super) struct Outbox {
     pub(super) listeners: Listeners,
     pub(super) stragglers: Stragglers,
     pub(super) alarm: Alarm,
+    /// Open once the worker can be reached.
+    pub(super) gate: Gate,
     /// How long the pipelines that the worker begins may take.
     pub(super) deadline: Option<Duration>,
 }
@@ -49,6 +52,17 @@ impl Outbox {
 }
 
 impl Outbox {
+    fn send_later(&self, gate: Option<Gate>, job: Job) -> SendOutcome {
+        let (bus, counters) = (Arc::clone(&self.surroundings.bus), Arc::clone(&self.counters));
+        SendOutcome::Pending(Box::pin(async move {
+            if let Some(gate) = gate {
+                gate.pass().await?;
+            }
+            let id = job.id.clone();
+            tally(&counters, bus.send(job).await).map(|()| id)
+        }))
+    }
+
     /// Whether a job for a type without workers is to wait for one.
     fn may_wait(&self, target: &Address) -> bool {
         self.surroundings.absent == Absent::Wait && matches!(target, Address::Any(_))
@@ -65,6 +79,7 @@ impl HostServices for Outbox {
     }
 
     fn send(&self, request: SendRequest) -> SendOutcome {
+        let must_wait = !request.by_start && !self.gate.is_open();
         let job = self.job(request);
         let id = job.id.clone();
         // A durable queue outlives its workers, so that the bus alone cannot always tell that nobody is there.
@@ -72,12 +87,12 @@ impl HostServices for Outbox {
             self.counters.no_worker.inc();
             return SendOutcome::Done(Err(SendError::NoWorker(job.route.target().clone())));
         }
+        if must_wait {
+            return self.send_later(Some(self.gate.clone()), job);
+        }
         match self.surroundings.bus.try_send(job) {
             Ok(sent) => SendOutcome::Done(tally(&self.counters, sent).map(|()| id)),
-            Err(job) => {
-                let (bus, counters) = (Arc::clone(&self.surroundings.bus), Arc::clone(&self.counters));
-                SendOutcome::Pending(Box::pin(async move { tally(&counters, bus.send(*job).await).map(|()| id) }))
-            }
+            Err(job) => self.send_later(None, *job),
         }
     }
 
