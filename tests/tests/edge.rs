@@ -1,4 +1,4 @@
-//! The HTTP edge itself is replaced while clients of every habit are there.
+//! The HTTP edge itself, and what keeps the movies, are replaced while clients of every habit are there.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::collections::BTreeMap;
@@ -6,10 +6,11 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use mshost_tests::fixtures;
-use mshost_tests::host::{Host, workers};
+use mshost_tests::host::{Host, LIMIT, workers};
 use mshost_tests::http::get;
 use mshost_tests::movie::{self, Topology};
 use mshost_tests::patrons::Patronage;
+use mshost_tests::wait::until;
 
 const REPLACEMENTS: u32 = 100;
 
@@ -42,12 +43,43 @@ fn a_hundred_versions_of_the_edge_cut_no_client_off() {
     assert!(host.stop().success(), "{}", host.log_text());
 }
 
+/// Two versions of the database worker, each with its own SQLite, would destroy the file if both used it at a time.
+#[test]
+fn versions_of_the_database_worker_lose_no_movie() {
+    let (mut host, rest) = movie::serve(&Topology::default(), &[]);
+    let library = std::fs::read(fixtures::example("db")).unwrap();
+    let patrons =
+        Patronage { address: rest, linger: Duration::from_millis(20), each: 4, think: Duration::from_millis(5) }
+            .start();
+    let mut serving = only(&host, "WB");
+    for number in 0..20_u32 {
+        let mut version = library.clone();
+        version.extend(number.to_le_bytes());
+        let answered = patrons.answered();
+        host.site.plugin_bytes("libdb.so", &version);
+        serving =
+            host.until_topology("another database worker", |_| Some(only(&host, "WB")).filter(|now| *now != serving));
+        until("answers from it", LIMIT, || {
+            (patrons.answered() > answered + 50 || !patrons.are_content()).then_some(())
+        });
+    }
+    let tally = patrons.stop().unwrap_or_else(|complaints| panic!("{complaints}\n{}", host.log_text()));
+    assert!(tally.titles.len() > 100, "{tally:?}");
+    assert_eq!(added(rest), tally.titles.iter().map(|title| (title.clone(), 1)).collect(), "each movie once");
+    assert!(host.stop().success(), "{}", host.log_text());
+}
+
 /// The id of the worker that is the edge.
 fn edge(host: &Host) -> String {
+    only(host, "WA")
+}
+
+/// The id of the only worker of a type.
+fn only(host: &Host, kind: &str) -> String {
     let topology = host.topology();
-    let edges: Vec<_> = workers(&topology, "WA").filter_map(|worker| worker["id"].as_str()).collect();
-    assert_eq!(edges.len(), 1, "{topology:#}");
-    edges[0].to_owned()
+    let ids: Vec<_> = workers(&topology, kind).filter_map(|worker| worker["id"].as_str()).collect();
+    assert_eq!(ids.len(), 1, "{topology:#}");
+    ids[0].to_owned()
 }
 
 /// The titles of the movies that clients have added, and how often each is there.

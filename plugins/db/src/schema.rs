@@ -58,15 +58,22 @@ pub enum OpenError {
     },
 }
 
+/// Makes the folder of a file where it is missing.
+///
+/// # Errors
+/// Where it cannot be made.
+pub fn make_folder(path: &Path) -> Result<(), OpenError> {
+    let Some(folder) = path.parent() else { return Ok(()) };
+    std::fs::create_dir_all(folder).map_err(|source| OpenError::Folder { path: path.display().to_string(), source })
+}
+
 /// Opens the file for writing; makes it, its folder and its tables where they are missing. Several processes may do so at once.
 ///
 /// # Errors
 /// Where the file cannot be made, is no database, or is of a later version.
 pub fn open_writer(path: &Path) -> Result<Connection, OpenError> {
     let name = || path.display().to_string();
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder).map_err(|source| OpenError::Folder { path: name(), source })?;
-    }
+    make_folder(path)?;
     let sqlite = |source| OpenError::Sqlite { path: name(), source };
     let mut connection = Connection::open(path).map_err(sqlite)?;
     prepare(&connection).map_err(sqlite)?;
