@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use serde_json::Value;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
@@ -20,13 +21,32 @@ const PLUGINS: [&str; 3] = ["rest", "pilot", "db"];
 pub struct Host {
     child: Child,
     folder: TempDir,
+    bus: String,
     pub http: SocketAddr,
     admin: SocketAddr,
+}
+
+/// What the topology says of the pilots.
+#[derive(Clone, Copy)]
+pub struct Pilots {
+    pub instances: usize,
+    pub timeout_seconds: u64,
+}
+
+impl Default for Pilots {
+    fn default() -> Self {
+        Self { instances: 1, timeout_seconds: 30 }
+    }
 }
 
 impl Host {
     /// Starts the release build with a bus of this URL, and waits until it serves.
     pub async fn start(bus: &str) -> Outcome<Self> {
+        Self::start_with(bus, &Pilots::default()).await
+    }
+
+    /// As [`Host::start`], with other pilots.
+    pub async fn start_with(bus: &str, pilots: &Pilots) -> Outcome<Self> {
         let folder = tempfile::tempdir()?;
         let (http, admin) = (free_address()?, free_address()?);
         std::fs::create_dir(folder.path().join("plugins"))?;
@@ -34,7 +54,7 @@ impl Host {
             let file = library(plugin);
             std::fs::copy(release().join(&file), folder.path().join("plugins").join(&file))?;
         }
-        std::fs::write(folder.path().join("topology.toml"), topology(bus, http, admin))?;
+        std::fs::write(folder.path().join("topology.toml"), topology(bus, http, admin, pilots))?;
         let log = std::fs::File::create(folder.path().join("log"))?;
         let child = Command::new(release().join("mshost"))
             .args(["--topology", "topology.toml"])
@@ -47,7 +67,7 @@ impl Host {
             .map_err(|error| {
                 format!("cannot run {}: {error}; `make bench` builds it", release().join("mshost").display())
             })?;
-        let mut host = Self { child, folder, http, admin };
+        let mut host = Self { child, folder, bus: bus.to_owned(), http, admin };
         host.wait_until_it_serves().await?;
         Ok(host)
     }
@@ -72,6 +92,19 @@ impl Host {
     /// `/metrics`.
     pub async fn metrics(&self) -> Outcome<String> {
         get(self.admin, "/metrics").await
+    }
+
+    /// `/api/topology`.
+    pub async fn topology(&self) -> Outcome<Value> {
+        Ok(serde_json::from_str(&get(self.admin, "/api/topology").await?)?)
+    }
+
+    /// Saves another topology, as editors do.
+    pub fn save(&self, pilots: &Pilots) -> Outcome {
+        let text = topology(&self.bus, self.http, self.admin, pilots);
+        let temporary = self.folder.path().join("topology.toml~");
+        std::fs::write(&temporary, text)?;
+        Ok(std::fs::rename(temporary, self.folder.path().join("topology.toml"))?)
     }
 
     /// Where its plugins are.
@@ -115,7 +148,8 @@ fn free_address() -> Outcome<SocketAddr> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }
 
-fn topology(bus: &str, http: SocketAddr, admin: SocketAddr) -> String {
+fn topology(bus: &str, http: SocketAddr, admin: SocketAddr, pilots: &Pilots) -> String {
+    let Pilots { instances, timeout_seconds } = pilots;
     format!(
         r#"
         [host]
@@ -131,6 +165,8 @@ fn topology(bus: &str, http: SocketAddr, admin: SocketAddr) -> String {
         type = "WD"
         plugin = "pilot"
         concurrency = 64
+        instances = {instances}
+        timeout = "{timeout_seconds}s"
         [[worker]]
         type = "WB"
         plugin = "db"
