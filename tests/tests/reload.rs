@@ -2,9 +2,10 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::collections::BTreeSet;
-use std::path::Path;
 
+use mshost_tests::curve::Curve;
 use mshost_tests::fixtures;
+use mshost_tests::footprint::{Footprint, libraries};
 use mshost_tests::host::{Host, LIMIT, plugin, running, workers};
 use mshost_tests::http::get;
 use mshost_tests::load::Load;
@@ -189,34 +190,22 @@ fn count(metrics: &str, start: &str) -> u64 {
         .sum()
 }
 
+/// The short form of `make soak`.
 #[test]
 fn three_hundred_reloads_leave_nothing_behind() {
+    const EACH: u32 = 20;
     let (host, rest) = movie::serve(&Topology::default(), &[]);
-    let mut rss_after_warm_up = 0;
+    let mut curve = Curve::default();
     for number in 1..=300_u32 {
         host.site.plugin_bytes("libpilot.so", &pilot_version(number));
         until_served_by(&host, rest, &format!("v{number:07}"));
-        if number == 20 {
-            rss_after_warm_up = rss_kib(host.pid());
+        if number.is_multiple_of(EACH) {
+            until("old versions to leave", LIMIT, || (libraries(host.pid(), "").ok()? == 3).then_some(()));
+            curve.push(u64::from(number), Footprint::of(host.pid()).unwrap());
         }
     }
-    until("old generations to be unmapped", LIMIT, || (mapped(host.pid(), "pilot") <= 2).then_some(()));
-    let grown = rss_kib(host.pid()).saturating_sub(rss_after_warm_up);
-    assert!(grown < 10 * 1024, "grew by {grown} KiB over 280 reloads");
+    println!("{curve}");
+    assert_eq!(curve.complaints(), Vec::<String>::new(), "{curve}");
     let metrics = host.ask("/metrics").body;
     assert!(metrics.contains("mshost_still_mapped_total 0"), "{metrics}");
-}
-
-fn rss_kib(pid: u32) -> u64 {
-    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
-    let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();
-    line.split_whitespace().nth(1).unwrap().parse().unwrap()
-}
-
-/// How many libraries of a plugin are mapped: distinct inodes of paths that name it.
-fn mapped(pid: u32, name: &str) -> usize {
-    let maps = std::fs::read_to_string(Path::new("/proc").join(pid.to_string()).join("maps")).unwrap();
-    let inodes: BTreeSet<&str> =
-        maps.lines().filter(|line| line.contains(name)).filter_map(|line| line.split_whitespace().nth(4)).collect();
-    inodes.len()
 }

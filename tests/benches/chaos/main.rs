@@ -7,7 +7,6 @@
 //! | `MSHOST_CHAOS_SECONDS` | how long things break; what was accepted by then is still finished | 600 |
 //! | `MSHOST_CHAOS_SEED` | which faults strike, and when | another each time |
 
-mod dice;
 mod tally;
 
 use std::error::Error;
@@ -16,7 +15,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use dice::Dice;
+use mshost_tests::dice::{Dice, any_seed};
 use mshost_tests::history::faults::{Fault, Rig};
 use mshost_tests::history::scenario::Setup;
 use tally::Tally;
@@ -50,7 +49,7 @@ fn settings() -> Result<Settings, Box<dyn Error>> {
     };
     let duration = Duration::from_secs(number("MSHOST_CHAOS_SECONDS", 600)?);
     let pipelines = number("MSHOST_CHAOS_PIPELINES", 1_000_000)?;
-    Ok(Settings { pipelines, duration, seed: number("MSHOST_CHAOS_SEED", dice::any_seed())? })
+    Ok(Settings { pipelines, duration, seed: number("MSHOST_CHAOS_SEED", any_seed())? })
 }
 
 fn run(settings: &Settings) -> ExitCode {

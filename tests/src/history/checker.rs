@@ -131,6 +131,12 @@ impl History {
         self.accepted
     }
 
+    /// Of how many pipelines the last job was done so far.
+    #[must_use]
+    pub fn executed(&self) -> u64 {
+        self.executed
+    }
+
     /// How many records there are: it stands still when nothing happens.
     #[must_use]
     pub fn records(&self) -> u64 {

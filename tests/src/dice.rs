@@ -4,29 +4,36 @@ use std::ops::Range;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 /// Splitmix64.
+#[derive(Debug, Clone)]
 pub struct Dice(u64);
 
 /// A seed that was hardly used before.
+#[must_use]
 pub fn any_seed() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::from(since.subsec_nanos()) ^ since.as_secs()
 }
 
 impl Dice {
+    /// The same seed, the same numbers.
+    #[must_use]
     pub fn new(seed: u64) -> Self {
         Self(seed)
     }
 
+    /// A number of a range that is not empty.
     pub fn within(&mut self, range: Range<u64>) -> u64 {
-        range.start + self.next() % (range.end - range.start)
+        range.start + self.roll() % (range.end - range.start)
     }
 
+    /// One of several.
     pub fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
-        let index = self.next() % from.len() as u64;
+        let index = self.roll() % from.len() as u64;
         &from[index as usize]
     }
 
-    fn next(&mut self) -> u64 {
+    /// Any number.
+    pub fn roll(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut x = self.0;
         x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

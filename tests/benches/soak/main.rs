@@ -1,0 +1,121 @@
+//! `make soak`: one host that serves the movie example and runs the history's pipeline is reloaded thousands of times, then
+//! everything is done to it that operators and plugins do wrong. No request fails, no accepted job is lost
+//! (`mshost_tests::history` and `mshost_tests::patrons` state the rules), and what the host holds stays as it is.
+//!
+//! | variable | what it sets | default |
+//! |---|---|---|
+//! | `MSHOST_SOAK_RELOADS` | how many reloads: each plugin replaced and each topology changed counts as one | 10,000 |
+//! | `MSHOST_SOAK_SECONDS` | how long faults strike after that | 600 |
+//! | `MSHOST_SOAK_SEED` | what is reloaded, which faults strike, and when | another each time |
+
+mod faults;
+mod reloads;
+mod rig;
+mod shape;
+
+use std::error::Error;
+use std::io::Write;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use faults::Fault;
+use mshost_tests::curve::Curve;
+use mshost_tests::dice::{Dice, any_seed};
+use rig::Rig;
+
+/// The pause between two faults, in milliseconds.
+const PAUSE: std::ops::Range<u64> = 0..2_000;
+
+/// How much of the log is shown where something goes wrong.
+const LOG_LINES: usize = 100;
+
+struct Settings {
+    reloads: u64,
+    duration: Duration,
+    seed: u64,
+}
+
+fn main() -> ExitCode {
+    let outcome = settings().map_err(|error| error.to_string()).and_then(|settings| run(&settings));
+    match outcome {
+        Ok(()) => {
+            say("verdict: passed");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            say(&format!("{error}\nverdict: FAILED"));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn settings() -> Result<Settings, Box<dyn Error>> {
+    let number = |name: &str, default: u64| match std::env::var(name) {
+        Ok(text) => text.parse().map_err(|error| format!("{name}: expected a number, found {text:?}: {error}")),
+        Err(_) => Ok(default),
+    };
+    let duration = Duration::from_secs(number("MSHOST_SOAK_SECONDS", 600)?);
+    let reloads = number("MSHOST_SOAK_RELOADS", 10_000)?;
+    Ok(Settings { reloads, duration, seed: number("MSHOST_SOAK_SEED", any_seed())? })
+}
+
+fn run(settings: &Settings) -> Result<(), String> {
+    let Settings { reloads, duration, seed } = *settings;
+    say(&format!("{reloads} reloads, then faults for {} s, MSHOST_SOAK_SEED={seed}", duration.as_secs()));
+    let (mut rig, mut dice, mut curve) = (Rig::start()?, Dice::new(seed), Curve::default());
+    // The harness panics where a host does not come back; the figures are wanted all the same.
+    let work = AssertUnwindSafe(|| {
+        reloads::reload(&mut rig, reloads, &mut dice, &mut curve)?;
+        break_things(&mut rig, &mut dice, duration)
+    });
+    let mut wrong: Vec<String> = Vec::new();
+    let worked = catch_unwind(work).unwrap_or_else(|_| Err("the harness panicked, see above".to_owned()));
+    if let Err(error) = worked {
+        let log = rig.host.log();
+        wrong.push(format!("{error}\n{}", log[log.len().saturating_sub(LOG_LINES)..].join("\n")));
+    }
+    let (verdict, tally, ended) = rig.finish();
+    wrong.extend(ended.err());
+    wrong.extend(curve.complaints());
+    if !verdict.violations.is_empty() {
+        wrong.push("the history has violations".to_owned());
+    }
+    say(&format!("\n{curve}"));
+    say(&format!(
+        "requests: {} answered on {} connections ({} were told to close, {} closed idle), none failed{}",
+        tally.answered,
+        tally.connections,
+        tally.told_to_close,
+        tally.closed_idle,
+        if wrong.is_empty() { "" } else { " but for what is said below" }
+    ));
+    say(&format!("history: {verdict}"));
+    if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n")) }
+}
+
+fn break_things(rig: &mut Rig, dice: &mut Dice, duration: Duration) -> Result<(), String> {
+    let began = Instant::now();
+    let mut times = [0_u32; Fault::ALL.len()];
+    while began.elapsed() < duration {
+        // The time between two faults is what is wanted here, not a condition.
+        std::thread::park_timeout(Duration::from_millis(dice.within(PAUSE)));
+        let index = dice.within(0..Fault::ALL.len() as u64) as usize;
+        let fault = Fault::ALL[index];
+        times[index] += 1;
+        rig.strike(fault, dice).map_err(|error| format!("{fault}: {error}"))?;
+        rig.are_patrons_content().map_err(|error| format!("{fault}: {error}"))?;
+        let seconds = began.elapsed().as_secs_f64();
+        let pipelines = rig.history()?.executed();
+        say(&format!("{seconds:>8.1} s  {fault:<30} {pipelines:>9} pipelines, {} requests", rig.answered()));
+    }
+    if !duration.is_zero() {
+        let sums: Vec<_> = Fault::ALL.iter().zip(times).map(|(fault, times)| format!("{times} × {fault}")).collect();
+        say(&format!("\nfaults: {}", sums.join(", ")));
+    }
+    Ok(())
+}
+
+fn say(text: &str) {
+    let _ = writeln!(std::io::stdout(), "{text}");
+}

@@ -1,0 +1,228 @@
+//! One host with the movie example and the history's pipeline on it, clients of every habit, and the books.
+
+use std::fs;
+use std::time::Duration;
+
+use mshost_tests::fixtures;
+use mshost_tests::footprint::{Footprint, libraries};
+use mshost_tests::history::{History, Journals, Verdict};
+use mshost_tests::host::{Host, Site, plugin, running, workers};
+use mshost_tests::patrons::{Patronage, Patrons, Tally};
+use mshost_tests::wait::poll;
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::shape::{GUEST, LINGER_MS, Library, PLUGINS, SOURCE, Shape};
+
+/// How long anything may take on a busy machine.
+pub const PATIENCE: Duration = Duration::from_secs(120);
+
+/// How many clients of each habit.
+const CLIENTS: usize = 2;
+
+/// Their pause.
+const THINK: Duration = Duration::from_millis(8);
+
+/// See the module.
+pub struct Rig {
+    pub host: Host,
+    pub shape: Shape,
+    folder: TempDir,
+    journals: Journals,
+    history: History,
+    patrons: Option<Patrons>,
+    tally: Tally,
+    example: Vec<(&'static str, Vec<u8>)>,
+    stage: Vec<u8>,
+    versions: u64,
+}
+
+/// What is to be gone, or to be there, once a change has taken effect.
+pub struct Before {
+    /// Of each plugin that is replaced, by its name: its generation.
+    generations: Vec<(&'static str, Value)>,
+    /// The workers of these types are all others.
+    ids: Vec<(&'static str, Vec<Value>)>,
+}
+
+impl Rig {
+    /// Starts everything and waits until it serves.
+    pub fn start() -> Result<Self, String> {
+        let folder = tempfile::tempdir().map_err(|error| format!("no temporary folder: {error}"))?;
+        let shape = Shape::default();
+        let site = Site::new();
+        let read = |path| fs::read(path).map_err(|error| format!("cannot read a library: {error}"));
+        let stage = read(fixtures::fixture("history"))?;
+        let mut example = Vec::new();
+        for name in ["rest", "pilot", "db"] {
+            example.push((name, read(fixtures::example(name))?));
+        }
+        for (name, bytes) in &example {
+            site.plugin_bytes(&file(name), bytes);
+        }
+        for name in PLUGINS.iter().filter(|plugin| plugin.2 == Library::History).map(|plugin| plugin.0).chain([SOURCE])
+        {
+            site.plugin_bytes(&file(name), &stage);
+        }
+        site.plugin_bytes(&file(GUEST), &read(fixtures::fixture("echo"))?);
+        site.topology(&shape.text(&folder.path().display().to_string()));
+        let journals = Journals::new(folder.path());
+        let host = Host::start(site, &[]);
+        let mut rig = Self {
+            host,
+            shape,
+            folder,
+            journals,
+            history: History::default(),
+            patrons: None,
+            tally: Tally::default(),
+            example,
+            stage,
+            versions: 0,
+        };
+        rig.until_shaped(&rig.before(&[], &[]))?;
+        rig.let_patrons_in();
+        Ok(rig)
+    }
+
+    /// Puts a new version of a plugin in place.
+    pub fn replace(&mut self, name: &'static str) {
+        self.versions += 1;
+        let mut bytes = self.library(name).to_vec();
+        // The loader does not look behind the end of the ELF file.
+        bytes.extend(self.versions.to_le_bytes());
+        self.put(name, &bytes);
+    }
+
+    /// Puts any bytes in a plugin's place.
+    pub fn put(&self, name: &str, bytes: &[u8]) {
+        self.host.site.plugin_bytes(&file(name), bytes);
+    }
+
+    /// What a plugin is a copy of.
+    pub fn library(&self, name: &str) -> &[u8] {
+        self.example.iter().find(|(known, _)| *known == name).map_or(&self.stage, |(_, bytes)| bytes)
+    }
+
+    /// The topology as its shape is now.
+    pub fn text(&self) -> String {
+        self.shape.text(&self.folder.path().display().to_string())
+    }
+
+    /// Saves it.
+    pub fn save(&self) {
+        self.host.site.topology(&self.text());
+    }
+
+    /// What there is before some plugins are replaced, and workers of some types with the topology.
+    pub fn before(&self, plugins: &[&'static str], types: &[&'static str]) -> Before {
+        let topology = self.host.topology();
+        let generation = |name: &&'static str| (*name, generation(&topology, name));
+        let ids = |kind: &&'static str| (*kind, workers(&topology, kind).map(|worker| worker["id"].clone()).collect());
+        Before { generations: plugins.iter().map(generation).collect(), ids: types.iter().map(ids).collect() }
+    }
+
+    /// Waits until everything runs as the topology says, on the newest version of each plugin.
+    pub fn until_shaped(&self, before: &Before) -> Result<(), String> {
+        let mut last = Value::Null;
+        let shaped = poll(PATIENCE, || {
+            last = self.host.topology();
+            self.is_shaped(&last, before).then_some(())
+        });
+        shaped.ok_or_else(|| format!("what was wished for does not run: {:?}\n{last:#}", self.shape))
+    }
+
+    fn is_shaped(&self, topology: &Value, before: &Before) -> bool {
+        let counts = |(kind, count): &(&str, usize)| {
+            running(topology, kind) == *count && workers(topology, kind).count() == *count
+        };
+        let replaced = |(name, old): &(&str, Value)| generation(topology, name) != *old;
+        let others =
+            |(kind, old): &(&str, Vec<Value>)| workers(topology, kind).all(|worker| !old.contains(&worker["id"]));
+        let newest = |(name, kind, _): &(&str, &str, Library)| {
+            let generation = generation(topology, name);
+            workers(topology, kind).all(|worker| worker["generation"] == generation)
+        };
+        self.shape.instances().iter().all(counts)
+            && before.generations.iter().all(replaced)
+            && before.ids.iter().all(others)
+            && PLUGINS.iter().all(newest)
+    }
+
+    /// What the host holds once old versions have left. Where they do not leave, what it holds then.
+    pub fn footprint(&self) -> Result<Footprint, String> {
+        let pid = self.host.pid();
+        let _ = poll(PATIENCE, || (libraries(pid, "").ok()? <= self.shape.loaded()).then_some(()));
+        Footprint::of(pid).map_err(|error| format!("the host has ended: {error}"))
+    }
+
+    /// What is known of the pipelines.
+    pub fn history(&mut self) -> Result<&History, String> {
+        self.journals.read(&mut self.history).map_err(|error| format!("cannot read the journals: {error}"))?;
+        Ok(&self.history)
+    }
+
+    /// Requests answered so far.
+    pub fn answered(&self) -> u64 {
+        self.tally.answered + self.patrons.as_ref().map_or(0, Patrons::answered)
+    }
+
+    /// Looks whether a client has left.
+    ///
+    /// # Errors
+    /// What it has seen that it must not see.
+    pub fn are_patrons_content(&mut self) -> Result<(), String> {
+        match &self.patrons {
+            Some(patrons) if !patrons.are_content() => self.see_patrons_out(),
+            _ => Ok(()),
+        }
+    }
+
+    /// Sends in clients of every habit.
+    pub fn let_patrons_in(&mut self) {
+        let linger = Duration::from_millis(LINGER_MS);
+        let address = self.host.http("WA");
+        self.patrons = Some(Patronage { address, linger, each: CLIENTS, think: THINK }.start());
+    }
+
+    /// Has them finish and leave.
+    ///
+    /// # Errors
+    /// What they have seen that they must not see.
+    pub fn see_patrons_out(&mut self) -> Result<(), String> {
+        let Some(patrons) = self.patrons.take() else { return Ok(()) };
+        let tally = patrons.stop().map_err(|complaints| format!("clients complain:\n{complaints}"))?;
+        self.tally.add(tally);
+        Ok(())
+    }
+
+    /// Ends it all in good order: what the history comes to, what clients saw, and what went wrong first.
+    pub fn finish(mut self) -> (Verdict, Tally, Result<(), String>) {
+        let mut ended = self.see_patrons_out();
+        let _ = fs::File::create(self.folder.path().join("stop"));
+        let settled = poll(PATIENCE, || self.history().ok()?.is_settled().then_some(()));
+        if ended.is_ok() && settled.is_none() {
+            ended = Err("not all that was accepted is done".to_owned());
+        }
+        let metrics = self.host.ask("/metrics").body;
+        for zero in ["mshost_still_mapped_total 0", "mshost_abandoned_threads 0"] {
+            if ended.is_ok() && !metrics.contains(zero) {
+                ended = Err(format!("expected `{zero}` among the metrics"));
+            }
+        }
+        let status = self.host.stop();
+        if ended.is_ok() && !status.success() {
+            ended = Err(format!("the host ended with {status}"));
+        }
+        let verdict = self.history().map_or_else(|_| Verdict::default(), History::verdict);
+        (verdict, self.tally, ended)
+    }
+}
+
+fn file(name: &str) -> String {
+    format!("lib{name}.so")
+}
+
+fn generation(topology: &Value, name: &str) -> Value {
+    plugin(topology, name).map_or(Value::Null, |plugin| plugin["generation"].clone())
+}
