@@ -40,11 +40,33 @@ use std::sync::{Arc, Mutex};
 use line::{Line, Ticket};
 use loom::thread::{self, JoinHandle};
 
-/// A pool without a plugin: its calls count themselves.
+/// What a caller waits for.
+struct Answered(sync::Mutex<bool>, sync::Condvar);
+
+impl Answered {
+    fn new() -> Self {
+        Self(sync::Mutex::new(false), sync::Condvar::new())
+    }
+
+    fn tell(&self) {
+        *self.0.lock() = true;
+        self.1.notify_all();
+    }
+
+    fn hear(&self) {
+        let mut answered = self.0.lock();
+        while !*answered {
+            answered = sync::wait(&self.1, answered);
+        }
+    }
+}
+
+/// A pool without a plugin: its calls count themselves, and tell their callers.
 struct Pool {
     line: Line<usize>,
     // The standard library's, which loom does not explore: these only watch.
     made: [AtomicUsize; 2],
+    answered: [Answered; 2],
     /// What stands for the host's own count.
     left_behind: loom::sync::atomic::AtomicUsize,
     threads: Mutex<Vec<JoinHandle<()>>>,
@@ -53,7 +75,14 @@ struct Pool {
 impl Pool {
     fn new(limit: usize) -> Arc<Self> {
         let left_behind = loom::sync::atomic::AtomicUsize::new(0);
-        Arc::new(Self { line: Line::new(limit), made: Default::default(), left_behind, threads: Mutex::default() })
+        let answered = [Answered::new(), Answered::new()];
+        Arc::new(Self {
+            line: Line::new(limit),
+            made: Default::default(),
+            answered,
+            left_behind,
+            threads: Mutex::default(),
+        })
     }
 
     fn call(self: &Arc<Self>, call: usize) -> sync::Arc<Ticket> {
@@ -72,6 +101,8 @@ impl Pool {
                 |call| {
                     pool.made[call].fetch_add(1, Ordering::SeqCst);
                     thread::yield_now();
+                    let pool = Arc::clone(&pool);
+                    move || pool.answered[call].tell()
                 },
                 || {
                     let before = pool.left_behind.fetch_sub(1, Ordering::SeqCst);
@@ -110,6 +141,20 @@ fn model(body: impl Fn() -> Arc<Pool> + Sync + Send + 'static, check: impl Fn(&P
         assert_eq!(pool.left_behind.load(Ordering::SeqCst), 0, "a thread that came back is still counted");
         check(&pool);
     });
+}
+
+#[test]
+fn a_caller_that_has_its_answer_leaves_no_thread_behind() {
+    model(
+        || {
+            let pool = Pool::new(1);
+            let ticket = pool.call(0);
+            pool.answered[0].hear();
+            assert!(!pool.leave(&ticket), "its thread was counted as left behind");
+            pool
+        },
+        |pool| assert_eq!(pool.made(0), 1),
+    );
 }
 
 #[test]

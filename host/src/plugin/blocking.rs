@@ -14,8 +14,9 @@ use super::services::InstanceServices;
 use super::threads::Threads;
 use crate::metrics::Metrics;
 
-/// A call into the plugin. Its result is of the host's own types.
-type Call = Box<dyn FnOnce(&BlockingInstanceObject) + Send>;
+/// A call into the plugin, which gives back how to answer its caller. The answer is of the host's own types.
+type Call = Box<dyn FnOnce(&BlockingInstanceObject) -> Answer + Send>;
+type Answer = Box<dyn FnOnce()>;
 
 /// Runs calls on threads of the generation. Dropped, its idle threads end, and the instance with the last of them.
 pub(super) struct BlockingPool {
@@ -70,7 +71,10 @@ impl BlockingPool {
         C: FnOnce(&BlockingInstanceObject) -> T + Send + 'static,
     {
         let (done, result) = oneshot::channel();
-        let call: Call = Box::new(move |instance| _ = done.send(call(instance)));
+        let call: Call = Box::new(move |instance| {
+            let result = call(instance);
+            Box::new(move || _ = done.send(result))
+        });
         let ticket = self.shared.line.push(call);
         self.shared.serve_line();
         let caller = Caller { shared: Arc::clone(&self.shared), ticket };

@@ -73,14 +73,17 @@ impl<C> Line<C> {
         self.work.notify_all();
     }
 
-    /// The body of a thread. `returned` is called where it had been left behind.
-    pub(super) fn serve(&self, mut make: impl FnMut(C), returned: impl FnOnce()) {
+    /// The body of a thread. `make` gives back how to answer the caller, which is done once the call counts as over: a caller
+    /// that has its answer leaves nobody behind. `returned` is called where the thread had been left behind.
+    pub(super) fn serve<A: FnOnce()>(&self, mut make: impl FnMut(C) -> A, returned: impl FnOnce()) {
         while let Some((call, ticket)) = self.next() {
             if !ticket.begin() {
                 continue;
             }
-            make(call);
-            if !ticket.finish() {
+            let answer = make(call);
+            let belongs = ticket.finish();
+            answer();
+            if !belongs {
                 returned();
                 return;
             }
