@@ -203,8 +203,7 @@ impl CrateFacts {
 /// # fn main() {}
 /// ```
 ///
-/// A worker that hands its state over to the next version is `stateful`: see [`Stateful`](crate::Stateful) and
-/// [`BlockingStateful`](crate::BlockingStateful).
+/// A worker that hands its state over to the next version is `stateful`: see [`Stateful`] and [`BlockingStateful`].
 ///
 /// `unload: never` after `workers` keeps the library in memory for as long as the host runs: for a plugin that starts
 /// threads of its own in C, or sets signal handlers.
