@@ -117,6 +117,7 @@ worker = "error"
 [defaults]
 concurrency = 64
 retry = {{ delay = "20ms", max_attempts = 12 }}
+restart = {{ delay = "10ms", max_delay = "100ms", max_restarts = "off" }}
 [[worker]]
 type = "WA"
 plugin = "rest"

@@ -95,6 +95,7 @@ worker = "error"
 concurrency = 64
 timeout = "5m"
 retry = {{ delay = "20ms", max_attempts = {max_attempts} }}
+restart = {{ delay = "10ms", max_delay = "100ms", max_restarts = "off" }}
 "#,
             self.url
         );

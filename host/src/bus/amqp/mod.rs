@@ -30,7 +30,7 @@ mod settle;
 mod tls;
 mod undone;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -122,8 +122,10 @@ struct Shared {
     known: Mutex<HashMap<WorkerId, (InHand, u16)>>,
     /// Whether the broker takes one prefetch limit for both queues of a worker. RabbitMQ 4.3 does not.
     shared_prefetch: AtomicBool,
-    /// Held while the queue of a type is declared.
+    /// Held while the queue of a type is declared for the first time.
     declaring: tokio::sync::Mutex<()>,
+    /// The types whose queues have been declared.
+    declared: Mutex<HashSet<WorkerType>>,
     /// Workers that are leaving.
     tasks: TaskTracker,
     closed: CancellationToken,
@@ -165,6 +167,7 @@ impl AmqpBus {
             known: Mutex::default(),
             shared_prefetch: AtomicBool::new(true),
             declaring: tokio::sync::Mutex::default(),
+            declared: Mutex::default(),
             tasks: TaskTracker::new(),
             closed: CancellationToken::new(),
         });

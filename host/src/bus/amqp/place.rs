@@ -237,11 +237,15 @@ async fn consume_type(shared: &Shared, place: &Place, channel: &Channel) -> lapi
         return Ok(None);
     }
     let kind = &place.worker.worker_type;
-    {
-        // RabbitMQ (3.10.8) says of a quorum queue that is just being made that it is there, and closes the connection with
-        // INTERNAL_ERROR when a consumer comes before it really is. So workers of a type do not overtake each other here.
+    // RabbitMQ (3.10.8) says of a quorum queue that is just being made that it is there, and closes the connection with
+    // INTERNAL_ERROR when a consumer comes before it really is. So the first workers of a type do not overtake each other
+    // here. Those that come back after a broker's crash must not wait for each other: they took many times as long.
+    if shared.declared.lock().contains(kind) {
+        names::declare_type(channel, kind, place.like).await?;
+    } else {
         let _one_at_a_time = shared.declaring.lock().await;
         names::declare_type(channel, kind, place.like).await?;
+        shared.declared.lock().insert(kind.clone());
     }
     let stream = consume(channel, names::type_queue(kind)).await?;
     // The last worker of the type may have taken away what leads there between the two: see `leave`.
