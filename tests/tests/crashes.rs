@@ -306,6 +306,7 @@ fn a_worker_that_panics_too_often_is_parked_until_somebody_does_something() {
     assert!(unknown.status == 404 && unknown.body.contains("there is no worker nobody"), "{unknown:?}");
     assert_eq!(crash.restart("PA[0]").status, 202);
     crash.until_lines("done waits", 1);
+    crash.until_state("running");
     assert_eq!(crash.host.ask("/readyz").status, 200);
 
     park(&mut crash);
