@@ -50,11 +50,11 @@ fn bus() -> Arc<dyn Bus> {
     Arc::new(EmbeddedBus::new(BusLimits { queue: usize::MAX, ..BusLimits::default() }, Codec::MsgPack))
 }
 
-fn worker(kind: &str) -> WorkerRef {
+pub(crate) fn worker(kind: &str) -> WorkerRef {
     WorkerId::new(&format!("{kind}:1460306476102")).unwrap().into()
 }
 
-fn job(route: &str) -> Job {
+pub(crate) fn job(route: &str) -> Job {
     let id = JobId::new("J1460306476102").unwrap();
     Job {
         correlation: id.clone(),

@@ -15,6 +15,7 @@ pub mod history;
 pub mod hop;
 pub mod host;
 pub mod http;
+pub mod knobs;
 pub mod load;
 pub mod movie;
 pub mod patrons;

@@ -8,11 +8,11 @@ use std::time::{Duration, Instant};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use mshost::bus::embedded::EmbeddedBus;
-use mshost::bus::{Bus, BusLimits, Codec, Consumer, ConsumerOptions, Job, Payload, Route};
-use mshost::ids::{JobId, WorkerId, WorkerRef};
+use mshost::bus::{Bus, BusLimits, Codec, Consumer, ConsumerOptions};
 use tokio::runtime::Builder;
 use tokio::sync::oneshot;
 
+use crate::hop::{job, worker};
 use crate::remote::join_across;
 
 /// Nanoseconds for a job to go to a worker that sends it back, and to be done at both ends.
@@ -43,20 +43,20 @@ fn there_and_back(jobs: u32, in_flight: u16, over_socket: bool) -> Duration {
     let real: Arc<dyn Bus> = host.block_on(async { Arc::new(EmbeddedBus::new(limits.clone(), Codec::MsgPack)) });
     let (far, serving) = (Arc::clone(&real), host.handle().clone());
     let (ready, is_ready) = oneshot::channel();
-    let worker = std::thread::spawn(move || {
+    let beyond = std::thread::spawn(move || {
         Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
             let bus: Arc<dyn Bus> = if over_socket { Arc::new(join_across(far, &limits, &serving)) } else { far };
-            let consumer = bus.join(&worker_of("Far"), ConsumerOptions::new(in_flight)).await.unwrap();
+            let consumer = bus.join(&worker("Far"), ConsumerOptions::new(in_flight)).await.unwrap();
             ready.send(()).unwrap();
             send_back(&*bus, consumer, jobs).await;
         });
     });
     let taken = host.block_on(async {
-        let near = real.join(&worker_of("Near"), ConsumerOptions::new(in_flight)).await.unwrap();
+        let near = real.join(&worker("Near"), ConsumerOptions::new(in_flight)).await.unwrap();
         is_ready.await.unwrap();
         tokio::spawn(async move { drive(&*real, near, jobs, in_flight).await }).await.unwrap()
     });
-    worker.join().unwrap();
+    beyond.join().unwrap();
     taken
 }
 
@@ -93,24 +93,6 @@ async fn drive(bus: &dyn Bus, mut consumer: Box<dyn Consumer>, jobs: u32, in_fli
         delivery.ack().await.unwrap();
     }
     start.elapsed()
-}
-
-fn worker_of(kind: &str) -> WorkerRef {
-    WorkerId::new(&format!("{kind}:1460306476102")).unwrap().into()
-}
-
-fn job(route: &str) -> Job {
-    let id = JobId::new("J1460306476102").unwrap();
-    Job {
-        correlation: id.clone(),
-        id,
-        route: Route::parse([route]).unwrap(),
-        sender: worker_of("Sender"),
-        origin: worker_of("Sender"),
-        attempt: 1,
-        deadline: None,
-        payload: Payload::encode(Codec::MsgPack, &[0_u8; 200][..]).unwrap(),
-    }
 }
 
 #[cfg(test)]

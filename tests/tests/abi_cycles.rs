@@ -10,20 +10,15 @@ use mshost::ids::{GenerationId, PluginName};
 use mshost::metrics::Metrics;
 use mshost::plugin::{Generation, LoadOptions, ShadowCopy};
 use mshost_tests::fixtures::fixture;
+use mshost_tests::footprint::Footprint;
 use mshost_tests::plugins::{FakeHost, PATIENCE, handle, on_lane, start};
 use serde_json::json;
 
 const CYCLES: u64 = 200;
 const JOBS: u32 = 20_000;
 
-fn resident_kib() -> u64 {
-    let status = fs::read_to_string("/proc/self/status").unwrap();
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).unwrap();
-    line.trim().trim_end_matches(" kB").parse().unwrap()
-}
-
-fn open_descriptors() -> usize {
-    fs::read_dir("/proc/self/fd").unwrap().count()
+fn footprint() -> Footprint {
+    Footprint::of(std::process::id()).unwrap()
 }
 
 #[tokio::test]
@@ -31,7 +26,7 @@ async fn cycles_leave_nothing_mapped_and_no_memory_behind() {
     let state = tempfile::tempdir().unwrap();
     let file = fixture("echo");
     let options = LoadOptions::new(Metrics::new().unwrap());
-    let (mut early, mut descriptors, mut loading, mut per_job) = (0, 0, std::time::Duration::ZERO, 0);
+    let (mut early, mut loading, mut per_job) = (Footprint::default(), std::time::Duration::ZERO, 0);
     for cycle in 0..CYCLES {
         let shadow = ShadowCopy::make(&file, state.path()).unwrap();
         let begun = Instant::now();
@@ -61,14 +56,15 @@ async fn cycles_leave_nothing_mapped_and_no_memory_behind() {
         let retired = Arc::clone(&generation).retire(PATIENCE).await;
         assert!(retired.unmapped, "cycle {cycle}: {retired:?}");
         if cycle == 20 {
-            (early, descriptors) = (resident_kib(), open_descriptors());
+            early = footprint();
         }
     }
     let maps = fs::read_to_string("/proc/self/maps").unwrap();
     assert!(!maps.contains("fixture_echo"), "{maps}");
-    let (late, mean) = (resident_kib(), loading / u32::try_from(CYCLES).unwrap());
+    let (late, mean) = (footprint(), loading / u32::try_from(CYCLES).unwrap());
+    assert_eq!(late.descriptors, early.descriptors, "a file descriptor stays open each time");
+    let (early, late) = (early.rss_kib, late.rss_kib);
     eprint_figures(&format!("per ready job {per_job} ns, load {mean:?}, RSS {early} to {late} KiB"));
-    assert_eq!(open_descriptors(), descriptors, "a file descriptor stays open each time");
     // About 0.2 MiB is usual: the allocator's own growth. A static of 6 KiB that is left behind each time fails here.
     assert!(late < early + 1_024, "RSS grew from {early} to {late} KiB in {} cycles", CYCLES - 20);
 }

@@ -102,12 +102,7 @@ impl Keeper {
         self.wish.send_replace(Some(wish));
     }
 
-    /// How the slot is doing, live.
-    pub(super) fn view(&self) -> Arc<Mutex<SlotView>> {
-        Arc::clone(&self.handle.view)
-    }
-
-    /// The slot, for those who may ask for a fresh worker.
+    /// The slot, for those who look at it and may ask for a fresh worker.
     pub(super) fn handle(&self) -> SlotHandle {
         self.handle.clone()
     }

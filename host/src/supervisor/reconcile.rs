@@ -177,7 +177,7 @@ impl Reconciler {
     }
 
     fn is_down(&self, slot: &Slot) -> bool {
-        self.keepers.get(slot).is_some_and(|keeper| keeper.view().lock().worker.is_none())
+        self.keepers.get(slot).is_some_and(|keeper| keeper.handle().view.lock().worker.is_none())
     }
 
     /// The files that all this is read from.

@@ -9,8 +9,6 @@
 
 mod tally;
 
-use std::error::Error;
-use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -18,6 +16,7 @@ use std::time::{Duration, Instant};
 use mshost_tests::dice::{Dice, any_seed};
 use mshost_tests::history::faults::{Fault, Rig};
 use mshost_tests::history::scenario::Setup;
+use mshost_tests::knobs::{number, say};
 use tally::Tally;
 
 /// The pause between two faults, in milliseconds.
@@ -42,11 +41,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn settings() -> Result<Settings, Box<dyn Error>> {
-    let number = |name: &str, default: u64| match std::env::var(name) {
-        Ok(text) => text.parse().map_err(|error| format!("{name}: expected a number, found {text:?}: {error}")),
-        Err(_) => Ok(default),
-    };
+fn settings() -> Result<Settings, String> {
     let duration = Duration::from_secs(number("MSHOST_CHAOS_SECONDS", 600)?);
     let pipelines = number("MSHOST_CHAOS_PIPELINES", 1_000_000)?;
     Ok(Settings { pipelines, duration, seed: number("MSHOST_CHAOS_SEED", any_seed())? })
@@ -100,8 +95,4 @@ fn make_chaos(rig: &mut Rig, tally: &mut Tally, duration: Duration, mut dice: Di
 fn last_lines(logs: &str) -> String {
     let lines: Vec<_> = logs.lines().filter(|line| !line.contains("told to panic")).collect();
     lines[lines.len().saturating_sub(LOG_LINES)..].join("\n")
-}
-
-fn say(text: &str) {
-    let _ = writeln!(std::io::stdout(), "{text}");
 }

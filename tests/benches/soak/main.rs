@@ -13,8 +13,6 @@ mod reloads;
 mod rig;
 mod shape;
 
-use std::error::Error;
-use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -22,6 +20,7 @@ use std::time::{Duration, Instant};
 use faults::Fault;
 use mshost_tests::curve::Curve;
 use mshost_tests::dice::{Dice, any_seed};
+use mshost_tests::knobs::{number, say};
 use rig::Rig;
 
 /// The pause between two faults, in milliseconds.
@@ -37,7 +36,7 @@ struct Settings {
 }
 
 fn main() -> ExitCode {
-    let outcome = settings().map_err(|error| error.to_string()).and_then(|settings| run(&settings));
+    let outcome = settings().and_then(|settings| run(&settings));
     match outcome {
         Ok(()) => {
             say("verdict: passed");
@@ -50,11 +49,7 @@ fn main() -> ExitCode {
     }
 }
 
-fn settings() -> Result<Settings, Box<dyn Error>> {
-    let number = |name: &str, default: u64| match std::env::var(name) {
-        Ok(text) => text.parse().map_err(|error| format!("{name}: expected a number, found {text:?}: {error}")),
-        Err(_) => Ok(default),
-    };
+fn settings() -> Result<Settings, String> {
     let duration = Duration::from_secs(number("MSHOST_SOAK_SECONDS", 600)?);
     let reloads = number("MSHOST_SOAK_RELOADS", 10_000)?;
     Ok(Settings { reloads, duration, seed: number("MSHOST_SOAK_SEED", any_seed())? })
@@ -114,8 +109,4 @@ fn break_things(rig: &mut Rig, dice: &mut Dice, duration: Duration) -> Result<()
         say(&format!("\nfaults: {}", sums.join(", ")));
     }
     Ok(())
-}
-
-fn say(text: &str) {
-    let _ = writeln!(std::io::stdout(), "{text}");
 }

@@ -128,6 +128,12 @@ impl AmqpConsumer {
         let _ = self.streams.down.or(handing_back).await;
     }
 
+    /// As [`Self::hand_back`] for the stream of the type.
+    async fn hand_back_type(&mut self) {
+        let by_type = self.streams.by_type.take();
+        self.hand_back(by_type).await;
+    }
+
     fn has_jobs_in_hand(&self) -> bool {
         self.in_hand.count() > 0
     }
@@ -143,8 +149,7 @@ impl Consumer for AmqpConsumer {
             self.take_over();
             if !self.place.takes_type() {
                 // Fresh streams that were under way when the worker left its type or paused.
-                let by_type = self.streams.by_type.take();
-                self.hand_back(by_type).await;
+                self.hand_back_type().await;
             }
             let renewed = self.place.renewed.notified();
             let permit = tokio::select! {
@@ -181,8 +186,7 @@ impl Consumer for AmqpConsumer {
             return;
         }
         self.take_over();
-        let by_type = self.streams.by_type.take();
-        self.hand_back(by_type).await;
+        self.hand_back_type().await;
         // Jobs in the worker's hands may still be handed back, and need the queue until the consumer is dropped.
         if !self.has_jobs_in_hand() {
             leave::leave_type(&self.shared, &self.place.worker, self.place.like).await;
@@ -194,8 +198,7 @@ impl Consumer for AmqpConsumer {
             return;
         }
         self.take_over();
-        let by_type = self.streams.by_type.take();
-        self.hand_back(by_type).await;
+        self.hand_back_type().await;
     }
 
     async fn resume(&mut self) {

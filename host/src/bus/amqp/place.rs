@@ -239,7 +239,8 @@ async fn consume_type(shared: &Shared, place: &Place, channel: &Channel) -> lapi
     let kind = &place.worker.worker_type;
     // RabbitMQ (3.10.8) says of a quorum queue that is just being made that it is there, and closes the connection with
     // INTERNAL_ERROR when a consumer comes before it really is. So the first workers of a type do not overtake each other
-    // here. Those that come back after a broker's crash must not wait for each other: they took many times as long.
+    // here. Those that come back after a broker's crash do not wait for each other: when they did, jobs were seen to stay
+    // out.
     if shared.declared.lock().contains(kind) {
         names::declare_type(channel, kind, place.like).await?;
     } else {

@@ -66,7 +66,8 @@ impl RemoteBus {
     /// Outside of a tokio runtime.
     #[must_use]
     pub fn connect(stream: UnixStream, facts: Facts) -> Self {
-        Self::open(stream, facts, |notice| Err(LinkError::Malformed(format!("{notice:?}, which is not of the bus"))))
+        let refuse = |notice| Err(LinkError::Malformed(format!("{notice:?}, which is not of the bus")));
+        Self::open(stream, facts, Arc::default(), refuse)
     }
 
     /// As [`RemoteBus::connect`], with what the host tells the worker besides. Questions are answered at once, by the thread
@@ -81,7 +82,7 @@ impl RemoteBus {
                 notices.try_send(notice).map_err(|_| LinkError::Malformed("more notices than there are".to_owned()))
             }
         };
-        (Self::open_with(stream, facts, outbound, hear), received)
+        (Self::open(stream, facts, outbound, hear), received)
     }
 
     /// Tells the host something that is not of the bus. Where it is gone, nobody hears it.
@@ -90,14 +91,6 @@ impl RemoteBus {
     }
 
     fn open(
-        stream: UnixStream,
-        facts: Facts,
-        hear: impl FnMut(Notice) -> Result<(), LinkError> + Send + 'static,
-    ) -> Self {
-        Self::open_with(stream, facts, Arc::default(), hear)
-    }
-
-    fn open_with(
         stream: UnixStream,
         facts: Facts,
         outbound: Arc<Outbound>,
