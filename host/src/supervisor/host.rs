@@ -25,7 +25,7 @@ use crate::plugin::watch::{WatchMode, WatchSettings, Watcher};
 use crate::plugin::{Kept, LoadOptions, ShadowCopy};
 use crate::telemetry::Telemetry;
 use crate::topology::{Topology, Watch};
-use crate::worker::{Closing, Surroundings, Switchboard};
+use crate::worker::{Closing, Expected, Surroundings, Switchboard};
 
 const TARGET: &str = "mshost::supervisor";
 
@@ -85,6 +85,7 @@ impl Host {
         let surroundings = Surroundings {
             bus: Arc::clone(&bus),
             registry,
+            expected: Expected::default(),
             switchboard,
             metrics: Arc::clone(&metrics),
             closing: closing.clone(),

@@ -28,7 +28,7 @@ use crate::ids::GenerationId;
 use crate::isolation;
 use crate::topology::{Isolation, ParkedJobs, Slot, WorkerSpec};
 use crate::worker::{
-    Entrance, Listeners, Sockets, StartFailure, Stragglers, Surroundings, Trouble, Worker, refuse_jobs,
+    Entrance, Expectation, Listeners, Sockets, StartFailure, Stragglers, Surroundings, Trouble, Worker, refuse_jobs,
 };
 
 const TARGET: &str = "mshost::supervisor";
@@ -76,6 +76,7 @@ impl Keeper {
         let view = Arc::new(Mutex::new(SlotView::new(slot.clone(), &first)));
         let (wish, wishes) = watch::channel(Some(first));
         let (restart, asked) = mpsc::channel(1);
+        let expectation = surroundings.expected.announce(slot.worker_type.clone());
         let keeping = Keeping {
             slot,
             wishes,
@@ -92,6 +93,7 @@ impl Keeper {
             again_at: Instant::now(),
             stragglers: Vec::new(),
             drains: tasks.clone(),
+            expectation: Some(expectation),
         };
         tasks.spawn(keeping.keep());
         Self { wish, handle: SlotHandle { view, restart } }
@@ -148,6 +150,8 @@ struct Keeping {
     /// The threads that each generation has left behind here.
     stragglers: Vec<(GenerationId, Stragglers)>,
     drains: TaskTracker,
+    /// Until the first worker runs, or could not start.
+    expectation: Option<Expectation>,
 }
 
 impl Keeping {
@@ -178,6 +182,9 @@ impl Keeping {
             }
         }
         self.view.lock().enter(self.state);
+        if self.state != SlotState::Starting {
+            self.expectation = None;
+        }
     }
 
     /// Starts what is wished for and, once it is ready, swaps it in.

@@ -21,7 +21,7 @@ use crate::admin::{Complaint, ReloadReport, RunningHost, SettingChange, Topology
 use crate::plugin::watch::{PluginFolder, Roots};
 use crate::telemetry::Telemetry;
 use crate::topology::{self, Change, HostConfig, Plan, Planned, Slot, Topology};
-use crate::worker::{Sockets, Surroundings};
+use crate::worker::{Expectation, Sockets, Surroundings};
 
 const TARGET: &str = "mshost::supervisor";
 
@@ -91,11 +91,14 @@ impl Reconciler {
         let wanted = topology::plan(&self.topology, &self.shelf.generations());
         let changes = fit_changes(&self.plan, &wanted, &refused);
         let told = worker_changes(&changes, &self.plan, &wanted, &outlook, |slot| self.is_down(slot));
+        // All of them at once: the first may send to the last.
+        let expected = self.expect(&changes);
         for change in &changes {
             tracing::info!(target: TARGET, "{change}");
             self.apply(change);
             self.plan.apply(change);
         }
+        drop(expected);
         if !changes.is_empty() {
             self.revision = (self.revision.0 + 1, SystemTime::now());
         }
@@ -255,6 +258,15 @@ impl Reconciler {
             applied: Some(self.revision.1.into()),
             last_error: self.topology_error.clone(),
         }
+    }
+
+    /// Expects the workers that these changes start, until their keepers do so themselves.
+    fn expect(&self, changes: &[Change]) -> Vec<Expectation> {
+        let announce = |change: &Change| match change {
+            Change::Start { slot, .. } => Some(self.surroundings.expected.announce(slot.worker_type.clone())),
+            _ => None,
+        };
+        changes.iter().filter_map(announce).collect()
     }
 
     fn apply(&mut self, change: &Change) {

@@ -10,6 +10,7 @@ mod closing;
 mod counters;
 mod drain;
 mod elsewhere;
+mod expected;
 mod fresh;
 mod gate;
 mod handle;
@@ -27,6 +28,7 @@ use std::sync::Arc;
 
 pub use closing::Closing;
 pub(crate) use elsewhere::Elsewhere;
+pub use expected::{Expectation, Expected};
 pub use handle::{Progress, Trouble, Worker};
 pub use handover::Entrance;
 pub use pace::Share;
@@ -47,6 +49,8 @@ pub struct Surroundings {
     pub bus: Arc<dyn Bus>,
     /// Who else is there, as the manager knows.
     pub registry: Arc<Registry>,
+    /// Who is about to be there.
+    pub expected: Expected,
     /// Where they are heard.
     pub switchboard: Arc<Switchboard>,
     /// What they are counted by.

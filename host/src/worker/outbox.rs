@@ -54,12 +54,13 @@ impl Outbox {
 impl Outbox {
     fn send_later(&self, gate: Option<Gate>, job: Job) -> SendOutcome {
         let (bus, counters) = (Arc::clone(&self.surroundings.bus), Arc::clone(&self.counters));
+        let expected = self.surroundings.expected.clone();
         SendOutcome::Pending(Box::pin(async move {
             if let Some(gate) = gate {
                 gate.pass().await?;
             }
             let id = job.id.clone();
-            tally(&counters, bus.send(job).await).map(|()| id)
+            tally(&counters, expected.send(&*bus, job).await).map(|()| id)
         }))
     }
 
@@ -82,6 +83,9 @@ impl HostServices for Outbox {
         let must_wait = !request.by_start && !self.gate.is_open();
         let job = self.job(request);
         let id = job.id.clone();
+        if self.surroundings.expected.concerns(&job) {
+            return self.send_later(must_wait.then(|| self.gate.clone()), job);
+        }
         // A durable queue outlives its workers, so that the bus alone cannot always tell that nobody is there.
         if !self.may_wait(job.route.target()) && self.surroundings.registry.is_gone(job.route.target()) {
             self.counters.no_worker.inc();

@@ -25,7 +25,7 @@ use crate::manager::Registry;
 use crate::metrics::{Exporter, Metrics};
 use crate::plugin::{Generation, LoadOptions, ShadowCopy};
 use crate::worker::{
-    Closing, Entrance, Listeners, StartFailure, Stragglers, Surroundings, Switchboard, Worker, WorkerState,
+    Closing, Entrance, Expected, Listeners, StartFailure, Stragglers, Surroundings, Switchboard, Worker, WorkerState,
 };
 
 /// The option of the binary that makes it the process of a worker.
@@ -126,6 +126,7 @@ async fn work(
         bus: Arc::clone(&shared),
         // The host knows who else is there, and looks before it sends.
         registry: Arc::new(Registry::new(0, Arc::clone(metrics))),
+        expected: Expected::default(),
         switchboard: Switchboard::open(shared),
         metrics: Arc::clone(metrics),
         closing: closing.clone(),

@@ -169,9 +169,10 @@ impl Overseen {
             Ok(stream) => stream,
             Err(error) => return End { told: None, killed: None, fault: Some(error.to_string()) },
         };
-        let Surroundings { bus, registry, metrics, closing, absent, .. } = &self.surroundings;
+        let Surroundings { bus, registry, expected, metrics, closing, absent, .. } = &self.surroundings;
         let worker = WorkerRef::from(elsewhere.id.clone());
-        let rights = Rights::Worker { worker, registry: Arc::clone(registry), absent: *absent };
+        let rights =
+            Rights::Worker { worker, registry: Arc::clone(registry), expected: expected.clone(), absent: *absent };
         let servant = Servant::new(Arc::clone(bus), rights, Some(Arc::clone(&elsewhere.progress)));
         let outbound = servant.outbound();
         let heard =

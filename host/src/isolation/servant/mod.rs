@@ -201,7 +201,9 @@ impl Servant {
             self.answer(call, Err(refusal));
             return Ok(());
         }
-        let job = match self.bus.try_send(job) {
+        let expected = self.rights.expected();
+        let tried = if expected.concerns(&job) { Err(Box::new(job)) } else { self.bus.try_send(job) };
+        let job = match tried {
             Ok(sent) => {
                 self.answer(call, sent);
                 return Ok(());
@@ -217,7 +219,7 @@ impl Servant {
         // Held, so that the task finds itself in the list.
         let mut list = self.sending.lock();
         let task = self.spawn(async move {
-            let result = bus.send(*job).await.map_err(Fault::from);
+            let result = expected.send(&*bus, *job).await.map_err(Fault::from);
             sending.lock().remove(&call);
             let _ = outbound.tell(&Reply::Answer { call, result });
         });

@@ -9,6 +9,7 @@ use crate::bus::{Absent, BusError, Job};
 use crate::ids::{Address, WorkerRef};
 use crate::isolation::message::{EventHead, NotificationHead};
 use crate::manager::Registry;
+use crate::worker::Expected;
 
 /// What a child may ask for on the bus.
 #[derive(Clone)]
@@ -21,6 +22,8 @@ pub enum Rights {
         worker: WorkerRef,
         /// Who else is there, as the manager knows.
         registry: Arc<Registry>,
+        /// Who is about to be there.
+        expected: Expected,
         /// What becomes of a job for a type that has no worker now.
         absent: Absent,
     },
@@ -29,7 +32,7 @@ pub enum Rights {
 impl Rights {
     /// Why this job may not be sent, if it may not.
     pub(super) fn refuse_job(&self, job: &Job) -> Option<SendError> {
-        let Self::Worker { worker, registry, absent } = self else { return None };
+        let Self::Worker { worker, registry, expected, absent } = self else { return None };
         if job.sender != *worker {
             return Some(SendError::Unavailable(format!(
                 "{} may not send in the name of {}",
@@ -38,8 +41,16 @@ impl Rights {
         }
         // A durable queue outlives its workers, so that the bus alone cannot always tell that nobody is there.
         let target = job.route.target();
-        let waits = *absent == Absent::Wait && matches!(target, Address::Any(_));
+        let waits = expected.concerns(job) || *absent == Absent::Wait && matches!(target, Address::Any(_));
         (!waits && registry.is_gone(target)).then(|| SendError::NoWorker(target.clone()))
+    }
+
+    /// Who is about to be there, and may have to be waited for.
+    pub(super) fn expected(&self) -> Expected {
+        match self {
+            Self::Everything => Expected::default(),
+            Self::Worker { expected, .. } => expected.clone(),
+        }
     }
 
     pub(super) fn refuse_join(&self, joining: &WorkerRef) -> Option<BusError> {
