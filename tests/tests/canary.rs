@@ -9,16 +9,21 @@ use serde_json::Value;
 struct Setup {
     host: Host,
     canary: &'static str,
+    isolation: &'static str,
 }
 
 impl Setup {
     /// A host with a version that fails `mode` of a hundred jobs, and a source of jobs.
     fn new(canary: &'static str, mode: &str) -> Self {
+        Self::isolated(canary, mode, "thread")
+    }
+
+    fn isolated(canary: &'static str, mode: &str, isolation: &'static str) -> Self {
         let site = Site::new();
         site.plugin_bytes("libcounter.so", &library("counter", mode));
         site.plugin_bytes("libsource.so", &library("counter", "000"));
-        site.topology(&text(canary, 1));
-        let setup = Self { host: Host::start(site, &[]), canary };
+        site.topology(&text(canary, 1, isolation));
+        let setup = Self { host: Host::start(site, &[]), canary, isolation };
         setup.until_seen(mode, 20);
         setup
     }
@@ -73,7 +78,7 @@ impl Setup {
     }
 }
 
-fn text(canary: &str, instances: u32) -> String {
+fn text(canary: &str, instances: u32, isolation: &str) -> String {
     format!(
         r#"[host]
 admin = "127.0.0.1:0"
@@ -92,6 +97,7 @@ senders = 4
 type = "CP"
 plugin = "counter"
 instances = {instances}
+isolation = "{isolation}"
 concurrency = 8
 retry = {{ delay = "5ms", max_attempts = 1000 }}
 
@@ -123,7 +129,7 @@ fn a_version_whose_jobs_fail_is_given_up_and_not_tried_again_until_its_file_chan
     assert_eq!(setup.host.ask("/readyz").status, 200);
     // Its file is still there, and no look at it tries it again; what is new runs what is proven.
     mshost_tests::http::post(setup.host.admin(), "/api/reload", "").unwrap();
-    setup.host.site.topology(&text(setup.canary, 2));
+    setup.host.site.topology(&text(setup.canary, 2, setup.isolation));
     setup.host.until_running("CP", 2);
     for worker in workers(&setup.host.topology(), "CP") {
         assert_eq!(worker["generation"], before["generation"], "{worker:#}");
@@ -139,7 +145,14 @@ fn a_version_whose_jobs_fail_is_given_up_and_not_tried_again_until_its_file_chan
 
 #[test]
 fn a_good_version_gets_its_share_and_then_everything() {
-    let setup = Setup::new(r#"{ share = 0.25, for = "3s", min_jobs = 5, tolerance = 0.2 }"#, "000");
+    for isolation in ["thread", "process"] {
+        is_accepted_after_its_share(isolation);
+    }
+}
+
+fn is_accepted_after_its_share(isolation: &'static str) {
+    let canary = r#"{ share = 0.25, for = "3s", min_jobs = 5, tolerance = 0.2 }"#;
+    let setup = Setup::isolated(canary, "000", isolation);
     let before = [setup.worker("CP"), setup.worker("CA")];
     setup.replace("001");
     setup.until_on_trial();

@@ -250,9 +250,13 @@ fn under_load_with_a_random_step_failing_each_time_nothing_is_lost_or_counted_tw
         "snapshot = \"panic\"",
     ];
     let mut random = Random(20_261_125);
-    for kind in ["CA", "CB"] {
-        let mut setup = Setup::new(kind, "concurrency = 8\ndrain_timeout = \"5ms\"");
-        for round in 0..40 {
+    // Where processes come and go, a round takes longer.
+    for (kind, isolation, rounds) in
+        [("CA", "thread", 40), ("CB", "thread", 40), ("CA", "process", 10), ("CB", "process", 6)]
+    {
+        let lines = format!("concurrency = 8\ndrain_timeout = \"5ms\"\nisolation = \"{isolation}\"");
+        let mut setup = Setup::new(kind, &lines);
+        for round in 0..rounds {
             let decided = setup.swaps("done") + setup.swaps("failed");
             let step = STEPS[random.below(7) as usize];
             setup.configure(&format!("{step}\nwork_ms = {}\nrevision = {round}", random.below(12)));
@@ -264,6 +268,48 @@ fn under_load_with_a_random_step_failing_each_time_nothing_is_lost_or_counted_tw
         setup.until_counted(10);
         setup.ends_with_every_job_counted();
     }
+}
+
+#[test]
+fn a_state_goes_from_a_thread_to_processes_and_back() {
+    for kind in ["CA", "CB"] {
+        let mut setup = Setup::new(kind, "concurrency = 4");
+        for (swap, isolation) in (1..).zip(["process", "process", "thread", "process"]) {
+            let before = setup.value(kind, "count");
+            setup.lines = format!("concurrency = 4\nisolation = \"{isolation}\"");
+            setup.configure(&format!("revision = {swap}"));
+            setup.until_swapped(swap);
+            assert_eq!(setup.worker()["process"].is_null(), isolation == "thread", "{:#}", setup.worker());
+            setup.until_counted(10);
+            assert!(setup.value(kind, "count") > before, "{kind}: the count began anew\n{}", setup.host.log_text());
+        }
+        setup.ends_with_every_job_counted();
+    }
+}
+
+#[test]
+fn a_process_that_fails_to_take_over_leaves_the_state_where_it_was() {
+    let mut setup = Setup::new("CA", "concurrency = 4\nisolation = \"process\"");
+    let id = setup.worker()["id"].clone();
+    let steps = [
+        ("start = \"panic\"", "told to panic in start"),
+        ("restore = \"fail\"", "told to fail in restore"),
+        ("restore = \"panic\"", "told to panic in restore"),
+        ("restore = \"hang\"", "`restore` did not return within 3s (`start_timeout`)"),
+    ];
+    for (failed, (config, error)) in (1..).zip(steps) {
+        setup.configure(config);
+        setup.until(&format!("failure {failed}: {error}"), || setup.swaps("failed") >= failed);
+        let worker = setup.worker();
+        assert!(worker["last_error"]["message"].as_str().unwrap_or_default().contains(error), "{worker:#}");
+        assert_eq!((&worker["id"], &worker["state"]), (&id, &Value::from("running")), "{worker:#}");
+        setup.until_counted(10);
+    }
+    setup.configure("snapshot = \"large\"");
+    setup.until_swapped(1);
+    setup.configure("revision = 9");
+    setup.host.until_log(&["the old one goes on", "larger than 131072 bytes (`snapshot_limit`)"]);
+    setup.ends_with_every_job_counted();
 }
 
 #[test]

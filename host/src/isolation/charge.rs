@@ -23,6 +23,15 @@ const MAX_SOCKETS: usize = 64;
 /// The longest charge, in bytes; a worker's whole config is in it.
 const MAX_BYTES: usize = 64 << 20;
 
+/// When the worker joins the bus, and for what: see [`crate::worker::Entrance`].
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(super) enum Entrance {
+    AtOnce,
+    Admitted,
+    /// The share of the jobs, from 0 to 1.
+    OnTrial(f64),
+}
+
 /// See the module.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Charge {
@@ -39,6 +48,9 @@ pub(super) struct Charge {
     /// The number of the bus's codec.
     pub(super) codec: u8,
     pub(super) message_bytes: usize,
+    /// The most bytes of a state.
+    pub(super) snapshot_limit: u64,
+    pub(super) entrance: Entrance,
     /// How long loading the plugin may take.
     pub(super) load_limit: Duration,
     /// What is to be logged, from 0 for nothing to 5 for everything.

@@ -95,6 +95,10 @@ pub(super) enum Request {
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum News {
     State(WorkerNews),
+    /// A part of its state, in the message's tail.
+    Piece,
+    /// What was told is its state, of this schema; or why it cannot be had.
+    HandsOver(Result<u32, String>),
     /// It brings no more work in, as [`Notice::Finish`] has asked.
     Idle,
     /// The answer to [`Notice::Ping`].
@@ -108,7 +112,9 @@ pub(super) enum News {
 /// Where a worker is in its life.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) enum WorkerNews {
+    Prepared,
     Running,
+    HandingOver,
     /// Its plugin has panicked: it waits for the one that replaces it.
     Broken(String),
     Draining,
@@ -125,6 +131,16 @@ pub(super) enum Notice {
     Finish,
     /// Are you there?
     Ping(u64),
+    /// Stop taking jobs of the type, finish, and tell the state.
+    HandOver,
+    /// Nobody takes over after all.
+    GoOn,
+    /// A part of the state that it is to go on with, in the message's tail.
+    Piece,
+    /// Join the bus; what was told is the state, of this schema, where there is any.
+    Admit(Option<u32>),
+    /// So many jobs have come to the worker that it is on trial beside.
+    Beside(u64),
 }
 
 /// What a consumer is asked to do.

@@ -11,6 +11,7 @@ mod message;
 mod process;
 mod remote;
 mod servant;
+mod snapshot;
 
 pub use child::{WORKER_OPTION, worker_main};
 pub use process::{Version, spawn};

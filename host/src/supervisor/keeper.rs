@@ -252,7 +252,7 @@ impl Keeping {
             }
             Isolation::Process(_) => {
                 let version = wish.generation.version().ok_or_else(gone)?;
-                isolation::spawn(version, spec, lent, surroundings)?
+                isolation::spawn(version, spec, lent, surroundings, entrance)?
             }
         };
         Ok(Current { worker, made_from: wish.clone(), since: Instant::now(), _listeners: listeners })

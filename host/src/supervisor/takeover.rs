@@ -9,7 +9,6 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 use super::keeper::Wish;
 use crate::ids::WorkerType;
 use crate::metrics::Metrics;
-use crate::topology::Isolation;
 use crate::worker::{Entrance, StartFailure, Worker};
 
 const TARGET: &str = "mshost::supervisor";
@@ -41,11 +40,8 @@ pub(super) fn entrance(running: Option<&Wish>, wish: &Wish) -> Entrance {
 }
 
 impl Wish {
-    /// Whether its worker hands over its state. One in a process of its own does not.
+    /// Whether its worker hands over its state.
     pub(super) fn keeps_state(&self) -> bool {
-        if self.spec.isolation != Isolation::Thread {
-            return false;
-        }
         let mut workers = self.generation.info().workers.iter();
         workers.any(|worker| worker.worker_type == *self.spec.worker_type && worker.state.is_some())
     }

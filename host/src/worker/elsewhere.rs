@@ -5,10 +5,12 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::handle::{End, Progress, Worker};
+use super::handle::{End, ORDERS, Progress, Worker};
+use super::handover::{Entrance, Order};
 use super::{Listeners, StartFailure, WorkerState, fresh};
 use crate::admin::{Complaint, ProcessStatus};
 use crate::ids::WorkerId;
+use crate::plugin::Snapshot;
 use crate::topology::WorkerSpec;
 
 /// The other end of a [`Worker`], held by whoever runs it. Dropping it ends the worker.
@@ -21,29 +23,44 @@ pub(crate) struct Elsewhere {
     pub(crate) progress: Arc<Progress>,
     /// It is to drain and leave.
     pub(crate) stop: CancellationToken,
+    /// It may join, with the state of the one before where there is any; `None` where it need not wait for that.
+    pub(crate) admitted: Option<oneshot::Receiver<Option<Snapshot>>>,
+    /// What else is to be done.
+    pub(crate) orders: mpsc::Receiver<Order>,
     // Never sent to: dropped at the end, which is the signal.
     _ended: oneshot::Sender<()>,
 }
 
 impl Worker {
     /// A worker that is run elsewhere, and the end for whoever runs it.
-    pub(crate) fn elsewhere(spec: &WorkerSpec, listeners: &Listeners) -> Result<(Self, Elsewhere), StartFailure> {
+    pub(crate) fn elsewhere(
+        spec: &WorkerSpec,
+        listeners: &Listeners,
+        entrance: &Entrance,
+    ) -> Result<(Self, Elsewhere), StartFailure> {
         let id = fresh::worker_id(&spec.worker_type).map_err(|error| StartFailure(error.to_string()))?;
         let (report, state) = watch::channel(WorkerState::Starting);
         let (progress, stop) = (Arc::new(Progress::default()), CancellationToken::new());
         let (ended, end) = oneshot::channel();
+        let (orders, received) = mpsc::channel(ORDERS);
+        let (admission, admitted) = match entrance {
+            Entrance::Admitted => {
+                let (sender, receiver) = oneshot::channel();
+                (Some(sender), Some(receiver))
+            }
+            Entrance::AtOnce | Entrance::OnTrial(_) => (None, None),
+        };
         let worker = Self {
             id: id.clone(),
             state,
             progress: Arc::clone(&progress),
             stop: stop.clone(),
-            admission: None,
-            // Nobody reads them: it hands no state over.
-            orders: mpsc::channel(1).0,
+            admission,
+            orders,
             end: End::Elsewhere(end),
             addresses: listeners.addresses(),
         };
-        Ok((worker, Elsewhere { id, state: report, progress, stop, _ended: ended }))
+        Ok((worker, Elsewhere { id, state: report, progress, stop, admitted, orders: received, _ended: ended }))
     }
 }
 
@@ -57,6 +74,11 @@ impl Progress {
     /// A job is no longer in its hands: done, failed, or (`None`) handed back.
     pub(crate) fn let_go(&self, is_done: Option<bool>) {
         self.settled(is_done);
+    }
+
+    /// So many jobs have come into its hands.
+    pub(crate) fn have_begun(&self, jobs: u64) {
+        self.set_begun(jobs);
     }
 
     /// Why an attempt has failed.

@@ -61,6 +61,10 @@ impl Progress {
         self.process.get()
     }
 
+    pub(super) fn set_begun(&self, jobs: u64) {
+        self.done.store(jobs, Ordering::Relaxed);
+    }
+
     pub(super) fn set_process(&self, process: ProcessStatus) {
         // It has one only.
         let _ = self.process.set(process);
@@ -108,7 +112,7 @@ pub enum Trouble {
 }
 
 /// Orders that a worker has not read; its keeper gives one at a time.
-const ORDERS: usize = 4;
+pub(super) const ORDERS: usize = 4;
 
 /// How the end of a worker is heard of.
 pub(super) enum End {
@@ -253,10 +257,18 @@ impl Worker {
     /// # Errors
     /// Why there is no state to be had. It goes on by itself then, unless it has ended.
     pub async fn hand_over(&self) -> Result<Snapshot, StartFailure> {
-        let (answer, told) = oneshot::channel();
-        let unheard = || StartFailure("it ended before it could hand over".to_owned());
-        self.orders.send(Order::HandOver(answer)).await.map_err(|_| unheard())?;
-        told.await.unwrap_or_else(|_| Err(unheard()))
+        self.handing_over().await
+    }
+
+    /// As [`Worker::hand_over`], for a task of its own.
+    pub(crate) fn handing_over(&self) -> impl Future<Output = Result<Snapshot, StartFailure>> + Send + use<> {
+        let orders = self.orders.clone();
+        async move {
+            let (answer, told) = oneshot::channel();
+            let unheard = || StartFailure("it ended before it could hand over".to_owned());
+            orders.send(Order::HandOver(answer)).await.map_err(|_| unheard())?;
+            told.await.unwrap_or_else(|_| Err(unheard()))
+        }
     }
 
     /// Has it take jobs again after [`Worker::hand_over`]. Harmless at any other time.

@@ -29,14 +29,14 @@ pub enum Entrance {
 }
 
 /// What a worker that runs is told.
-pub(super) enum Order {
+pub(crate) enum Order {
     /// Stop taking jobs of the type, finish, and tell the state.
     HandOver(oneshot::Sender<Told>),
     /// Nobody takes over after all.
     GoOn,
 }
 
-pub(super) type Told = Result<Snapshot, StartFailure>;
+pub(crate) type Told = Result<Snapshot, StartFailure>;
 
 /// A handover under way.
 pub(super) struct Handover {

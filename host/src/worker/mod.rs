@@ -31,6 +31,7 @@ pub(crate) use elsewhere::Elsewhere;
 pub use expected::{Expectation, Expected};
 pub use handle::{Progress, Trouble, Worker};
 pub use handover::Entrance;
+pub(crate) use handover::{Order, Told};
 pub use pace::Share;
 pub use refuse::refuse_jobs;
 pub use sockets::{BindError, Listeners, Sockets};

@@ -17,15 +17,17 @@ use std::time::Duration;
 use rustix::process::Signal;
 use tokio::sync::{mpsc, oneshot};
 
-use super::charge::Charge;
-use super::message::{News, Notice, Request, WorkerNews, codec};
-use super::remote::{Facts, RemoteBus};
+use super::charge::{self, Charge};
+use super::message::{News, Request, WorkerNews, codec};
+use super::remote::{Facts, RemoteBus, Told};
+use super::snapshot::pieces;
 use crate::bus::{Absent, Bus, BusState};
 use crate::manager::Registry;
 use crate::metrics::{Exporter, Metrics};
-use crate::plugin::{Generation, LoadOptions, ShadowCopy};
+use crate::plugin::{Generation, LoadOptions, ShadowCopy, Snapshot};
 use crate::worker::{
-    Closing, Entrance, Expected, Listeners, StartFailure, Stragglers, Surroundings, Switchboard, Worker, WorkerState,
+    Closing, Entrance, Expected, Listeners, Progress, Share, StartFailure, Stragglers, Surroundings, Switchboard,
+    Worker, WorkerState,
 };
 
 /// The option of the binary that makes it the process of a worker.
@@ -78,6 +80,7 @@ fn prepare(parent: &str) -> Result<Prepared, String> {
 
 async fn live(socket: UnixStream, charge: Charge, sockets: BTreeMap<String, TcpListener>) -> Result<(), String> {
     let metrics = Metrics::new().map_err(|error| error.to_string())?;
+    let (beside, limit) = (Arc::<Progress>::default(), charge.snapshot_limit);
     let facts =
         Facts { codec: codec(charge.codec).map_err(|error| error.to_string())?, message_bytes: charge.message_bytes };
     socket.set_nonblocking(true).map_err(|error| error.to_string())?;
@@ -86,7 +89,7 @@ async fn live(socket: UnixStream, charge: Charge, sockets: BTreeMap<String, TcpL
     let generation = match Generation::load(charge.generation, charge.plugin.clone(), shadow, options).await {
         Ok(generation) => generation,
         Err(error) => {
-            let (bus, _) = connect(socket, facts)?;
+            let (bus, _) = connect(socket, facts, limit, beside)?;
             bus.tell(&Request::Worker(News::State(WorkerNews::Failed(error.to_string()))));
             bus.close().await;
             return Ok(());
@@ -95,27 +98,35 @@ async fn live(socket: UnixStream, charge: Charge, sockets: BTreeMap<String, TcpL
     // On the thread of the plugin's tasks: a job that comes in costs no change of thread, and a host that is answered knows that
     // this thread is not stuck.
     let (done, connected) = oneshot::channel();
-    let connecting = generation.spawn(move |_| async move { drop(done.send(connect(socket, facts))) });
+    let following = Arc::clone(&beside);
+    let connecting =
+        generation.spawn(move |_| async move { drop(done.send(connect(socket, facts, limit, following))) });
     connecting.await.map_err(|error| error.to_string())?;
-    let (bus, orders) = connected.await.map_err(|error| error.to_string())??;
+    let (bus, told) = connected.await.map_err(|error| error.to_string())??;
     let bus = Arc::new(bus);
-    work(&generation, &bus, orders, charge, sockets, &metrics).await?;
+    work(&generation, &bus, told, beside, charge, sockets, &metrics).await?;
     bus.close().await;
     drop(bus);
     generation.retire(RETIRE_LIMIT).await;
     Ok(())
 }
 
-fn connect(socket: UnixStream, facts: Facts) -> Result<(RemoteBus, mpsc::Receiver<Notice>), String> {
+fn connect(
+    socket: UnixStream,
+    facts: Facts,
+    snapshot_limit: u64,
+    beside: Arc<Progress>,
+) -> Result<(RemoteBus, mpsc::Receiver<Told>), String> {
     let stream = tokio::net::UnixStream::from_std(socket).map_err(|error| error.to_string())?;
-    Ok(RemoteBus::connect_worker(stream, facts))
+    Ok(RemoteBus::connect_worker(stream, facts, snapshot_limit, beside))
 }
 
 /// Runs the worker to its end, and tells the host of it.
 async fn work(
     generation: &Generation,
     bus: &Arc<RemoteBus>,
-    mut orders: mpsc::Receiver<Notice>,
+    mut told: mpsc::Receiver<Told>,
+    beside: Arc<Progress>,
     charge: Charge,
     sockets: BTreeMap<String, TcpListener>,
     metrics: &Arc<Metrics>,
@@ -132,9 +143,14 @@ async fn work(
         closing: closing.clone(),
         absent: Absent::default(),
         managed: false,
-        snapshot_limit: 0,
+        snapshot_limit: charge.snapshot_limit,
         message_bytes: charge.message_bytes,
         host: charge.host.as_str().into(),
+    };
+    let entrance = match charge.entrance {
+        charge::Entrance::AtOnce => Entrance::AtOnce,
+        charge::Entrance::Admitted => Entrance::Admitted,
+        charge::Entrance::OnTrial(of) => Entrance::OnTrial(Share { of, beside }),
     };
     let (listeners, stragglers, limit) = (Listeners::of(sockets), Stragglers::default(), charge.spec.abandoned_threads);
     let mut worker = Worker::spawn_as(
@@ -144,7 +160,7 @@ async fn work(
         listeners,
         stragglers.clone(),
         surroundings,
-        Entrance::AtOnce,
+        entrance,
     );
     let (mut state, progress) = (worker.state(), worker.progress());
     let mut link = bus.state();
@@ -157,17 +173,19 @@ async fn work(
         bus.tell(&Request::Worker(News::Report { samples: exporter.samples(metrics), last_error: new_error }));
     };
     let mut reports = tokio::time::interval(REPORT);
-    let mut finishing = tokio::task::JoinSet::new();
+    let (mut finishing, mut handing) = (tokio::task::JoinSet::new(), tokio::task::JoinSet::new());
     let end = loop {
         tokio::select! {
             biased;
             Ok(()) = state.changed() => {
                 let news = match &*state.borrow_and_update() {
+                    WorkerState::Prepared => WorkerNews::Prepared,
                     WorkerState::Running => WorkerNews::Running,
+                    WorkerState::HandingOver => WorkerNews::HandingOver,
                     WorkerState::Broken(failure) => WorkerNews::Broken(failure.0.clone()),
                     WorkerState::Draining => WorkerNews::Draining,
                     // Said once it has left, with the reason.
-                    WorkerState::Starting | WorkerState::Prepared | WorkerState::HandingOver | WorkerState::Stopped | WorkerState::Failed(_) => continue,
+                    WorkerState::Starting | WorkerState::Stopped | WorkerState::Failed(_) => continue,
                 };
                 bus.tell(&Request::Worker(News::State(news)));
             }
@@ -177,14 +195,17 @@ async fn work(
                 let why = format!("{limit} handlers overran and have not come back (`abandoned_threads`)");
                 break Err(StartFailure(why));
             }
-            Some(order) = orders.recv() => match order {
-                Notice::Stop => worker.stop(),
-                Notice::Finish => {
+            Some(told) = told.recv() => match told {
+                Told::Stop => worker.stop(),
+                Told::Finish => {
                     let closing = closing.clone();
                     finishing.spawn(async move { closing.close().await });
                 }
-                Notice::Ping(_) => {}
+                Told::HandOver => drop(handing.spawn(worker.handing_over())),
+                Told::GoOn => worker.go_on().await,
+                Told::Admit(state) => worker.admit(state),
             },
+            Some(Ok(state)) = handing.join_next() => hand_over(bus, state),
             Some(_) = finishing.join_next() => bus.tell(&Request::Worker(News::Idle)),
             _ = reports.tick() => report(),
             Ok(_) = link.wait_for(|state| *state == BusState::Closed) => return Err("the host is gone".to_owned()),
@@ -194,4 +215,14 @@ async fn work(
     let news = end.map_or_else(|failure| WorkerNews::Failed(failure.0), |()| WorkerNews::Stopped);
     bus.tell(&Request::Worker(News::State(news)));
     Ok(())
+}
+
+/// Tells the host the worker's state, or why it cannot be had.
+fn hand_over(bus: &RemoteBus, state: Result<Snapshot, StartFailure>) {
+    let told = state.map_err(|failure| failure.0).map(|snapshot| {
+        let schema = snapshot.schema;
+        pieces(snapshot).for_each(|piece| bus.tell_with(&Request::Worker(News::Piece), &piece));
+        schema
+    });
+    bus.tell(&Request::Worker(News::HandsOver(told)));
 }

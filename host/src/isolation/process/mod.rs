@@ -2,34 +2,35 @@
 
 mod child_process;
 mod ending;
+mod entering;
+mod heard;
 mod watch;
 mod words;
 
 use std::io;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use parking_lot::Mutex;
+use bytes::Bytes;
 use tokio::time::MissedTickBehavior;
-use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use self::child_process::ChildProcess;
 use self::ending::Cause;
+use self::entering::Beside;
+use self::heard::Heard;
 use self::watch::{LOOK, Look, Phase, Watch};
 use self::words::LastWords;
 use super::charge::Charge;
 use super::link::LinkError;
-use super::message::{News, Notice, Reply, Request, WorkerNews};
+use super::message::{Notice, Reply, Request};
 use super::servant::{Rights, Servant};
 use crate::admin::ProcessStatus;
 use crate::bus::Notification;
 use crate::ids::{GenerationId, PluginName, WorkerRef};
-use crate::metrics::Metrics;
 use crate::plugin::{ShadowCopy, log_level};
 use crate::topology::{Isolation, ProcessLimits, WorkerSpec, format_size};
-use crate::worker::{Elsewhere, Listeners, Progress, StartFailure, Surroundings, Worker, WorkerState};
+use crate::worker::{Elsewhere, Entrance, Listeners, Order, StartFailure, Surroundings, Worker, WorkerState};
 
 /// How long a child may take to load its plugin, which has been tried before.
 const LOAD_LIMIT: Duration = Duration::from_secs(10);
@@ -60,9 +61,10 @@ pub fn spawn(
     spec: Arc<WorkerSpec>,
     listeners: Listeners,
     surroundings: Surroundings,
+    entrance: Entrance,
 ) -> Result<Worker, StartFailure> {
-    let (worker, elsewhere) = Worker::elsewhere(&spec, &listeners)?;
-    tokio::spawn(oversee(Overseen { version, spec, listeners, surroundings }, elsewhere));
+    let (worker, elsewhere) = Worker::elsewhere(&spec, &listeners, &entrance)?;
+    tokio::spawn(oversee(Overseen { version, spec, listeners, surroundings, entrance }, elsewhere));
     Ok(worker)
 }
 
@@ -71,11 +73,12 @@ struct Overseen {
     spec: Arc<WorkerSpec>,
     listeners: Listeners,
     surroundings: Surroundings,
+    entrance: Entrance,
 }
 
-async fn oversee(overseen: Overseen, elsewhere: Elsewhere) {
+async fn oversee(overseen: Overseen, mut elsewhere: Elsewhere) {
     let worker = WorkerRef::from(elsewhere.id.clone());
-    let outcome = overseen.run(&elsewhere).await;
+    let outcome = overseen.run(&mut elsewhere).await;
     let state = match outcome {
         Ok(()) => WorkerState::Stopped,
         Err(failure) => {
@@ -88,18 +91,9 @@ async fn oversee(overseen: Overseen, elsewhere: Elsewhere) {
     elsewhere.state.send_replace(state);
 }
 
-/// What a child has said of itself.
-struct Heard {
-    /// How it ended, in its own words.
-    end: Mutex<Option<Result<(), String>>>,
-    /// Dropped once it does not bring work in.
-    busy: Mutex<Option<TaskTrackerToken>>,
-    answered: AtomicU64,
-}
-
 impl Overseen {
     /// Runs the child to its end.
-    async fn run(&self, elsewhere: &Elsewhere) -> Result<(), String> {
+    async fn run(&self, elsewhere: &mut Elsewhere) -> Result<(), String> {
         let failed = |error: io::Error| format!("no process for it: {error}");
         let (socket, theirs) = UnixStream::pair().map_err(failed)?;
         let name = format!("{}-child", self.version.plugin);
@@ -148,6 +142,8 @@ impl Overseen {
             host: self.surroundings.host.to_string(),
             codec: self.surroundings.bus.codec() as u8,
             message_bytes: self.surroundings.message_bytes,
+            snapshot_limit: self.surroundings.snapshot_limit,
+            entrance: entering::charged(&self.entrance),
             load_limit: LOAD_LIMIT,
             log_level: log_level(),
             sockets: self.listeners.sockets().map(|(name, _)| name.to_owned()).collect(),
@@ -164,30 +160,29 @@ impl Overseen {
     }
 
     /// Serves and watches the child until it has said its last word, or has ended.
-    async fn attend(&self, elsewhere: &Elsewhere, socket: UnixStream, child: &mut ChildProcess) -> End {
+    async fn attend(&self, elsewhere: &mut Elsewhere, socket: UnixStream, child: &mut ChildProcess) -> End {
         let stream = match tokio::net::UnixStream::from_std(socket) {
             Ok(stream) => stream,
             Err(error) => return End { told: None, killed: None, fault: Some(error.to_string()) },
         };
-        let Surroundings { bus, registry, expected, metrics, closing, absent, .. } = &self.surroundings;
-        let worker = WorkerRef::from(elsewhere.id.clone());
+        let Surroundings { bus, registry, expected, metrics, closing, absent, snapshot_limit, .. } = &self.surroundings;
+        let Elsewhere { id, state, progress, stop, admitted, orders, .. } = elsewhere;
+        let worker = WorkerRef::from(id.clone());
         let rights =
             Rights::Worker { worker, registry: Arc::clone(registry), expected: expected.clone(), absent: *absent };
-        let servant = Servant::new(Arc::clone(bus), rights, Some(Arc::clone(&elsewhere.progress)));
+        let servant = Servant::new(Arc::clone(bus), rights, Some(Arc::clone(progress)));
         let outbound = servant.outbound();
-        let heard =
-            Heard { end: Mutex::default(), busy: Mutex::new(Some(closing.busy())), answered: AtomicU64::new(0) };
-        let hear = |request, _| match request {
-            Request::Worker(news) => {
-                heard.note(news, elsewhere, metrics);
-                Ok(())
-            }
+        let heard = Heard::new(closing.busy(), *snapshot_limit);
+        let enter = |entered| drop(state.send_replace(entered));
+        let hear = |request, tail: Bytes| match request {
+            Request::Worker(news) => heard.note(news, &tail, enter, progress, metrics, &outbound),
             other => Err(LinkError::Malformed(format!("{other:?}"))),
         };
         let serving = servant.serve(stream, self.surroundings.message_bytes, hear);
-        let (asked, stopped) = (closing.asked(), elsewhere.stop.cancelled());
+        let (asked, stopped) = (closing.asked(), stop.cancelled());
         tokio::pin!(serving, asked, stopped);
         let mut watch = Watch::new(&self.spec, LOAD_LIMIT);
+        let mut beside = Beside::of(&self.entrance);
         let mut looks = tokio::time::interval(LOOK);
         looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut stopping, mut finishing, mut served, mut ended) = (false, false, None, false);
@@ -196,7 +191,7 @@ impl Overseen {
             tokio::select! {
                 result = &mut serving, if served.is_none() => {
                     if let Err(error) = &result {
-                        tracing::error!(target: "mshost::isolation", worker = %elsewhere.id, "what it says cannot be used: {error}");
+                        tracing::error!(target: "mshost::isolation", worker = %id, "what it says cannot be used: {error}");
                         child.kill();
                     }
                     served = Some(result);
@@ -211,12 +206,21 @@ impl Overseen {
                     finishing = true;
                     let _ = outbound.tell(&Reply::Worker(Notice::Finish));
                 }
+                Some(order) = orders.recv() => match order {
+                    Order::HandOver(successor) => {
+                        heard.is_to_hand_over(successor);
+                        let _ = outbound.tell(&Reply::Worker(Notice::HandOver));
+                    }
+                    Order::GoOn => drop(outbound.tell(&Reply::Worker(Notice::GoOn))),
+                },
+                state = entering::admission(admitted) => entering::admit(state, &outbound),
+                () = Beside::follow(&mut beside, &outbound) => {}
                 _ = looks.tick() => {
                     let phase = match () {
                         () if served.is_some() || heard.end.lock().is_some() => Phase::Leaving,
                         () if stopping => Phase::Stopping,
                         // With its first job it may be stuck before it could say that it has started.
-                        () if *elsewhere.state.borrow() == WorkerState::Starting && elsewhere.progress.in_flight() == 0 => {
+                        () if *state.borrow() == WorkerState::Starting && progress.in_flight() == 0 => {
                             Phase::Starting
                         }
                         () => Phase::Running,
@@ -259,23 +263,4 @@ struct End {
     killed: Option<String>,
     /// What was wrong with what it said.
     fault: Option<String>,
-}
-
-impl Heard {
-    fn note(&self, news: News, elsewhere: &Elsewhere, metrics: &Metrics) {
-        let enter = |state| drop(elsewhere.state.send_replace(state));
-        match news {
-            News::State(WorkerNews::Running) => enter(WorkerState::Running),
-            News::State(WorkerNews::Broken(why)) => enter(WorkerState::Broken(StartFailure(why))),
-            News::State(WorkerNews::Draining) => enter(WorkerState::Draining),
-            News::State(WorkerNews::Stopped) => *self.end.lock() = Some(Ok(())),
-            News::State(WorkerNews::Failed(why)) => *self.end.lock() = Some(Err(why)),
-            News::Idle => drop(self.busy.lock().take()),
-            News::Pong(question) => self.answered.store(question, Ordering::Relaxed),
-            News::Report { samples, last_error } => {
-                metrics.absorb(&samples);
-                last_error.into_iter().for_each(|error| Progress::complain(&elsewhere.progress, error));
-            }
-        }
-    }
 }

@@ -20,16 +20,19 @@ use self::subscription::RemoteSubscription;
 pub(super) use self::subscription::WINDOW;
 use super::link::{self, LinkError, Outbound};
 use super::message::{Call, Fault, JobHead, News, Notice, NotificationHead, Number, Reply, Request};
+use super::snapshot::Pieces;
 use crate::bus::{
     Bus, BusError, BusState, Codec, Consumer, ConsumerOptions, DeadLetter, Event, Job, Notification, QueueDepth,
     Requeued, SendError, Subscription,
 };
 use crate::ids::WorkerRef;
+use crate::plugin::Snapshot;
+use crate::worker::Progress;
 
 /// Room for the head of a message beside the payload, in bytes: 64 addresses, ids, an error text.
 pub(super) const HEAD: usize = 256 << 10;
 
-/// The most notices of the host that wait for a worker: there are two.
+/// The most of what the host tells that waits for a worker: each is told once, but the two of a handover.
 const NOTICES: usize = 8;
 
 /// What the child knows of the bus from the start.
@@ -58,6 +61,20 @@ struct Shared {
     leads: watch::Sender<bool>,
 }
 
+/// What the host tells a worker.
+pub(super) enum Told {
+    /// Drain and leave.
+    Stop,
+    /// Finish what was begun: the host closes.
+    Finish,
+    /// Stop taking jobs of the type, finish, and tell the state.
+    HandOver,
+    /// Nobody takes over after all.
+    GoOn,
+    /// Join the bus, with this state where there is any.
+    Admit(Option<Snapshot>),
+}
+
 impl RemoteBus {
     /// Takes a socket whose other end a host [serves](super::serve). What arrives is read, and what is to go out written, by a
     /// task of the runtime that this is called in.
@@ -66,35 +83,56 @@ impl RemoteBus {
     /// Outside of a tokio runtime.
     #[must_use]
     pub fn connect(stream: UnixStream, facts: Facts) -> Self {
-        let refuse = |notice| Err(LinkError::Malformed(format!("{notice:?}, which is not of the bus")));
+        let refuse = |notice, _| Err(LinkError::Malformed(format!("{notice:?}, which is not of the bus")));
         Self::open(stream, facts, Arc::default(), refuse)
     }
 
     /// As [`RemoteBus::connect`], with what the host tells the worker besides. Questions are answered at once, by the thread
-    /// that this is called on.
-    pub(super) fn connect_worker(stream: UnixStream, facts: Facts) -> (Self, mpsc::Receiver<Notice>) {
+    /// that this is called on. `beside` follows the worker that this one is on trial beside.
+    pub(super) fn connect_worker(
+        stream: UnixStream,
+        facts: Facts,
+        snapshot_limit: u64,
+        beside: Arc<Progress>,
+    ) -> (Self, mpsc::Receiver<Told>) {
         let (notices, received) = mpsc::channel(NOTICES);
         let outbound = Arc::<Outbound>::default();
         let answering = Arc::clone(&outbound);
-        let hear = move |notice| match notice {
+        let pieces = Pieces::new(snapshot_limit);
+        let pass_on = move |told| {
+            notices.try_send(told).map_err(|_| LinkError::Malformed("more notices than there are".to_owned()))
+        };
+        let hear = move |notice, tail: Bytes| match notice {
             Notice::Ping(question) => Ok(answering.tell(&Request::Worker(News::Pong(question)))?),
-            notice => {
-                notices.try_send(notice).map_err(|_| LinkError::Malformed("more notices than there are".to_owned()))
+            Notice::Beside(begun) => {
+                beside.have_begun(begun);
+                Ok(())
             }
+            Notice::Piece => pieces.add(&tail),
+            Notice::Admit(schema) => pass_on(Told::Admit(schema.map(|schema| pieces.take(schema)))),
+            Notice::Stop => pass_on(Told::Stop),
+            Notice::Finish => pass_on(Told::Finish),
+            Notice::HandOver => pass_on(Told::HandOver),
+            Notice::GoOn => pass_on(Told::GoOn),
         };
         (Self::open(stream, facts, outbound, hear), received)
     }
 
     /// Tells the host something that is not of the bus. Where it is gone, nobody hears it.
     pub(super) fn tell(&self, request: &Request) {
-        let _ = self.shared.outbound.tell(request);
+        self.tell_with(request, &Bytes::new());
+    }
+
+    /// As [`RemoteBus::tell`], with a tail.
+    pub(super) fn tell_with(&self, request: &Request, tail: &Bytes) {
+        let _ = self.shared.outbound.push(request, tail);
     }
 
     fn open(
         stream: UnixStream,
         facts: Facts,
         outbound: Arc<Outbound>,
-        hear: impl FnMut(Notice) -> Result<(), LinkError> + Send + 'static,
+        hear: impl FnMut(Notice, Bytes) -> Result<(), LinkError> + Send + 'static,
     ) -> Self {
         let bus = Self::new(facts, outbound);
         let shared = Arc::clone(&bus.shared);
@@ -126,7 +164,7 @@ impl Shared {
     async fn read_from(
         &self,
         stream: UnixStream,
-        mut other: impl FnMut(Notice) -> Result<(), LinkError>,
+        mut other: impl FnMut(Notice, Bytes) -> Result<(), LinkError>,
     ) -> Result<(), LinkError> {
         let _closed = CloseAtEnd(self);
         let limit = self.facts.message_bytes + HEAD;
@@ -137,7 +175,7 @@ impl Shared {
         &self,
         reply: Reply,
         tail: Bytes,
-        other: &mut impl FnMut(Notice) -> Result<(), LinkError>,
+        other: &mut impl FnMut(Notice, Bytes) -> Result<(), LinkError>,
     ) -> Result<(), LinkError> {
         match reply {
             Reply::Answer { call, result } => {
@@ -159,7 +197,7 @@ impl Shared {
             Reply::Silent { subscription } => drop(self.subscriptions.lock().remove(&subscription)),
             Reply::State(state) => drop(self.state.send_replace(state.into())),
             Reply::Leads(leads) => drop(self.leads.send_replace(leads)),
-            Reply::Worker(notice) => other(notice)?,
+            Reply::Worker(notice) => other(notice, tail)?,
         }
         Ok(())
     }
