@@ -6,5 +6,6 @@ mod connection;
 mod load;
 mod promises;
 mod refusals;
+mod retries;
 mod strangers;
 mod support;

@@ -1,4 +1,4 @@
-//! Jobs that failed and are to be tried again later.
+//! Jobs that failed and are to be tried again later, and those that went back to a queue that was full.
 //!
 //! A broker's own means, a queue whose messages expire into another, moves them without confirms, so that a crash can lose
 //! one. Instead hosts take them from a queue that nothing expires in, hold each until it is due, publish it to those it is
@@ -62,9 +62,11 @@ async fn hold(shared: Arc<Shared>, link: Link, message: Message) -> lapin::Resul
 
 async fn move_on(shared: Arc<Shared>, mut message: Message, left: Duration) -> lapin::Result<()> {
     let body = attend::body(&mut message);
+    // A quorum queue's own count is of hosts that held it, not of workers that it may have killed.
+    let deliveries = Headers::of(&message.properties).counted();
     let settled = match message::decode(shared.codec, &message.properties, &body) {
         Ok((job, _)) => loop {
-            if pass_on(&shared, &job, left).await.is_ok() {
+            if pass_on(&shared, &job, deliveries, left).await.is_ok() {
                 break true;
             }
             tokio::select! {
@@ -84,16 +86,16 @@ async fn move_on(shared: Arc<Shared>, mut message: Message, left: Duration) -> l
 }
 
 /// Whether it is answered for elsewhere now.
-async fn pass_on(shared: &Shared, job: &Job, left: Duration) -> Result<(), ()> {
+async fn pass_on(shared: &Shared, job: &Job, deliveries: u32, left: Duration) -> Result<(), ()> {
     if !left.is_zero() {
-        return shared.publish_delayed(job, left).await.map_err(drop);
+        return shared.publish_delayed(job, left, deliveries).await.map_err(drop);
     }
     if job.is_expired(SystemTime::now()) {
         let death = Death::now(DeathReason::Expired, EXPIRED, None);
         return shared.give_up(job, death).await.map_err(drop);
     }
     let target = job.route.target();
-    match shared.publish_job(job, 0).await {
+    match shared.publish_job(job, deliveries).await {
         Ok(()) => Ok(()),
         Err(PublishError::Returned) if shared.absent == Absent::Wait && matches!(target, Address::Any(_)) => Err(()),
         Err(PublishError::Returned) => {

@@ -44,9 +44,24 @@ impl Shared {
         self.publish(message).await
     }
 
-    /// To the queue that keeps it for a while.
-    pub(super) async fn publish_delayed(&self, job: &Job, after: Duration) -> Result<(), BusError> {
-        self.publish_shared(self.writer.delayed(job, after)?, None).await
+    /// The same for a job that a worker still holds. Where its queue is full it waits with those that are due: the place that
+    /// the worker would empty the queue with may be the one that this job holds.
+    pub(super) async fn give_back(&self, job: &Job, deliveries: u32) -> Result<(), BusError> {
+        let message = self.writer.job(job, deliveries)?;
+        match self.publisher.offer(message, self).await {
+            Err(PublishError::Refused) => self.publish_delayed(job, Duration::ZERO, deliveries).await,
+            // Its queue is gone, though it came by it: nobody is there for it.
+            Err(PublishError::Returned) => {
+                let error = SendError::NoWorker(job.route.target().clone()).to_string();
+                self.give_up(job, Death::now(DeathReason::NoWorker, &error, None)).await
+            }
+            published => published.map_err(settle::unavailable),
+        }
+    }
+
+    /// To the queue that keeps it for a while. `deliveries`: as in [`Shared::publish_job`].
+    pub(super) async fn publish_delayed(&self, job: &Job, after: Duration, deliveries: u32) -> Result<(), BusError> {
+        self.publish_shared(self.writer.delayed(job, after, deliveries)?, None).await
     }
 
     /// Keeps a job as a dead letter.

@@ -30,11 +30,8 @@ impl Writer {
 
     /// For those that it is addressed to. `deliveries`: how often it was delivered before and never settled.
     pub(super) fn job(self, job: &Job, deliveries: u32) -> Result<Outgoing, EncodeError> {
-        let mut headers = headers(job);
-        if deliveries > 0 {
-            headers.insert(names::DELIVERIES.into(), AMQPValue::LongUInt(deliveries));
-        }
-        let mut message = self.message(job, names::JOBS.into(), names::key(job.route.target()), headers)?;
+        let mut message =
+            self.message(job, names::JOBS.into(), names::key(job.route.target()), counted(job, deliveries))?;
         if let Some(deadline) = job.deadline {
             // At 0 a broker gives it to nobody who is not waiting already.
             let left = deadline.duration_since(SystemTime::now()).unwrap_or_default().max(Duration::from_millis(1));
@@ -43,9 +40,9 @@ impl Writer {
         Ok(message)
     }
 
-    /// For the queue that keeps it until it is due.
-    pub(super) fn delayed(self, job: &Job, after: Duration) -> Result<Outgoing, EncodeError> {
-        let mut headers = headers(job);
+    /// For the queue that keeps it until it is due. `deliveries`: as in [`Writer::job`].
+    pub(super) fn delayed(self, job: &Job, after: Duration, deliveries: u32) -> Result<Outgoing, EncodeError> {
+        let mut headers = counted(job, deliveries);
         headers.insert(names::DUE.into(), timestamp(SystemTime::now() + after));
         self.message(job, "".into(), names::retry_for(after), headers)
     }
@@ -101,6 +98,14 @@ fn headers(job: &Job) -> FieldTable {
     headers.insert(names::ORIGIN.into(), AMQPValue::LongString((*job.origin.id).into()));
     if let Some(deadline) = job.deadline {
         headers.insert(names::DEADLINE.into(), timestamp(deadline));
+    }
+    headers
+}
+
+fn counted(job: &Job, deliveries: u32) -> FieldTable {
+    let mut headers = headers(job);
+    if deliveries > 0 {
+        headers.insert(names::DELIVERIES.into(), AMQPValue::LongUInt(deliveries));
     }
     headers
 }
@@ -161,11 +166,16 @@ impl<'m> Headers<'m> {
         self.number(name).and_then(|number| u32::try_from(number).ok()).unwrap_or(0)
     }
 
+    /// How often it was delivered before and never settled, by our own count.
+    pub(super) fn counted(&self) -> u32 {
+        self.count(names::DELIVERIES)
+    }
+
     /// How often it was delivered before and never settled: by the broker's own count, where it keeps one (quorum queues),
     /// and by ours. The second says whether the broker counts.
     pub(super) fn deliveries(&self) -> (u32, bool) {
         let by_broker = self.get(names::DELIVERY_COUNT).is_some();
-        (self.count(names::DELIVERIES).saturating_add(self.count(names::DELIVERY_COUNT)), by_broker)
+        (self.counted().saturating_add(self.count(names::DELIVERY_COUNT)), by_broker)
     }
 
     /// Why the broker itself gave the message up: `expired`, `rejected`, `delivery_limit`.

@@ -51,10 +51,10 @@ pub(super) struct Outgoing {
 pub(super) enum PublishError {
     /// No queue is there for it.
     Returned,
-    /// Its queue is full. Never gets out of [`Publisher::publish`].
+    /// Its queue is full. Gets out of [`Publisher::offer`] alone.
     Refused,
     /// No queue is there for it now, but there may have been one for a first copy, whose confirm never came. Never gets out of
-    /// [`Publisher::publish`].
+    /// [`Publisher`].
     Doubtful,
     /// Not in time.
     TimedOut(String),
@@ -114,6 +114,15 @@ impl Publisher {
     /// Publishes and waits for the confirm. Where the queue is full it waits outside of the window, which is there for those
     /// who empty it.
     pub(super) async fn publish(&self, message: Outgoing, shared: &Shared) -> Result<(), PublishError> {
+        self.publish_if(message, true, shared).await
+    }
+
+    /// The same, but does not wait for room: for those without whom there may never be any.
+    pub(super) async fn offer(&self, message: Outgoing, shared: &Shared) -> Result<(), PublishError> {
+        self.publish_if(message, false, shared).await
+    }
+
+    async fn publish_if(&self, message: Outgoing, waits: bool, shared: &Shared) -> Result<(), PublishError> {
         let (message, deadline) = (Arc::new(message), Instant::now() + self.timeout);
         let mut backoff = Backoff::new(REFUSED_WAIT.0, REFUSED_WAIT.1, 0.5);
         let mut resent = false;
@@ -121,6 +130,9 @@ impl Publisher {
             let why = match self.publish_once(Arc::clone(&message), deadline, resent, shared).await {
                 Err(PublishError::Refused) => {
                     shared.metrics.bus_refused.inc();
+                    if !waits {
+                        return Err(PublishError::Refused);
+                    }
                     "is full (`bus.queue_limit`, `bus.dead_letter_limit`) and did not take the message"
                 }
                 Err(PublishError::Doubtful) => {

@@ -2,12 +2,13 @@
 //!
 //! A quorum queue counts by itself. A classic queue says no more than that there was a delivery before this one; so the job
 //! is published again with its count, confirmed, and the delivery acked: the count outlives whatever the handler does next.
+//! Where its queue is full it goes, with its count, where jobs wait until they are due: it may hold the only place of the
+//! worker that would make room.
 
+use super::Shared;
 use super::message::Headers;
-use super::publisher::PublishError;
 use super::settle::AmqpSettle;
-use super::{Shared, settle};
-use crate::bus::{BusError, Death, DeathReason, Job, SendError, Settle};
+use crate::bus::{BusError, Death, DeathReason, Job, Settle};
 
 /// What is to be done with a delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -45,13 +46,7 @@ pub(super) async fn carry_out(
         Verdict::Deliver => settle.requeue().await,
         Verdict::Count(count) => {
             shared.metrics.bus_redelivered.inc();
-            match shared.publish_job(&job, count).await {
-                Err(PublishError::Returned) => {
-                    let error = SendError::NoWorker(job.route.target().clone()).to_string();
-                    shared.give_up(&job, Death::now(DeathReason::NoWorker, &error, None)).await?;
-                }
-                published => published.map_err(settle::unavailable)?,
-            }
+            shared.give_back(&job, count).await?;
             settle.take_away().await
         }
         Verdict::TooOften(count) => {

@@ -14,7 +14,7 @@ use super::connection::Down;
 use super::place::Place;
 use super::publisher::PublishError;
 use super::{Shared, errors};
-use crate::bus::{BusError, Death, DeathReason, Job, SendError, Settle};
+use crate::bus::{BusError, Death, Job, Settle};
 
 /// Settles one delivery on the channel that it came by; no other could.
 pub(super) struct AmqpSettle {
@@ -83,16 +83,9 @@ impl Settle for AmqpSettle {
     async fn retry(self: Box<Self>, job: Job, after: Duration) -> Result<(), BusError> {
         self.check()?;
         if !after.is_zero() {
-            self.shared.publish_delayed(&job, after).await?;
-            return self.ack().await;
-        }
-        match self.shared.publish_job(&job, 0).await {
-            // Its queue is gone, though it came by it: nobody is there to try again.
-            Err(PublishError::Returned) => {
-                let error = SendError::NoWorker(job.route.target().clone()).to_string();
-                self.shared.give_up(&job, Death::now(DeathReason::NoWorker, &error, None)).await?;
-            }
-            published => published.map_err(unavailable)?,
+            self.shared.publish_delayed(&job, after, 0).await?;
+        } else {
+            self.shared.give_back(&job, 0).await?;
         }
         self.ack().await
     }
