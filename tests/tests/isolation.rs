@@ -133,6 +133,9 @@ fn the_host_does_not_load_what_only_processes_run() {
     let pid = worker["process"]["pid"].to_string();
     assert!(maps(&pid).contains("crash"));
     assert_eq!(worker["process"]["limits"][0], "open_files 64 (RLIMIT_NOFILE)");
+    // Nor can a program that it starts get more rights than it has.
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    assert!(status.contains("NoNewPrivs:\t1"), "{status}");
     // Nothing of the host's is open in it: standard ones, the socket, and what its own runtimes need.
     let open = std::fs::read_dir(format!("/proc/{pid}/fd"))
         .unwrap()

@@ -64,6 +64,7 @@ fn prepare(parent: &str) -> Result<Prepared, String> {
     let failed = |what: &'static str| move |error: std::io::Error| format!("cannot {what}: {error}");
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
         .map_err(|error| failed("be ended with the host")(error.into()))?;
+    rustix::thread::set_no_new_privs(true).map_err(|error| failed("keep to its rights")(error.into()))?;
     // The host may have died before that.
     if rustix::process::getppid().map(|pid| pid.as_raw_nonzero().to_string()).as_deref() != Some(parent) {
         return Err("the host is gone".to_owned());

@@ -6,6 +6,7 @@ mod closing;
 mod dead_letters;
 mod foreign_code;
 mod giving_up;
+mod interleavings;
 mod journal;
 mod journal_model;
 mod offline;
