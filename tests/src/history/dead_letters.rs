@@ -1,10 +1,19 @@
-//! What RabbitMQ keeps as dead letters, seen by a client that knows nothing of the engine but the name of the queue.
+//! What is kept as dead letters: by RabbitMQ, seen by a client that knows nothing of the engine but the name of the queue, and by
+//! a host whose bus is embedded.
+
+use std::net::SocketAddr;
 
 use lapin::options::BasicGetOptions;
 use lapin::{Connection, ConnectionProperties};
+use serde_json::Value;
+
+use crate::http;
 
 /// The queue of the dead letters.
 const QUEUE: &str = "mshost.dead";
+
+/// The most that a host shows at a time.
+const MOST: usize = 10_000;
 
 /// The ids of all dead letters of a bus. Each is taken and goes back, in its order, with the connection; what a host looks at
 /// in that moment is not seen.
@@ -23,4 +32,34 @@ pub fn ids(url: &str) -> Result<Vec<String>, lapin::Error> {
         connection.close(200, "looked".into()).await?;
         Ok(ids)
     })
+}
+
+/// A dead letter as its host tells of it.
+#[derive(Debug, Clone)]
+pub struct Letter {
+    /// The id of its job.
+    pub id: String,
+    /// Why it is dead, in one line.
+    pub why: String,
+}
+
+/// All dead letters of a host.
+///
+/// # Errors
+/// Where it does not answer, or has more of them than it shows.
+pub fn of_host(admin: SocketAddr) -> Result<Vec<Letter>, String> {
+    let answer = http::get(admin, &format!("/api/dead-letters?limit={MOST}")).map_err(|error| error.to_string())?;
+    let list = answer.json();
+    let letters = list["letters"].as_array().ok_or_else(|| format!("no list of dead letters: {}", answer.body))?;
+    if list["truncated"] == true {
+        return Err(format!("there are more than {MOST} dead letters"));
+    }
+    let text = |value: &Value| value.as_str().unwrap_or("?").to_owned();
+    Ok(letters.iter().map(|letter| Letter { id: text(&letter["id"]), why: why(letter) }).collect())
+}
+
+fn why(letter: &Value) -> String {
+    let [reason, error, worker, died] =
+        ["reason", "error", "worker", "died"].map(|key| letter[key].as_str().unwrap_or("?"));
+    format!("{reason} at {died} by {worker}: {error}")
 }

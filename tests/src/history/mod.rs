@@ -21,7 +21,7 @@
 //! duplicates of a job and are not flagged; they are counted apart (`resent`).
 
 mod checker;
-mod dead_letters;
+pub mod dead_letters;
 pub mod faults;
 mod journals;
 pub mod record;

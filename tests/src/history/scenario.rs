@@ -146,15 +146,18 @@ impl Scenario {
         Self { hosts, places: places.to_vec(), patience, limit, folder, journals, history }
     }
 
-    /// Counts the jobs that are dead letters by now. The embedded bus shows its own to nobody.
+    /// Counts the jobs that are dead letters by now.
     ///
     /// # Errors
-    /// Where the broker cannot be asked.
-    pub fn look_for_dead_letters(&mut self) -> Result<(), lapin::Error> {
-        let url = &self.places[0].url;
-        if url.starts_with("amqp") {
-            dead_letters::ids(url)?.iter().for_each(|id| self.history.add_dead_letter(id));
-        }
+    /// Where the broker, or the host whose bus is embedded, cannot be asked.
+    pub fn look_for_dead_letters(&mut self) -> Result<(), String> {
+        let ids: Vec<_> = if self.is_embedded() {
+            let letters = dead_letters::of_host(self.hosts[0].admin())?;
+            letters.into_iter().map(|letter| letter.id).collect()
+        } else {
+            dead_letters::ids(&self.places[0].url).map_err(|error| error.to_string())?
+        };
+        ids.iter().for_each(|id| self.history.add_dead_letter(id));
         Ok(())
     }
 
@@ -197,12 +200,15 @@ impl Scenario {
         File::create(self.folder.path().join("stop")).expect("a file");
     }
 
-    /// Waits until everything that was accepted is accounted for, or nothing happens any more; stops the hosts, looks for dead
-    /// letters and judges.
+    /// Waits until everything that was accepted is accounted for, or nothing happens any more; looks for dead letters, stops the
+    /// hosts and judges.
     #[must_use]
     pub fn finish(mut self) -> Verdict {
         // Where it is in vain the verdict says why.
         let settled = self.until(History::is_settled).is_ok();
+        if self.is_embedded() {
+            self.look_for_dead_letters().expect("the host shows its dead letters");
+        }
         for host in &mut self.hosts {
             if settled {
                 let status = host.stop();
@@ -211,8 +217,14 @@ impl Scenario {
                 host.kill();
             }
         }
-        self.look_for_dead_letters().expect("the broker shows its dead letters");
+        if !self.is_embedded() {
+            self.look_for_dead_letters().expect("the broker shows its dead letters");
+        }
         self.history().verdict()
+    }
+
+    fn is_embedded(&self) -> bool {
+        self.places[0].url == "embedded"
     }
 
     /// What the hosts logged since their last start.

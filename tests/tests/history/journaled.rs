@@ -1,9 +1,15 @@
 //! The embedded bus with a journal, and a host that is killed in full swing.
 
+use std::time::Duration;
+
+use mshost_tests::dice::Dice;
 use mshost_tests::history::scenario::{Place, Scenario, Setup};
 
 /// How often the host is killed in one history.
 const TIMES: u64 = 3;
+
+/// How often where it is killed again soon after it has come back.
+const MANY_TIMES: u64 = 25;
 
 fn killed(bus_lines: &str) {
     let setup = Setup { bus_lines: bus_lines.to_owned(), ..Setup::default() };
@@ -29,4 +35,25 @@ fn a_host_with_a_journal_killed() {
 #[test]
 fn a_host_with_a_lazy_journal_killed() {
     killed("journal = \"state/bus\"\njournal_sync = \"never\"\nabsent = \"wait\"");
+}
+
+/// Each time some jobs are between two stages, and whichever stage comes back first has them at once: none of them fails because
+/// the next stage is not back yet.
+#[test]
+fn a_host_killed_again_and_again() {
+    let lines = "journal = \"state/bus\"\njournal_sync = \"never\"".to_owned();
+    let think = Duration::from_millis(2);
+    let setup = Setup { pipelines: 1_000_000, in_flight: 16, think, bus_lines: lines, ..Setup::default() };
+    let mut scenario = Scenario::start(&setup, &Place::single("embedded"));
+    let mut dice = Dice::new(1);
+    for _ in 0..MANY_TIMES {
+        let due = scenario.history().accepted() + dice.within(1..800);
+        scenario.until_accepted(due).unwrap_or_else(|verdict| panic!("{verdict}\n{}", scenario.logs()));
+        scenario.restart_host(0);
+    }
+    scenario.stop();
+    let verdict = scenario.finish();
+    println!("{verdict}");
+    verdict.assert_flawless();
+    assert_eq!((verdict.executed, verdict.reported, verdict.dead_letters), (verdict.accepted, 0, 0), "{verdict}");
 }
