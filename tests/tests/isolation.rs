@@ -209,3 +209,59 @@ fn the_example_works_with_each_plugin_in_a_process_of_its_own() {
     until_gone(&children);
     assert!(host.stop().success(), "{}", host.log_text());
 }
+
+/// What each worker does, and whether its sandbox is to allow that.
+#[test]
+fn a_sandbox_allows_what_it_lists_and_nothing_else() {
+    let folder = tempfile::tempdir().unwrap();
+    let (inside, outside) = (folder.path().join("inside"), folder.path().join("outside"));
+    std::fs::create_dir(&inside).unwrap();
+    let listening = [(); 2].map(|()| std::net::TcpListener::bind("127.0.0.1:0").unwrap());
+    let [open, closed] = listening.each_ref().map(|socket| socket.local_addr().unwrap().port());
+    let deeds = [
+        ("CA", format!("{{ write = {:?} }}", inside.join("file")), true),
+        ("CB", format!("{{ write = {outside:?} }}"), false),
+        ("CC", format!("{{ connect = {open} }}"), true),
+        ("CD", format!("{{ connect = {closed} }}"), false),
+        // In use, which it finds out where it may try.
+        ("CE", format!("{{ bind = {closed} }}"), false),
+        ("CF", "\"signal\"".to_owned(), false),
+        ("CG", "{ write = \"/dev/null\" }".to_owned(), true),
+    ];
+    let first: Vec<_> = deeds.iter().map(|(kind, deed, _)| format!("[\"{kind}\", {deed}]")).collect();
+    let sandbox = format!("sandbox = {{ write = [{inside:?}], connect = [{open}] }}");
+    let rest: String = deeds.iter().map(|(kind, ..)| isolated(kind, &sandbox)).collect();
+    let mut host = start(&topology("embedded", 2, &first.join(", "), &rest).replace("well = 3", "well = 0"));
+    let refused = "`sandbox` cannot be kept";
+    let can = until("the first worker", LIMIT, || {
+        let log = host.log_text();
+        (log.contains("all is well at CA") || log.contains(refused)).then(|| !log.contains(refused))
+    });
+    if !can {
+        // A kernel that is too old: nobody runs unprotected.
+        host.until_topology("all of them down", |topology| {
+            let down = |kind: &str| workers(topology, kind).all(|worker| worker["state"] != "running");
+            deeds.iter().all(|(kind, ..)| down(kind)).then_some(())
+        });
+        return;
+    }
+    for (kind, deed, may) in deeds {
+        if may {
+            host.until_log(&[&format!("all is well at {kind}")]);
+        } else {
+            let heard = host.until_log(&[&format!("heard of {kind}:")]);
+            assert!(
+                heard.contains("Permission denied") || heard.contains("Operation not permitted"),
+                "{deed}: {heard}"
+            );
+        }
+    }
+    assert!(!outside.exists() && inside.join("file").exists());
+    let limits = workers(&host.topology(), "CA").next().unwrap()["process"]["limits"].to_string();
+    assert!(limits.contains(&format!("connects to TCP [{open}]")) && limits.contains("Landlock"), "{limits}");
+    // A folder that is not there is told of.
+    let text = topology("embedded", 2, "", &isolated("CA", "sandbox = { write = [\"/not/there\"] }"));
+    host.site.topology(&text);
+    host.until_log(&["`sandbox` cannot be kept: /not/there in `write`: No such file or directory"]);
+    assert!(host.stop().success(), "{}", host.log_text());
+}

@@ -15,6 +15,7 @@ use super::canary::CanaryConfig;
 use super::diagnostics::Diagnostics;
 use super::isolation::Isolation;
 use super::json::ConfigSpans;
+use super::sandbox::Sandbox;
 use super::source::Source;
 use super::url::BusUrl;
 use crate::ids::{PluginName, WorkerType};
@@ -305,6 +306,8 @@ pub struct WorkerConfig {
     pub listen: BTreeMap<String, SocketAddr>,
     /// Where it runs.
     pub isolation: Isolation,
+    /// What its process may change and reach; `None` is what the host may.
+    pub sandbox: Option<Sandbox>,
     /// `[worker.config]`, an object, empty where it is left out.
     pub config: serde_json::Value,
     /// Where all this stands.
@@ -329,6 +332,7 @@ impl fmt::Debug for WorkerConfig {
             .field("abandoned_threads", &self.abandoned_threads)
             .field("listen", &self.listen)
             .field("isolation", &self.isolation)
+            .field("sandbox", &self.sandbox)
             .finish_non_exhaustive()
     }
 }

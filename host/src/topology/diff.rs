@@ -124,6 +124,8 @@ pub enum Reason {
     },
     /// `listen`.
     Listen,
+    /// `sandbox`.
+    Sandbox,
     /// `isolation` or its `limits`.
     Isolation {
         /// What runs.
@@ -150,6 +152,7 @@ impl fmt::Display for Reason {
             Self::Parked => f.write_str("parked"),
             Self::AbandonedThreads { from, to } => write!(f, "abandoned_threads {from} → {to}"),
             Self::Listen => f.write_str("listen"),
+            Self::Sandbox => f.write_str("sandbox"),
             Self::Isolation { from: Isolation::Process(_), to: Isolation::Process(_) } => f.write_str("limits"),
             Self::Isolation { from, to } => write!(f, "isolation {from} → {to}"),
         }
@@ -198,6 +201,7 @@ fn reasons(from: &WorkerSpec, to: &WorkerSpec, old: GenerationId, new: Generatio
         abandoned_threads,
         listen,
         isolation,
+        sandbox,
         config,
     } = to;
     let candidates = [
@@ -217,6 +221,7 @@ fn reasons(from: &WorkerSpec, to: &WorkerSpec, old: GenerationId, new: Generatio
             Reason::AbandonedThreads { from: from.abandoned_threads, to: *abandoned_threads },
         ),
         (from.listen != *listen, Reason::Listen),
+        (from.sandbox != *sandbox, Reason::Sandbox),
         (from.isolation != *isolation, Reason::Isolation { from: from.isolation, to: *isolation }),
     ];
     candidates.into_iter().filter_map(|(differs, reason)| differs.then_some(reason)).collect()

@@ -1,8 +1,9 @@
-//! Where a worker runs: `isolation` and `limits` of `[[worker]]`.
+//! Where a worker runs: `isolation`, `limits` and `sandbox` of `[[worker]]`.
 
 use std::fmt;
 use std::time::Duration;
 
+use super::sandbox::{Sandbox, sandbox};
 use super::values::{integer, one_of, positive_duration, size};
 use super::walk::{Fields, Node};
 
@@ -43,20 +44,27 @@ impl fmt::Display for Isolation {
     }
 }
 
-/// Takes both keys.
-pub(super) fn isolation(fields: &mut Fields<'_, '_>) -> Isolation {
+/// Takes the three keys.
+pub(super) fn isolation(fields: &mut Fields<'_, '_>) -> (Isolation, Option<Sandbox>) {
     let is_stated = fields.node("isolation").is_some();
     let is_process = fields.take("isolation", one_of(&[("thread", false), ("process", true)]));
     // Where `isolation` cannot be read, that is the one error.
-    let may_have_limits = is_process == Some(true) || (is_stated && is_process.is_none());
-    let limits = fields.take("limits", |node| if may_have_limits { limits(node) } else { misplaced(node) });
-    if is_process == Some(true) { Isolation::Process(limits.unwrap_or_default()) } else { Isolation::Thread }
+    let may_have_them = is_process == Some(true) || (is_stated && is_process.is_none());
+    let limits =
+        fields.take("limits", |node| if may_have_them { limits(node) } else { misplaced(node, "`limits` are") });
+    let sandbox =
+        fields.take("sandbox", |node| if may_have_them { sandbox(node) } else { misplaced(node, "a `sandbox` is") });
+    if is_process == Some(true) {
+        (Isolation::Process(limits.unwrap_or_default()), sandbox)
+    } else {
+        (Isolation::Thread, None)
+    }
 }
 
-fn misplaced<T>(node: &Node<'_, '_>) -> Option<T> {
+fn misplaced<T>(node: &Node<'_, '_>, what: &str) -> Option<T> {
     let help =
         Some("add `isolation = \"process\"`: on threads of the host all workers share what it may use".to_owned());
-    node.refuse("`limits` are for a worker in a process of its own", "this one runs on threads of the host", help)
+    node.refuse(format!("{what} for a worker in a process of its own"), "this one runs on threads of the host", help)
 }
 
 fn limits(node: &Node<'_, '_>) -> Option<ProcessLimits> {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::config::{Durability, ParkedJobs, RestartPolicy, RetryPolicy, Topology, WorkerConfig};
 use super::diff::Change;
 use super::isolation::Isolation;
+use super::sandbox::Sandbox;
 use crate::ids::{GenerationId, PluginName, WorkerType};
 
 /// The place of one instance. It stays the same when the instance in it is swapped.
@@ -63,6 +64,8 @@ pub struct WorkerSpec {
     pub listen: BTreeMap<String, SocketAddr>,
     /// Where it runs.
     pub isolation: Isolation,
+    /// What its process may change and reach; `None` is what the host may.
+    pub sandbox: Option<Sandbox>,
     /// Handed to the plugin.
     pub config: serde_json::Value,
 }
@@ -83,6 +86,7 @@ impl fmt::Debug for WorkerSpec {
             .field("abandoned_threads", &self.abandoned_threads)
             .field("listen", &self.listen)
             .field("isolation", &self.isolation)
+            .field("sandbox", &self.sandbox)
             .finish_non_exhaustive()
     }
 }
@@ -106,6 +110,7 @@ impl WorkerSpec {
             abandoned_threads: worker.abandoned_threads,
             listen: worker.listen.clone(),
             isolation: worker.isolation,
+            sandbox: worker.sandbox.clone(),
             config: worker.config.clone(),
         }
     }

@@ -7,7 +7,6 @@ use serde_json::Value;
 
 use super::config::{Topology, WorkerConfig};
 use super::diagnostics::Diagnostic;
-use super::isolation::Isolation;
 use super::json::join;
 use super::suggest;
 use super::walk::Span;
@@ -24,13 +23,7 @@ const MAX_ERRORS: usize = 20;
 pub fn check_worker(topology: &Topology, worker_index: usize, manifest: &Manifest) -> Vec<Diagnostic> {
     let worker = &topology.workers[worker_index];
     if let Some(offered) = manifest.workers.iter().find(|offered| *offered.worker_type == *worker.worker_type) {
-        let mut found = check_config(topology, worker_index, &offered.schema);
-        if offered.state.is_some() && worker.isolation != Isolation::Thread {
-            let message = format!("`{}` keeps state, which is not handed over between processes", worker.worker_type);
-            let help = "each new process of it begins anew; leave `isolation` out where its state must outlive reloads";
-            found.push(Diagnostic::warning(message).at(worker.spans.worker_type.clone(), "begins anew").help(help));
-        }
-        return found;
+        return check_config(topology, worker_index, &offered.schema);
     }
     let offered: Vec<_> = manifest.workers.iter().map(|offered| format!("`{}`", offered.worker_type)).collect();
     let message = format!("the plugin `{}` has no worker of type `{}`", worker.plugin, worker.worker_type);

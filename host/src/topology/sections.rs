@@ -65,7 +65,7 @@ const PLACES: [(&str, &[&str]); 7] = [
     ),
     ("[manager]", &["enabled", "keepalive", "expire_after", "max_workers"]),
     ("[log]", &["format", "level", "manager", "worker"]),
-    ("[[worker]]", &["type", "plugin", "instances", "listen", "isolation", "limits"]),
+    ("[[worker]]", &["type", "plugin", "instances", "listen", "isolation", "limits", "sandbox"]),
     ("[bus] and of [[worker]]", &["durability"]),
     (
         "[[worker]] and of [defaults]",

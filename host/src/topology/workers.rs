@@ -152,7 +152,7 @@ fn worker(node: &Node<'_, '_>, defaults: Defaults) -> Option<WorkerConfig> {
     let drain_timeout_span = fields.node("drain_timeout").map(|node| node.span());
     let common = defaults.read(&mut fields);
     let (listen, listen_spans) = fields.take("listen", listen).unwrap_or_default();
-    let isolation = isolation(&mut fields);
+    let (isolation, sandbox) = isolation(&mut fields);
     let (config, config_spans) = fields
         .take("config", json::config)
         .unwrap_or_else(|| (Value::Object(serde_json::Map::new()), ConfigSpans::default()));
@@ -182,6 +182,7 @@ fn worker(node: &Node<'_, '_>, defaults: Defaults) -> Option<WorkerConfig> {
         abandoned_threads: common.abandoned_threads,
         listen,
         isolation,
+        sandbox,
         config,
         spans,
     })

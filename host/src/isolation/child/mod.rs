@@ -2,6 +2,7 @@
 
 mod limits;
 mod log;
+mod sandbox;
 
 pub(super) use log::{EVENT, LogLine};
 
@@ -76,6 +77,7 @@ fn prepare(parent: &str) -> Result<Prepared, String> {
     let socket = UnixStream::from(socket);
     let (charge, sockets) = Charge::receive(&socket).map_err(failed("read from the host what to do"))?;
     limits::apply(charge.spec.isolation)?;
+    charge.spec.sandbox.as_ref().map_or(Ok(()), sandbox::apply)?;
     Ok((socket, charge, sockets))
 }
 

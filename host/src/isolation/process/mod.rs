@@ -29,7 +29,7 @@ use crate::admin::ProcessStatus;
 use crate::bus::Notification;
 use crate::ids::{GenerationId, PluginName, WorkerRef};
 use crate::plugin::{ShadowCopy, log_level};
-use crate::topology::{Isolation, ProcessLimits, WorkerSpec, format_size};
+use crate::topology::{Isolation, ProcessLimits, Sandbox, WorkerSpec, format_size};
 use crate::worker::{Elsewhere, Entrance, Listeners, Order, StartFailure, Surroundings, Worker, WorkerState};
 
 /// How long a child may take to load its plugin, which has been tried before.
@@ -98,7 +98,7 @@ impl Overseen {
         let (socket, theirs) = UnixStream::pair().map_err(failed)?;
         let name = format!("{}-child", self.version.plugin);
         let (mut child, said) = ChildProcess::start(name, theirs).await.map_err(failed)?;
-        elsewhere.progress.runs_in(ProcessStatus { pid: child.pid(), limits: in_force(self.spec.isolation) });
+        elsewhere.progress.runs_in(ProcessStatus { pid: child.pid(), limits: in_force(&self.spec) });
         tracing::debug!(target: "mshost::isolation", worker = %elsewhere.id, pid = child.pid(), "a process of its own");
         let words = LastWords::default();
         let (id, plugin) = (elsewhere.id.clone(), self.version.plugin.clone());
@@ -247,12 +247,15 @@ impl Overseen {
 }
 
 /// The limits of a process, each with what enforces it.
-fn in_force(isolation: Isolation) -> Vec<String> {
-    let Isolation::Process(ProcessLimits { memory, cpu_time, open_files }) = isolation else { return Vec::new() };
+fn in_force(spec: &WorkerSpec) -> Vec<String> {
+    let Isolation::Process(ProcessLimits { memory, cpu_time, open_files }) = spec.isolation else { return Vec::new() };
+    let sandbox = spec.sandbox.as_ref().map(|Sandbox { write, connect, bind }| {
+        format!("sandbox: writes {write:?}, connects to TCP {connect:?}, listens on TCP {bind:?} (Landlock)")
+    });
     let memory = memory.map(|bytes| format!("memory {} (RLIMIT_DATA)", format_size(bytes)));
     let cpu_time = cpu_time.map(|time| format!("cpu_time {} (RLIMIT_CPU)", humantime::format_duration(time)));
     let open_files = open_files.map(|files| format!("open_files {files} (RLIMIT_NOFILE)"));
-    [memory, cpu_time, open_files].into_iter().flatten().collect()
+    [memory, cpu_time, open_files, sandbox].into_iter().flatten().collect()
 }
 
 /// How a child was attended to.
