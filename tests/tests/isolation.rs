@@ -120,6 +120,18 @@ fn whatever_ends_a_process_the_others_go_on_over_rabbitmq() {
     every_death(&Broker::shared().url_of("isolation"), "concurrency = 1");
 }
 
+/// By the default limits the job goes before the worker does.
+#[test]
+fn a_job_that_kills_is_given_up_before_its_worker_is_parked() {
+    let worker = isolated("CA", "restart = { delay = \"1ms\", max_delay = \"1ms\" }");
+    let text = topology("embedded", 2, "[\"CA\", \"abort\"]", &worker).replace("delivery_limit = 2\n", "");
+    let mut host = start(&text);
+    host.until_topology("the dead letter", |topology| (topology["bus"]["dead_letters"] == 1).then_some(()));
+    host.until_log(&["all is well at CA"]);
+    host.until_running("CA", 1);
+    assert!(host.stop().success(), "{}", host.log_text());
+}
+
 #[test]
 fn the_host_does_not_load_what_only_processes_run() {
     let mut host =

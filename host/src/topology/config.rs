@@ -173,7 +173,8 @@ impl Default for BusLimits {
             message_bytes: 16 << 20,
             notifications: 4_096,
             in_flight: 1_024,
-            deliveries: 20,
+            // Fewer than the restarts that park a worker: the job that kills it goes first.
+            deliveries: 8,
             dead_letters: 100_000,
             send_timeout: Duration::from_secs(10),
         }
