@@ -9,6 +9,9 @@ use mshost::bus::{Bus, BusLimits, Codec, Consumer, ConsumerOptions, Job, Payload
 use mshost::ids::{JobId, WorkerId, WorkerRef};
 use tokio::sync::mpsc;
 
+/// Bytes in each job: about the size of the movies in MessagePack.
+pub const PAYLOAD: usize = 200;
+
 /// Nanoseconds of one hop: a job on its way from one worker to another, taken and done.
 #[derive(Debug, Clone, Copy)]
 pub struct Hops {
@@ -50,11 +53,19 @@ fn bus() -> Arc<dyn Bus> {
     Arc::new(EmbeddedBus::new(BusLimits { queue: usize::MAX, ..BusLimits::default() }, Codec::MsgPack))
 }
 
-pub(crate) fn worker(kind: &str) -> WorkerRef {
+/// A worker of this type, always the same.
+///
+/// # Panics
+/// Where this is no type.
+pub fn worker(kind: &str) -> WorkerRef {
     WorkerId::new(&format!("{kind}:1460306476102")).unwrap().into()
 }
 
-pub(crate) fn job(route: &str) -> Job {
+/// A job for this address, always the same.
+///
+/// # Panics
+/// Where this is no address.
+pub fn job(route: &str) -> Job {
     let id = JobId::new("J1460306476102").unwrap();
     Job {
         correlation: id.clone(),
@@ -64,7 +75,7 @@ pub(crate) fn job(route: &str) -> Job {
         origin: worker("Sender"),
         attempt: 1,
         deadline: None,
-        payload: Payload::encode(Codec::MsgPack, &[0_u8; 200][..]).unwrap(),
+        payload: Payload::encode(Codec::MsgPack, &[0_u8; PAYLOAD][..]).unwrap(),
     }
 }
 

@@ -1,4 +1,4 @@
-//! How the long runs (`make chaos`, `make soak`) are set, and what they print.
+//! How the long runs (`make bench`, `make chaos`, `make soak`) are set, and what they print.
 
 use std::io::Write;
 

@@ -16,6 +16,7 @@ pub mod hop;
 pub mod host;
 pub mod http;
 pub mod knobs;
+pub mod laps;
 pub mod load;
 pub mod movie;
 pub mod patrons;

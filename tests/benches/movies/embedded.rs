@@ -4,18 +4,22 @@ use mshost_tests::hop::{Hops, measure};
 use mshost_tests::table::Table;
 
 use crate::Outcome;
+use crate::turns::ROUNDS;
 
-const HOPS: u32 = 400_000;
+/// In each round.
+const HOPS: u32 = 100_000;
 
 pub async fn figures(table: &mut Table) -> Outcome {
     for (two_threads, threads) in [(false, "one thread"), (true, "two threads")] {
         // It brings its own runtime.
-        let hops: Hops = tokio::task::spawn_blocking(move || measure(HOPS, two_threads)).await?;
-        let mut row = |what: &str, ours: f64, baseline: f64| {
-            table.row(format!("embedded hop, {what}, {threads}"), Some(ours), Some(baseline), "ns");
+        let rounds = tokio::task::spawn_blocking(move || (0..ROUNDS).map(|_| measure(HOPS, two_threads)).collect());
+        let rounds: Vec<Hops> = rounds.await?;
+        let mut row = |what: &str, figure: fn(&Hops) -> (f64, f64)| {
+            let rounds: Vec<_> = rounds.iter().map(figure).collect();
+            table.rounds(format!("embedded hop, {what}, {threads}"), &rounds, "ns");
         };
-        row("to and fro", hops.embedded_ping_pong, hops.mpsc_ping_pong);
-        row("nobody to wake", hops.embedded_alone, hops.mpsc_alone);
+        row("to and fro", |hops| (hops.embedded_ping_pong, hops.mpsc_ping_pong));
+        row("nobody to wake", |hops| (hops.embedded_alone, hops.mpsc_alone));
     }
     Ok(())
 }

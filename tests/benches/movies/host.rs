@@ -159,7 +159,7 @@ fn topology(bus: &str, http: SocketAddr, admin: SocketAddr, pilots: &Pilots) -> 
         [[worker]]
         type = "WA"
         plugin = "rest"
-        concurrency = 256
+        concurrency = 512
         listen = {{ http = "{http}" }}
         [[worker]]
         type = "WD"

@@ -9,16 +9,17 @@ use mshost_tests::load::Load;
 use mshost_tests::table::Table;
 
 use crate::host::Host;
-use crate::{Outcome, PATH, load_rows, summary};
+use crate::turns::compare;
+use crate::{Outcome, PATH, summary};
 
 pub async fn figures(table: &mut Table, each: Duration) -> Outcome {
     let host = Host::start("embedded").await?;
     let bare = bare_server(host.get(PATH).await?.into())?;
     for connections in [1, 64] {
-        let ours = Load::new(host.http, PATH, connections).run_for(each).await;
-        let baseline = Load::new(bare, PATH, connections).run_for(each).await;
+        let load = async |address, turn| Ok(summary(&Load::new(address, PATH, connections).run_for(turn).await));
         let what = format!("movie loop, embedded bus, {connections} connections");
-        load_rows(table, &what, summary(&ours), summary(&baseline));
+        let (ours, baseline) = (async |turn| load(host.http, turn).await, async |turn| load(bare, turn).await);
+        compare(table, &what, "requests/s", each, ours, baseline).await?;
     }
     Ok(())
 }

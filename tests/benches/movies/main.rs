@@ -1,25 +1,28 @@
 //! `make bench`: what the host costs, each figure next to the least that could do the same, measured in the same run.
 //!
 //! It runs the release builds of the host and of the movie plugins; `make bench` sees to them. Arguments choose among
-//! `http`, `amqp`, `embedded`, `process`, `abi` and `reload`; without one, all are measured. `MSHOST_BENCH_SECONDS` (default 5) is the time
-//! per load.
+//! `http`, `amqp`, `hop`, `embedded`, `process`, `abi` and `reload`; without one, all are measured. `MSHOST_BENCH_SECONDS`
+//! (default 10) is the time per load, which comes in several turns; the table shows the medians of the turns.
 
 mod abi;
 mod amqp;
+mod amqp_hop;
 mod embedded;
 mod host;
 mod http;
 mod process;
 mod reload;
+mod turns;
 
 use std::error::Error;
 use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use mshost_tests::knobs::number;
 use mshost_tests::table::Table;
 
-type Outcome<T = ()> = Result<T, Box<dyn Error>>;
+type Outcome<T = ()> = Result<T, Box<dyn Error + Send + Sync>>;
 
 /// Where the movies are.
 const PATH: &str = "/movies/";
@@ -39,8 +42,7 @@ async fn main() -> ExitCode {
 }
 
 async fn measure() -> Outcome<Table> {
-    let seconds = std::env::var("MSHOST_BENCH_SECONDS").map_or(Ok(5), |text| text.parse())?;
-    let each = Duration::from_secs(seconds);
+    let each = Duration::from_secs(number("MSHOST_BENCH_SECONDS", 10)?);
     let chosen: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
     let wanted = |part: &str| chosen.is_empty() || chosen.iter().any(|name| name == part);
     let mut table = Table::default();
@@ -49,6 +51,9 @@ async fn measure() -> Outcome<Table> {
     }
     if wanted("amqp") {
         amqp::figures(&mut table, each).await?;
+    }
+    if wanted("hop") {
+        amqp_hop::figures(&mut table, each).await?;
     }
     if wanted("embedded") {
         embedded::figures(&mut table).await?;
@@ -63,13 +68,6 @@ async fn measure() -> Outcome<Table> {
         reload::figures(&mut table).await?;
     }
     Ok(table)
-}
-
-/// The columns of a load: requests a second, median, 99th percentile.
-fn load_rows(table: &mut Table, what: &str, ours: [f64; 3], baseline: [f64; 3]) {
-    table.row(what, Some(ours[0]), Some(baseline[0]), "requests/s");
-    table.row("  p50", Some(ours[1]), Some(baseline[1]), "µs");
-    table.row("  p99", Some(ours[2]), Some(baseline[2]), "µs");
 }
 
 /// Rate, median and 99th percentile of a load in which nothing has failed.

@@ -1,128 +1,135 @@
-//! The movie loop's hops on RabbitMQ, made of bare lapin: durable queues, persistent messages, publisher confirms,
-//! manual acknowledgement after the next hop's confirm. What one must pay for the promises that the host makes.
+//! Hops on RabbitMQ made of bare lapin, with what one must pay for the promises that the host makes: publisher confirms of
+//! mandatory messages, manual acknowledgement after the next hop's confirm, and durable queues of persistent messages where jobs are to outlive the broker.
 
-use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use futures::StreamExt;
-use hdrhistogram::Histogram;
 use lapin::message::Delivery;
 use lapin::options::{
     BasicAckOptions, BasicConsumeOptions, BasicPublishOptions, BasicQosOptions, ConfirmSelectOptions,
     QueueDeclareOptions, QueueDeleteOptions,
 };
 use lapin::types::FieldTable;
-use lapin::{BasicProperties, Channel, Connection, ConnectionProperties, Result};
-use tokio::sync::oneshot;
+use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-/// AMQP's delivery mode for messages that survive a restart of the broker.
+use crate::laps::{self, Ends, Failure, Laps, within};
+
+/// AMQP's delivery modes: for messages that end with the broker, and for those that survive its restart.
+const TRANSIENT: u8 = 1;
 const PERSISTENT: u8 = 2;
 
-/// How long one loop may take.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long closing a connection may take.
+const CLOSE_WAIT: Duration = Duration::from_secs(2);
 
-/// A loop to measure.
+/// A chain of queues to measure.
 #[derive(Debug, Clone)]
-pub struct AmqpLoop {
+pub struct Chain {
     /// The broker, as in `amqp://guest:guest@127.0.0.1:5672`.
     pub url: String,
     /// Queues that a message passes.
     pub hops: usize,
-    /// Loops under way at any time.
+    /// Messages under way at any time, and the most that each consumer has in hand.
     pub in_flight: u16,
     /// Bytes of each message.
     pub payload: usize,
+    /// Whether queues and messages survive a restart of the broker.
+    pub durable: bool,
 }
 
-/// What a loop did.
-#[derive(Debug, Clone)]
-pub struct AmqpReport {
-    /// Loops a second.
-    pub rate: f64,
-    /// Times of single loops, in microseconds.
-    pub micros: Histogram<u64>,
+/// A chain with its queues and consumers in place. Dropping it leaves its queues behind.
+#[derive(Debug)]
+pub struct OpenChain {
+    chain: Chain,
+    publishing: Connection,
+    consuming: Connection,
+    publisher: Publisher,
+    queues: Vec<String>,
+    ends: Ends,
+    stages: JoinSet<lapin::Result<()>>,
 }
 
-/// Who waits for which loop to end.
-type Waiting = Arc<Mutex<HashMap<String, oneshot::Sender<()>>>>;
-
-impl AmqpLoop {
-    /// Runs for a while, then deletes its queues.
+impl Chain {
+    /// Makes the queues and consumes from them.
     ///
     /// # Errors
-    /// lapin's own.
-    pub async fn run_for(&self, duration: Duration) -> Result<AmqpReport> {
-        let connect = || Connection::connect(&self.url, ConnectionProperties::default());
-        let (publishing, consuming) = (connect().await?, connect().await?);
-        let publisher = publishing.create_channel().await?;
-        publisher.confirm_select(ConfirmSelectOptions::default()).await?;
-        let queues: Vec<String> =
-            (0..self.hops).map(|hop| format!("mshost-baseline-{}-{hop}", std::process::id())).collect();
-        let waiting = Waiting::default();
-        let mut stages = JoinSet::new();
-        for (hop, queue) in queues.iter().enumerate() {
-            let stage = Stage {
-                publisher: publisher.clone(),
-                next: queues.get(hop + 1).cloned(),
-                waiting: Arc::clone(&waiting),
-                in_flight: self.in_flight,
-            };
-            let channel = consuming.create_channel().await?;
-            stages.spawn(stage.run(consume(&channel, queue, self.in_flight).await?));
-        }
-        let report = self.ask(&publisher, &queues[0], &waiting, duration).await;
-        stages.abort_all();
-        for queue in &queues {
-            publisher.queue_delete(queue.as_str().into(), QueueDeleteOptions::default()).await?;
-        }
-        consuming.close(200, "done".into()).await?;
-        publishing.close(200, "done".into()).await?;
-        report
+    /// lapin's own, and where the broker does not answer.
+    pub async fn open(self) -> Result<OpenChain, Failure> {
+        within("opening a chain of bare lapin", self.place()).await
     }
 
-    async fn ask(&self, publisher: &Channel, first: &str, waiting: &Waiting, duration: Duration) -> Result<AmqpReport> {
-        let started = Instant::now();
-        let mut askers = JoinSet::new();
-        for asker in 0..self.in_flight {
-            let (publisher, first, waiting) = (publisher.clone(), first.to_owned(), Arc::clone(waiting));
-            let payload = vec![b'x'; self.payload];
-            askers.spawn(async move {
-                let mut times = Vec::new();
-                while started.elapsed() < duration {
-                    let asked = Instant::now();
-                    let id = format!("{asker}-{}", times.len());
-                    let (ended, end) = oneshot::channel();
-                    waiting.lock().unwrap_or_else(PoisonError::into_inner).insert(id.clone(), ended);
-                    publish(&publisher, &first, &payload, &id).await?;
-                    timeout(PATIENCE, end).await.map_err(|_| std::io::Error::other("a message was lost"))?.ok();
-                    times.push(asked.elapsed());
-                }
-                Ok::<_, lapin::Error>(times)
-            });
+    async fn place(self) -> lapin::Result<OpenChain> {
+        let connect = || Connection::connect(&self.url, ConnectionProperties::default());
+        let (publishing, consuming) = (connect().await?, connect().await?);
+        let channel = publishing.create_channel().await?;
+        channel.confirm_select(ConfirmSelectOptions::default()).await?;
+        let publisher = Publisher { channel, delivery_mode: if self.durable { PERSISTENT } else { TRANSIENT } };
+        let queues: Vec<String> =
+            (0..self.hops).map(|hop| format!("mshost-baseline-{}-{hop}", std::process::id())).collect();
+        let ends = Ends::default();
+        let mut stages = JoinSet::new();
+        for (hop, queue) in queues.iter().enumerate() {
+            let (publisher, ends) = (publisher.clone(), ends.clone());
+            let next = queues.get(hop + 1).cloned();
+            let stage = Stage { publisher, next, ends, in_flight: self.in_flight };
+            let consumer = self.consume(&consuming.create_channel().await?, queue).await?;
+            stages.spawn(stage.run(consumer));
         }
-        let mut micros = Histogram::<u64>::new_with_bounds(1, 60_000_000, 3).map_err(std::io::Error::other)?;
-        while let Some(times) = askers.join_next().await {
-            for time in times.map_err(std::io::Error::other)?? {
-                micros.saturating_record(u64::try_from(time.as_micros()).unwrap_or(u64::MAX));
-            }
+        Ok(OpenChain { chain: self, publishing, consuming, publisher, queues, ends, stages })
+    }
+
+    async fn consume(&self, channel: &Channel, queue: &str) -> lapin::Result<lapin::Consumer> {
+        let options = QueueDeclareOptions { durable: self.durable, ..QueueDeclareOptions::default() };
+        channel.queue_declare(queue.into(), options, FieldTable::default()).await?;
+        channel.basic_qos(self.in_flight, BasicQosOptions::default()).await?;
+        channel.basic_consume(queue.into(), queue.into(), BasicConsumeOptions::default(), FieldTable::default()).await
+    }
+}
+
+impl OpenChain {
+    /// Has messages pass the chain for a while.
+    ///
+    /// # Errors
+    /// lapin's own, and where a message is lost.
+    pub async fn run_for(&self, duration: Duration) -> Result<Laps, Failure> {
+        let payload = vec![b'x'; self.chain.payload];
+        let (publisher, first) = (self.publisher.clone(), self.queues[0].clone());
+        let send = move |id: String| {
+            let (publisher, first, payload) = (publisher.clone(), first.clone(), payload.clone());
+            async move { Ok(publisher.publish(&first, &payload, &id).await?) }
+        };
+        laps::run(self.chain.in_flight.into(), duration, &self.ends, send).await
+    }
+
+    /// Takes its queues away.
+    ///
+    /// # Errors
+    /// lapin's own, and where the broker does not answer.
+    pub async fn close(mut self) -> Result<(), Failure> {
+        self.stages.shutdown().await;
+        for queue in &self.queues {
+            let deleting = self.publisher.channel.queue_delete(queue.as_str().into(), QueueDeleteOptions::default());
+            within("deleting a queue", deleting).await?;
         }
-        Ok(AmqpReport { rate: micros.len() as f64 / started.elapsed().as_secs_f64(), micros })
+        for connection in [self.consuming, self.publishing] {
+            // A close that meets that of a channel can fail, or have no answer.
+            let _ = timeout(CLOSE_WAIT, connection.close(200, "done".into())).await;
+        }
+        Ok(())
     }
 }
 
 /// One hop: takes from its queue, gives to the next one or to whoever waits, then acknowledges.
 struct Stage {
-    publisher: Channel,
+    publisher: Publisher,
     next: Option<String>,
-    waiting: Waiting,
+    ends: Ends,
     in_flight: u16,
 }
 
 impl Stage {
-    async fn run(self, consumer: lapin::Consumer) -> Result<()> {
+    async fn run(self, consumer: lapin::Consumer) -> lapin::Result<()> {
         let mut handled = consumer.map(|delivery| self.handle(delivery)).buffer_unordered(usize::from(self.in_flight));
         while let Some(outcome) = handled.next().await {
             outcome?;
@@ -130,32 +137,31 @@ impl Stage {
         Ok(())
     }
 
-    async fn handle(&self, delivery: Result<Delivery>) -> Result<()> {
+    async fn handle(&self, delivery: lapin::Result<Delivery>) -> lapin::Result<()> {
         let delivery = delivery?;
-        let id = delivery.properties.correlation_id().as_ref().map(ToString::to_string).unwrap_or_default();
+        let id = delivery.properties.correlation_id().as_ref().map(|id| id.as_str()).unwrap_or_default();
         match &self.next {
-            Some(next) => publish(&self.publisher, next, &delivery.data, &id).await?,
-            None => {
-                let ended = self.waiting.lock().unwrap_or_else(PoisonError::into_inner).remove(&id);
-                if let Some(ended) = ended {
-                    let _ = ended.send(());
-                }
-            }
+            Some(next) => self.publisher.publish(next, &delivery.data, id).await?,
+            None => self.ends.reached(id),
         }
         delivery.ack(BasicAckOptions::default()).await?;
         Ok(())
     }
 }
 
-async fn consume(channel: &Channel, queue: &str, prefetch: u16) -> Result<lapin::Consumer> {
-    channel.queue_declare(queue.into(), QueueDeclareOptions::durable(), FieldTable::default()).await?;
-    channel.basic_qos(prefetch, BasicQosOptions::default()).await?;
-    channel.basic_consume(queue.into(), queue.into(), BasicConsumeOptions::default(), FieldTable::default()).await
+#[derive(Debug, Clone)]
+struct Publisher {
+    channel: Channel,
+    delivery_mode: u8,
 }
 
-async fn publish(channel: &Channel, queue: &str, payload: &[u8], id: &str) -> Result<()> {
-    let properties = BasicProperties::default().with_delivery_mode(PERSISTENT).with_correlation_id(id.into());
-    let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
-    channel.basic_publish("".into(), queue.into(), options, payload, properties).await?.await?;
-    Ok(())
+impl Publisher {
+    /// Returns once the broker has confirmed it.
+    async fn publish(&self, queue: &str, payload: &[u8], id: &str) -> lapin::Result<()> {
+        let properties =
+            BasicProperties::default().with_delivery_mode(self.delivery_mode).with_correlation_id(id.into());
+        let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
+        self.channel.basic_publish("".into(), queue.into(), options, payload, properties).await?.await?;
+        Ok(())
+    }
 }
