@@ -6,6 +6,9 @@
 //! | `MSHOST_CHAOS_PIPELINES` | how many pipelines are sent at most; each is three jobs | 1,000,000 |
 //! | `MSHOST_CHAOS_SECONDS` | how long things break; what was accepted by then is still finished | 600 |
 //! | `MSHOST_CHAOS_SEED` | which faults strike, and when | another each time |
+//!
+//! It ends in any case, and its last line is the verdict: no wait is longer than five minutes, and there are two of these at
+//! most, one for a last fault to be over and one for the pipeline to run empty. What it has not accounted for by then is lost.
 
 mod tally;
 
@@ -22,6 +25,13 @@ use tally::Tally;
 /// The pause between two faults, in milliseconds.
 const PAUSE: std::ops::Range<u64> = 1_000..8_000;
 
+/// The longest wait: for a pipeline to run empty, with everything that was put into it by then.
+const LIMIT: Duration = Duration::from_secs(300);
+/// How many of a thousand attempts fail, and after how many a job has failed for good: about one job in a thousand becomes a
+/// dead letter.
+const FAILURES: u32 = 30;
+const MAX_ATTEMPTS: u32 = 2;
+
 /// How much of the logs is shown where a host does not come back.
 const LOG_LINES: usize = 100;
 
@@ -32,10 +42,17 @@ struct Settings {
 }
 
 fn main() -> ExitCode {
-    match settings() {
-        Ok(settings) => run(&settings),
+    let began = Instant::now();
+    // Where a broker or a host does not even start, the harness panics.
+    let outcome = settings().and_then(|settings| unless_it_panics(|| run(&settings)));
+    let seconds = began.elapsed().as_secs();
+    match outcome {
+        Ok(()) => {
+            say(&format!("verdict: passed after {seconds} s"));
+            ExitCode::SUCCESS
+        }
         Err(error) => {
-            say(&format!("error: {error}"));
+            say(&format!("{error}\nverdict: FAILED after {seconds} s"));
             ExitCode::FAILURE
         }
     }
@@ -47,26 +64,39 @@ fn settings() -> Result<Settings, String> {
     Ok(Settings { pipelines, duration, seed: number("MSHOST_CHAOS_SEED", any_seed())? })
 }
 
-fn run(settings: &Settings) -> ExitCode {
+fn run(settings: &Settings) -> Result<(), String> {
     let Settings { pipelines, duration, seed } = *settings;
     say(&format!("{pipelines} pipelines, faults for {} s, MSHOST_CHAOS_SEED={seed}", duration.as_secs()));
-    let setup = Setup { pipelines, seed, ..Setup::default() };
-    let mut rig = Rig::start(&setup);
-    let mut tally = Tally::default();
-    let broken = make_chaos(&mut rig, &mut tally, duration, Dice::new(seed));
+    let setup =
+        Setup { pipelines, seed, failures: FAILURES, max_attempts: MAX_ATTEMPTS, limit: LIMIT, ..Setup::default() };
+    let (mut rig, mut tally) = (Rig::start(&setup), Tally::default());
+    let journals = rig.scenario.keep();
+    let mut wrong: Vec<String> = Vec::new();
+    if let Err(error) = make_chaos(&mut rig, &mut tally, duration, Dice::new(seed)) {
+        wrong.push(format!("{error}\n{}", last_lines(&rig.scenario.logs())));
+    }
     rig.scenario.stop();
     say("no more faults; what was accepted is finished");
-    let logs = broken.is_err().then(|| rig.scenario.logs());
-    let verdict = rig.scenario.finish();
+    let so_far = rig.scenario.history().verdict();
+    let verdict = unless_it_panics(|| Ok(rig.scenario.finish())).unwrap_or_else(|error| {
+        wrong.push(format!("the pipeline was not ended in order: {error}"));
+        so_far
+    });
     say(&format!("\n{}\n{verdict}", tally.table(&verdict)));
-    match broken {
-        Ok(()) if verdict.violations.is_empty() => ExitCode::SUCCESS,
-        Ok(()) => ExitCode::FAILURE,
-        Err(error) => {
-            say(&format!("{error}\n{}", last_lines(&logs.unwrap_or_default())));
-            ExitCode::FAILURE
-        }
+    if !verdict.violations.is_empty() {
+        wrong.push("the history has violations".to_owned());
     }
+    if wrong.is_empty() {
+        let _ = std::fs::remove_dir_all(journals);
+        return Ok(());
+    }
+    wrong.push(format!("the journals and the hosts' logs are in {}", journals.display()));
+    Err(wrong.join("\n"))
+}
+
+/// The harness panics where something does not come back; the table and the verdict are wanted all the same.
+fn unless_it_panics<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err("the harness panicked, see above".to_owned()))
 }
 
 /// Breaks things until the time is over or all was sent.
@@ -79,14 +109,11 @@ fn make_chaos(rig: &mut Rig, tally: &mut Tally, duration: Duration, mut dice: Di
         std::thread::park_timeout(pause);
         let fault = *dice.pick(&Fault::ALL);
         say(&format!("{:>5.1} s  {fault}", began.elapsed().as_secs_f64()));
-        // The harness panics where a broker or a host does not come back; the table is wanted all the same.
-        let struck = catch_unwind(AssertUnwindSafe(|| rig.strike(fault)));
+        let struck = unless_it_panics(|| rig.strike(fault));
         // Where the broker did not come back there are none to be seen.
         let _ = rig.scenario.look_for_dead_letters();
         tally.end(fault, &rig.scenario.history().verdict());
-        struck
-            .unwrap_or_else(|_| Err("the harness panicked, see above".to_owned()))
-            .map_err(|error| format!("{fault}: {error}"))?;
+        struck.map_err(|error| format!("{fault}: {error}"))?;
     }
     Ok(())
 }

@@ -1,5 +1,6 @@
 //! Hops on RabbitMQ made of bare lapin, with what one must pay for the promises that the host makes: publisher confirms of
-//! mandatory messages, manual acknowledgement after the next hop's confirm, and durable queues of persistent messages where jobs are to outlive the broker.
+//! mandatory messages, manual acknowledgement after the next hop's confirm, and durable queues of persistent messages where
+//! jobs are to outlive the broker.
 
 use std::time::Duration;
 

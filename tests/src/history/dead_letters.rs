@@ -1,11 +1,14 @@
 //! What is kept as dead letters: by RabbitMQ, seen by a client that knows nothing of the engine but the name of the queue, and by
 //! a host whose bus is embedded.
 
+use std::io;
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use lapin::options::BasicGetOptions;
 use lapin::{Connection, ConnectionProperties};
 use serde_json::Value;
+use tokio::time::timeout;
 
 use crate::http;
 
@@ -15,23 +18,30 @@ const QUEUE: &str = "mshost.dead";
 /// The most that a host shows at a time.
 const MOST: usize = 10_000;
 
+/// How long all of them may take. A network or a broker that was broken on purpose may not answer at all.
+const LIMIT: Duration = Duration::from_secs(60);
+
 /// The ids of all dead letters of a bus. Each is taken and goes back, in its order, with the connection; what a host looks at
 /// in that moment is not seen.
 ///
 /// # Errors
-/// Where the broker cannot be asked.
+/// Where the broker cannot be asked, or does not answer in time.
 pub fn ids(url: &str) -> Result<Vec<String>, lapin::Error> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
-    runtime.expect("a runtime").block_on(async {
-        let connection = Connection::connect(url, ConnectionProperties::default()).await?;
-        let channel = connection.create_channel().await?;
-        let mut ids = Vec::new();
-        while let Some(message) = channel.basic_get(QUEUE.into(), BasicGetOptions::default()).await? {
-            ids.extend(message.delivery.properties.message_id().as_ref().map(ToString::to_string));
-        }
-        connection.close(200, "looked".into()).await?;
-        Ok(ids)
-    })
+    let looking = async { timeout(LIMIT, look(url)).await };
+    let looked = runtime.expect("a runtime").block_on(looking);
+    looked.unwrap_or_else(|_| Err(io::Error::from(io::ErrorKind::TimedOut).into()))
+}
+
+async fn look(url: &str) -> Result<Vec<String>, lapin::Error> {
+    let connection = Connection::connect(url, ConnectionProperties::default()).await?;
+    let channel = connection.create_channel().await?;
+    let mut ids = Vec::new();
+    while let Some(message) = channel.basic_get(QUEUE.into(), BasicGetOptions::default()).await? {
+        ids.extend(message.delivery.properties.message_id().as_ref().map(ToString::to_string));
+    }
+    connection.close(200, "looked".into()).await?;
+    Ok(ids)
 }
 
 /// A dead letter as its host tells of it.

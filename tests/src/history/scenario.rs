@@ -1,6 +1,7 @@
 //! A pipeline at work on real hosts.
 
 use std::fs::File;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
@@ -195,6 +196,13 @@ impl Scenario {
         until_all_run(&self.hosts[index], &self.places[index]);
     }
 
+    /// Leaves the journals where they are when all has ended, and beside them what the hosts have logged since their last
+    /// start; says where that is.
+    pub fn keep(&mut self) -> PathBuf {
+        self.folder.disable_cleanup(true);
+        self.folder.path().to_owned()
+    }
+
     /// Has the generator begin no pipeline any more.
     pub fn stop(&self) {
         File::create(self.folder.path().join("stop")).expect("a file");
@@ -216,6 +224,9 @@ impl Scenario {
             } else {
                 host.kill();
             }
+        }
+        for (index, host) in self.hosts.iter().enumerate() {
+            std::fs::write(self.folder.path().join(format!("host-{index}.log")), host.log_text()).expect("a file");
         }
         if !self.is_embedded() {
             self.look_for_dead_letters().expect("the broker shows its dead letters");
