@@ -29,8 +29,13 @@ impl Undertaker {
         self.count(job, reason);
         let letter = DeadLetter { id: job.id.to_string(), job: Some((**job).clone()), raw: None, death };
         if let Err(error) = self.dead.keep(letter, job.record()) {
-            tracing::error!(job = %job.id, "a job is given up and cannot be kept as a dead letter: {error}");
-            self.withdraw(job);
+            // With a journal its record stays as it is: the host that reads it next has another try.
+            let then = if job.record().is_some() {
+                "it stays in the journal until the host starts again"
+            } else {
+                "it is gone"
+            };
+            tracing::error!(job = %job.id, "a job is given up and cannot be kept as a dead letter: {error}; {then}");
         }
     }
 

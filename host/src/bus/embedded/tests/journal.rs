@@ -122,6 +122,29 @@ async fn jobs_for_workers_that_are_gone_become_dead_letters_that_last() {
 }
 
 #[tokio::test]
+async fn what_the_dead_letters_of_a_killed_host_have_no_room_for_stays_until_they_have() {
+    let with_room_for_one = |folder: &Path| {
+        let limits = BusLimits { dead_letters: 1, ..BusLimits::default() };
+        EmbeddedBus::open(EmbeddedOptions { limits, ..options(folder) }).unwrap()
+    };
+    let folder = tempfile::tempdir().unwrap();
+    let bus = with_room_for_one(folder.path());
+    let _consumer = join(&bus, W, 1).await;
+    for number in 0..2 {
+        bus.send(job(W, number)).await.unwrap();
+    }
+    let mut crashed = crash(&bus).await;
+    for expected in ["J0", "J1"] {
+        let bus = with_room_for_one(crashed.path());
+        let letters = bus.dead_letters(10).await.unwrap();
+        assert_eq!(letters.iter().map(|letter| &*letter.id).collect::<Vec<_>>(), [expected]);
+        assert_eq!(bus.purge_dead().await.unwrap(), 1);
+        crashed = crash(&bus).await;
+    }
+    assert_eq!(with_room_for_one(crashed.path()).dead_letters(10).await.unwrap(), []);
+}
+
+#[tokio::test]
 async fn a_job_that_kills_its_host_again_and_again_is_buried() {
     let folder = tempfile::tempdir().unwrap();
     let with = |folder: &Path| {

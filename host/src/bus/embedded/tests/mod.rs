@@ -8,6 +8,7 @@ mod foreign_code;
 mod giving_up;
 mod interleavings;
 mod journal;
+mod journal_kills;
 mod journal_model;
 mod offline;
 mod orphans;
