@@ -36,8 +36,8 @@ struct Settings {
 }
 
 fn main() -> ExitCode {
-    let outcome = settings().and_then(|settings| run(&settings));
-    match outcome {
+    // Whatever happens, there is a verdict.
+    match settings().and_then(|settings| unless_it_panics(|| run(&settings))) {
         Ok(()) => {
             say("verdict: passed");
             ExitCode::SUCCESS
@@ -59,23 +59,34 @@ fn run(settings: &Settings) -> Result<(), String> {
     let Settings { reloads, duration, seed } = *settings;
     say(&format!("{reloads} reloads, then faults for {} s, MSHOST_SOAK_SEED={seed}", duration.as_secs()));
     let (mut rig, mut dice, mut curve) = (Rig::start()?, Dice::new(seed), Curve::default());
-    // The harness panics where a host does not come back; the figures are wanted all the same.
-    let work = AssertUnwindSafe(|| {
+    let mut wrong: Vec<String> = Vec::new();
+    // The figures are wanted all the same where a host does not come back.
+    let worked = unless_it_panics(|| {
         reloads::reload(&mut rig, reloads, &mut dice, &mut curve)?;
         break_things(&mut rig, &mut dice, duration)
     });
-    let mut wrong: Vec<String> = Vec::new();
-    let worked = catch_unwind(work).unwrap_or_else(|_| Err("the harness panicked, see above".to_owned()));
     if let Err(error) = worked {
         let log = rig.host.log();
         wrong.push(format!("{error}\n{}", log[log.len().saturating_sub(LOG_LINES)..].join("\n")));
     }
-    let (verdict, tally, ended) = rig.finish();
-    wrong.extend(ended.err());
+    wrong.extend(unless_it_panics(|| rig.end()).err());
     wrong.extend(curve.complaints());
-    if !verdict.violations.is_empty() {
-        wrong.push("the history has violations".to_owned());
-    }
+    let history = match unless_it_panics(|| rig.judge()) {
+        Ok((verdict, details)) => {
+            if !verdict.violations.is_empty() {
+                wrong.push("the history has violations".to_owned());
+            }
+            if verdict.reported + verdict.dead_letters > 0 {
+                wrong.push("jobs of the history failed for good".to_owned());
+            }
+            format!("{verdict}\n{details}")
+        }
+        Err(error) => {
+            wrong.push(error);
+            "unknown".to_owned()
+        }
+    };
+    let tally = rig.tally();
     say(&format!("\n{curve}"));
     say(&format!(
         "requests: {} answered on {} connections ({} were told to close, {} closed idle), none failed{}",
@@ -85,8 +96,13 @@ fn run(settings: &Settings) -> Result<(), String> {
         tally.closed_idle,
         if wrong.is_empty() { "" } else { " but for what is said below" }
     ));
-    say(&format!("history: {verdict}"));
+    say(&format!("history: {history}"));
     if wrong.is_empty() { Ok(()) } else { Err(wrong.join("\n")) }
+}
+
+/// The harness panics where a host does not come back.
+fn unless_it_panics<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, String> {
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err("the harness panicked, see above".to_owned()))
 }
 
 fn break_things(rig: &mut Rig, dice: &mut Dice, duration: Duration) -> Result<(), String> {

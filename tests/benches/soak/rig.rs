@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use mshost_tests::fixtures;
 use mshost_tests::footprint::{Footprint, libraries};
-use mshost_tests::history::{History, Journals, Verdict};
+use mshost_tests::history::dead_letters::{self, Letter};
+use mshost_tests::history::{History, Journals, Verdict, autopsy};
 use mshost_tests::host::{Host, Site, plugin, running, workers};
 use mshost_tests::patrons::{Patronage, Patrons, Tally};
 use mshost_tests::wait::poll;
@@ -16,6 +17,12 @@ use crate::shape::{GUEST, LINGER_MS, Library, PLUGINS, SOURCE, Shape};
 
 /// How long anything may take on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(120);
+
+/// The folder of the bus's journal, as the topology says.
+const BUS: &str = "state/bus";
+
+/// The most dead letters that are shown.
+const LETTERS: usize = 20;
 
 /// How many clients of each habit.
 const CLIENTS: usize = 2;
@@ -196,26 +203,49 @@ impl Rig {
         Ok(())
     }
 
-    /// Ends it all in good order: what the history comes to, what clients saw, and what went wrong first.
-    pub fn finish(mut self) -> (Verdict, Tally, Result<(), String>) {
-        let mut ended = self.see_patrons_out();
-        let _ = fs::File::create(self.folder.path().join("stop"));
+    /// Ends it all in good order.
+    ///
+    /// # Errors
+    /// What went wrong first.
+    pub fn end(&mut self) -> Result<(), String> {
+        let gone = self.see_patrons_out();
+        fs::File::create(self.folder.path().join("stop")).map_err(|error| format!("no `stop`: {error}"))?;
+        let letters = dead_letters::of_host(self.host.admin())?;
+        letters.iter().for_each(|letter| self.history.add_dead_letter(&letter.id));
         let settled = poll(PATIENCE, || self.history().ok()?.is_settled().then_some(()));
-        if ended.is_ok() && settled.is_none() {
-            ended = Err("not all that was accepted is done".to_owned());
-        }
         let metrics = self.host.ask("/metrics").body;
+        let status = self.host.stop();
+        gone?;
+        settled.ok_or("not all that was accepted is done")?;
         for zero in ["mshost_still_mapped_total 0", "mshost_abandoned_threads 0"] {
-            if ended.is_ok() && !metrics.contains(zero) {
-                ended = Err(format!("expected `{zero}` among the metrics"));
+            if !metrics.contains(zero) {
+                return Err(format!("expected `{zero}` among the metrics"));
             }
         }
-        let status = self.host.stop();
-        if ended.is_ok() && !status.success() {
-            ended = Err(format!("the host ended with {status}"));
+        if status.success() { Ok(()) } else { Err(format!("the host ended with {status}")) }
+    }
+
+    /// What the history comes to, however it has ended: the verdict, and what is known of each job that nobody accounts for or
+    /// that failed for good. No attempts fail so often that any should.
+    ///
+    /// # Errors
+    /// Where a journal cannot be read.
+    pub fn judge(&mut self) -> Result<(Verdict, String), String> {
+        self.host.kill();
+        let bus = self.host.site.path().join(BUS);
+        let letters = dead_letters::of_journal(&bus)?;
+        letters.iter().for_each(|letter| self.history.add_dead_letter(&letter.id));
+        let verdict = self.history()?.verdict();
+        let mut text = autopsy(&verdict, self.folder.path(), &bus, &letters);
+        for Letter { id, why } in letters.iter().take(LETTERS) {
+            text += &format!("dead letter {id}: {why}\n");
         }
-        let verdict = self.history().map_or_else(|_| Verdict::default(), History::verdict);
-        (verdict, self.tally, ended)
+        Ok((verdict, text))
+    }
+
+    /// What clients saw.
+    pub fn tally(&self) -> &Tally {
+        &self.tally
     }
 }
 

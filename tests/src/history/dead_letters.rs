@@ -1,8 +1,9 @@
 //! What is kept as dead letters: by RabbitMQ, seen by a client that knows nothing of the engine but the name of the queue, and by
-//! a host whose bus is embedded.
+//! a host whose bus is embedded or, once that is down, its journal.
 
 use std::io;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use lapin::options::BasicGetOptions;
@@ -65,11 +66,26 @@ pub fn of_host(admin: SocketAddr) -> Result<Vec<Letter>, String> {
         return Err(format!("there are more than {MOST} dead letters"));
     }
     let text = |value: &Value| value.as_str().unwrap_or("?").to_owned();
+    let why = |letter: &Value| {
+        let [reason, worker, error] = ["reason", "worker", "error"].map(|key| text(&letter[key]));
+        format!("{reason} by {worker}: {error}")
+    };
     Ok(letters.iter().map(|letter| Letter { id: text(&letter["id"]), why: why(letter) }).collect())
 }
 
-fn why(letter: &Value) -> String {
-    let [reason, error, worker, died] =
-        ["reason", "error", "worker", "died"].map(|key| letter[key].as_str().unwrap_or("?"));
-    format!("{reason} at {died} by {worker}: {error}")
+/// All dead letters in the folder of a bus's journal, whose host is down.
+///
+/// # Errors
+/// Where it cannot be read.
+pub fn of_journal(bus: &Path) -> Result<Vec<Letter>, String> {
+    let read = || -> rusqlite::Result<_> {
+        let connection = rusqlite::Connection::open(bus.join("journal.sqlite"))?;
+        let mut rows = connection.prepare("SELECT id, reason, ifnull(worker, '?'), error FROM dead ORDER BY at")?;
+        let letter = |row: &rusqlite::Row<'_>| {
+            let [id, reason, worker, error]: [String; 4] = [row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?];
+            Ok(Letter { id, why: format!("{reason} by {worker}: {error}") })
+        };
+        rows.query_map([], letter)?.collect()
+    };
+    read().map_err(|error| format!("the journal's dead letters cannot be read: {error}"))
 }

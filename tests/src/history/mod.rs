@@ -20,6 +20,7 @@
 //! A handler that is executed again sends again: its second send is a job of its own, with an id of its own. Such jobs are no
 //! duplicates of a job and are not flagged; they are counted apart (`resent`).
 
+mod autopsy;
 mod checker;
 pub mod dead_letters;
 pub mod faults;
@@ -31,6 +32,7 @@ mod verdict;
 #[cfg(test)]
 mod tests;
 
+pub use autopsy::autopsy;
 pub use checker::{History, STAGES};
 pub use journals::Journals;
 pub use verdict::{Verdict, Violation};
