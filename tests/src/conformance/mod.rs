@@ -109,6 +109,7 @@ macro_rules! conformance_in {
                 a_paused_consumer_keeps_its_place_and_takes_what_is_for_its_id,
                 a_paused_consumer_leaves_the_work_to_others,
                 a_paused_consumer_may_leave,
+                a_paused_consumer_stays_when_another_leaves,
                 a_stopped_consumer_can_still_settle,
                 a_cancelled_next_loses_nothing,
                 random_failures_lose_nothing,

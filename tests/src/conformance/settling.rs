@@ -265,6 +265,19 @@ pub async fn a_paused_consumer_may_leave(stage: &Stage) {
     assert_eq!(seen, BTreeSet::from([0, 1, 2]));
 }
 
+pub async fn a_paused_consumer_stays_when_another_leaves(stage: &Stage) {
+    let kind = stage.kind();
+    let (_, mut first) = stage.join(&kind, 1).await;
+    let (_, mut second) = stage.join(&kind, 1).await;
+    first.pause().await;
+    second.stop().await;
+    drop(second);
+    // Nobody is told that there is no worker.
+    stage.send_numbers(&kind, [1]).await;
+    first.resume().await;
+    assert_eq!(next_number(&mut first).await, 1);
+}
+
 pub async fn a_stopped_consumer_can_still_settle(stage: &Stage) {
     let kind = stage.kind();
     let (_, mut first) = stage.join(&kind, 4).await;

@@ -103,7 +103,6 @@ async fn a_broker_killed_and_restarted_loses_nothing() {
 }
 
 /// The only node of its quorum queues comes back by itself, and their consumers are served again.
-#[ignore = "fails in about half of the runs on RabbitMQ 3.10.8, for a reason not known yet: some jobs never come again"]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_broker_of_quorum_queues_killed_and_restarted_loses_nothing() {
     killed_and_restarted(Durability::Replicated).await;

@@ -9,3 +9,4 @@ mod refusals;
 mod retries;
 mod strangers;
 mod support;
+mod young_queues;

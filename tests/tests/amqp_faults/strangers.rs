@@ -63,3 +63,28 @@ async fn a_job_without_our_headers_is_a_first_attempt() {
     assert_eq!((&*job.id, &*job.sender.id), ("J1460306476102", "WA:1460306476102"));
     delivery.ack().await.unwrap();
 }
+
+/// It waits for a worker that does not come back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_malformed_message_for_a_worker_that_leaves_is_kept() {
+    let url = Broker::shared().url_of(&format!("strangers-{}", kind()));
+    let (host, kind) = (connected(&url, patient()).await, kind());
+    let (worker, mut consumer) = join(&host.bus, &kind, 1).await;
+    host.bus.send(job(&worker.id, 1)).await.unwrap();
+    let in_hand = limited("the job", consumer.next()).await.unwrap();
+    let raw = Connection::connect(&url, ConnectionProperties::default()).await.unwrap();
+    let channel = raw.create_channel().await.unwrap();
+    channel.confirm_select(ConfirmSelectOptions::default()).await.unwrap();
+    let (options, properties) = (BasicPublishOptions::default(), BasicProperties::default());
+    let confirm =
+        channel.basic_publish("mshost.jobs".into(), (*worker.id).into(), options, b"}", properties).await.unwrap();
+    assert!(confirm.await.unwrap().is_ack());
+    drop((in_hand, consumer));
+    eventually("both among the dead letters", async || {
+        let mut reasons: Vec<_> =
+            host.bus.dead_letters(10).await.unwrap().iter().map(|letter| letter.death.reason.name()).collect();
+        reasons.sort_unstable();
+        reasons == [DeathReason::Malformed.name(), DeathReason::NoWorker.name()]
+    })
+    .await;
+}

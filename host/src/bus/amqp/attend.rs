@@ -12,7 +12,8 @@ use lapin::{ConnectionState, ErrorKind};
 use tracing::{debug, warn};
 
 use super::connection::{Link, next_link};
-use super::{Shared, errors, names};
+use super::{Shared, errors, made, names};
+use crate::bus::Durability;
 
 /// Wait before another try, where consuming or moving a message on fails.
 const RETRY_WAIT: Duration = Duration::from_secs(1);
@@ -52,7 +53,17 @@ pub(super) async fn consume(
     declare(shared, link, queue.clone(), None).await?;
     let channel = link.consume.create_channel().await?;
     channel.basic_qos(window, BasicQosOptions::default()).await?;
-    channel.basic_consume(queue, "".into(), BasicConsumeOptions::default(), FieldTable::default()).await
+    let what = format!("consume from {queue}");
+    let consuming = channel.basic_consume(queue, "".into(), BasicConsumeOptions::default(), FieldTable::default());
+    link.answer(shared, &what, consuming).await
+}
+
+/// Declares all the queues that hosts share, before anything can be published to them.
+pub(super) async fn declare_all(shared: &Shared, link: &Link) -> lapin::Result<()> {
+    let dead = declare(shared, link, names::DEAD.into(), Some(shared.limits.dead_letters));
+    let others = names::RETRY_FROM.map(names::retry).into_iter().chain([names::UNDONE.into()]);
+    let others = futures::future::try_join_all(others.map(|queue| declare(shared, link, queue, None)));
+    futures::future::try_join(dead, others).await.map(drop)
 }
 
 /// Declares a shared queue; where it is another than the settings say, that is used, and said.
@@ -62,9 +73,14 @@ pub(super) async fn declare(
     queue: ShortString,
     limit: Option<usize>,
 ) -> lapin::Result<()> {
+    let is_new = shared.durability == Durability::Replicated && !made::is_there(&link.consume, queue.clone()).await?;
     let differs = names::declare_shared(&link.consume, queue.clone(), shared.durability, limit).await?;
     if let Some(difference) = differs {
         warn!(target: "mshost::bus", "{queue} is used as it is, which is not as [bus] says: {difference}");
+    }
+    if is_new {
+        shared.made.note();
+        shared.made.kept().await;
     }
     Ok(())
 }

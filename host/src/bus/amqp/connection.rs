@@ -28,6 +28,12 @@ const CHECK: Duration = Duration::from_millis(200);
 /// How long senders are held back after a reconnect for the workers of this host to be back in their places.
 const REJOIN: Duration = Duration::from_secs(5);
 
+/// How long the broker may take to answer. It gives up by itself after 65 s where a quorum queue has no leader, and closes
+/// the connection.
+const ANSWER: Duration = Duration::from_secs(60);
+/// An answer that took this long is worth a word about what was asked.
+const SLOW: Duration = Duration::from_secs(10);
+
 /// Whether a link has been given up. lapin can leave an operation unanswered that begins while its connection breaks, so
 /// whatever waits for the broker waits for this too.
 #[derive(Debug, Clone, Default)]
@@ -57,7 +63,37 @@ pub(super) struct Link {
 impl Link {
     /// Whether both connections are up, as far as is known.
     pub(super) fn is_up(&self) -> bool {
-        self.publish.status().connected() && self.consume.status().connected()
+        !self.down.0.is_cancelled() && self.publish.status().connected() && self.consume.status().connected()
+    }
+
+    /// What the broker answers. Where it does not in time, the link is given up: what it has delivered by it goes to others.
+    /// `what` completes "cannot …".
+    pub(super) async fn answer<T>(
+        &self,
+        shared: &Shared,
+        what: &str,
+        asked: impl Future<Output = lapin::Result<T>>,
+    ) -> lapin::Result<T> {
+        let started = Instant::now();
+        let answer = match tokio::time::timeout(ANSWER, self.down.or(asked)).await {
+            Ok(answer) => answer,
+            Err(_) => {
+                self.down.0.cancel();
+                shared.trouble.notify_one();
+                Err(ErrorKind::InvalidConnectionState(ConnectionState::Closed).into())
+            }
+        };
+        if let Err(error) = &answer
+            && started.elapsed() >= SLOW
+        {
+            warn!(
+                target: "mshost::bus",
+                "cannot {what}: no answer from {} within {:.0?} ({}); connecting again. If this goes on, a quorum queue may have \
+                 no leader: see `rabbitmq-queues quorum_status QUEUE`",
+                shared.endpoint, started.elapsed(), errors::text(error)
+            );
+        }
+        answer
     }
 
     /// Says goodbye to the broker.
@@ -117,7 +153,7 @@ async fn establish(shared: &Shared, epoch: u64) -> Result<Link, String> {
     let declare = async {
         let channel = link.publish.create_channel().await?;
         names::declare_exchanges(&channel).await?;
-        attend::declare(shared, &link, names::DEAD.into(), Some(shared.limits.dead_letters)).await?;
+        attend::declare_all(shared, &link).await?;
         probe_prefetch(shared, &link).await
     };
     match tokio::time::timeout(CONNECT_TIMEOUT, declare).await {
@@ -182,6 +218,13 @@ async fn serve(shared: &Arc<Shared>, link: &Link) -> Option<String> {
     shared.ready.send_replace(None);
     shared.link.send_replace(None);
     link.down.0.cancel();
+    let link = link.clone();
+    // Where it was given up, the broker still holds what it delivered by it.
+    shared.runtime.spawn(async move {
+        for connection in [&link.consume, &link.publish] {
+            let _ = tokio::time::timeout(CONNECT_TIMEOUT, connection.close(200, "given up".into())).await;
+        }
+    });
     error
 }
 

@@ -55,7 +55,7 @@ impl AmqpConsumer {
             stopped: false,
         };
         let member = shared.members.enter();
-        shared.known.lock().insert(worker.id.clone(), (consumer.in_hand.clone(), prefetch));
+        shared.known.lock().insert(worker.id.clone(), (consumer.in_hand.clone(), Arc::clone(&place)));
         shared.runtime.spawn(place::keep(Arc::clone(&shared), place, member, joined));
         outcome.await.unwrap_or(Err(BusError::Closed)).map(|()| consumer)
     }
@@ -131,6 +131,9 @@ impl AmqpConsumer {
     /// As [`Self::hand_back`] for the stream of the type.
     async fn hand_back_type(&mut self) {
         let by_type = self.streams.by_type.take();
+        if by_type.is_some() {
+            self.place.no_longer(true, self.streams.generation);
+        }
         self.hand_back(by_type).await;
     }
 
@@ -175,7 +178,7 @@ impl Consumer for AmqpConsumer {
                         tracing::debug!(target: "mshost::bus", "{}: {}", self.place.worker.id, super::errors::text(&error));
                     }
                     if by_type { &mut self.streams.by_type } else { &mut self.streams.by_id }.take();
-                    self.place.report_lost(by_type);
+                    self.place.no_longer(by_type, self.streams.generation);
                 }
             }
         }

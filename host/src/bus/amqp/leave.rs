@@ -3,14 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use lapin::options::{BasicAckOptions, BasicGetOptions, QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::{FieldTable, ShortString};
 use lapin::{Channel, Queue};
 use tracing::debug;
 
 use super::names::QueueKind;
-use super::{Shared, errors, message, names};
+use super::{Shared, attend, errors, message, names};
 use crate::bus::{Absent, BusError, Death, DeathReason, Durability, SendError};
 use crate::ids::WorkerRef;
 
@@ -84,16 +83,21 @@ async fn remove_id(shared: &Shared, channel: &Channel, worker: &WorkerRef) -> la
     }
     names::unbind_jobs(channel, queue.clone(), (*worker.id).into()).await?;
     while let Some(message) = channel.basic_get(queue.clone(), BasicGetOptions::default()).await? {
-        let message = message.delivery;
-        match message::decode(shared.codec, &message.properties, &Bytes::from(message.data)) {
+        let mut message = message.delivery;
+        let body = attend::body(&mut message);
+        let given_up = match message::decode(shared.codec, &message.properties, &body) {
             Ok((job, _)) => {
                 let error = SendError::NoWorker(job.route.target().clone()).to_string();
-                if shared.give_up(&job, Death::now(DeathReason::NoWorker, &error, None)).await.is_err() {
-                    // Not told: the message stays, and with it the queue until it expires.
-                    return Ok(false);
-                }
+                shared.give_up(&job, Death::now(DeathReason::NoWorker, &error, None)).await
             }
-            Err(malformed) => shared.malformed.report("job", malformed.kind, &malformed.reason),
+            Err(malformed) => {
+                shared.malformed.report("job", malformed.kind, &malformed.reason);
+                shared.bury_malformed(&message.properties, body, &malformed).await
+            }
+        };
+        if given_up.is_err() {
+            // Not told: the message stays, and with it the queue until it expires.
+            return Ok(false);
         }
         message.acker.ack(BasicAckOptions::default()).await?;
     }
@@ -109,7 +113,7 @@ async fn remove_type(
     worker: &WorkerRef,
     like: Option<QueueKind>,
 ) -> lapin::Result<()> {
-    if shared.absent == Absent::Wait {
+    if shared.absent == Absent::Wait || another_stays(shared, worker) {
         return Ok(());
     }
     let (queue, key) = (names::type_queue(&worker.worker_type), ShortString::from(&*worker.worker_type));
@@ -134,13 +138,21 @@ async fn remove_type(
     Ok(())
 }
 
+/// Whether this host has another worker of the type. One that has paused does not consume from its queue, and will again.
+fn another_stays(shared: &Shared, worker: &WorkerRef) -> bool {
+    shared.known.lock().values().any(|(_, place)| {
+        let other = &place.worker;
+        other.id != worker.id && other.worker_type == worker.worker_type && place.stays()
+    })
+}
+
 async fn is_unused(channel: &Channel, queue: ShortString) -> lapin::Result<bool> {
     let state = look(channel, queue).await?;
     Ok(state.is_some_and(|state| state.consumer_count() == 0 && state.message_count() == 0))
 }
 
 /// How a queue is, where there is one. Where there is none the channel is closed.
-async fn look(channel: &Channel, queue: ShortString) -> lapin::Result<Option<Queue>> {
+pub(super) async fn look(channel: &Channel, queue: ShortString) -> lapin::Result<Option<Queue>> {
     let passive = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
     match channel.queue_declare(queue, passive, FieldTable::default()).await {
         Ok(state) => Ok(Some(state)),

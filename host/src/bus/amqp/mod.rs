@@ -1,9 +1,9 @@
 //! The bus over RabbitMQ.
 //!
 //! [`names`] says what is declared on the broker. [`connection`] keeps two connections up, [`publisher`] sends through
-//! one (with [`inflight`] for what is not confirmed yet), and each worker has a [`place`] on the other, which
-//! [`consumer`] takes jobs from, [`settle`] settles on and [`leave`] tidies up. [`notices`] are the notifications, and
-//! [`foreign`] is what the original's workers say to each other.
+//! one (with [`inflight`] for what is not confirmed yet), and each worker has a [`place`] on the other (by [`joining`], and
+//! [`made`] for quorum queues that are new), which [`consumer`] takes jobs from, [`settle`] settles on and [`leave`] tidies
+//! up. [`notices`] are the notifications, and [`foreign`] is what the original's workers say to each other.
 //! After a reconnect everything is declared and consumed again, then senders go on with what was not confirmed.
 
 mod attend;
@@ -16,8 +16,10 @@ mod foreign;
 mod graves;
 mod inflight;
 mod jobs;
+mod joining;
 mod leader;
 mod leave;
+mod made;
 mod malformed;
 mod members;
 mod message;
@@ -30,7 +32,7 @@ mod settle;
 mod tls;
 mod undone;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -48,10 +50,12 @@ use tokio_util::task::TaskTracker;
 use self::connection::Link;
 use self::consumer::AmqpConsumer;
 use self::endpoint::Endpoint;
+use self::made::Made;
 use self::malformed::MalformedLog;
 use self::members::Members;
 use self::message::Writer;
 use self::notices::AmqpSubscription;
+use self::place::Place;
 use self::publisher::{Outgoing, PublishError, Publisher};
 use self::settle::InHand;
 use super::codec::encode_notification;
@@ -118,14 +122,12 @@ struct Shared {
     members: Arc<Members>,
     /// Somebody has noticed that something is wrong with a connection.
     trouble: Notify,
-    /// The workers of this host: how many jobs each has in hand, and how many at most.
-    known: Mutex<HashMap<WorkerId, (InHand, u16)>>,
+    /// The workers of this host: how many jobs each has in hand, and its place.
+    known: Mutex<HashMap<WorkerId, (InHand, Arc<Place>)>>,
     /// Whether the broker takes one prefetch limit for both queues of a worker. RabbitMQ 4.3 does not.
     shared_prefetch: AtomicBool,
-    /// Held while the queue of a type is declared for the first time.
-    declaring: tokio::sync::Mutex<()>,
-    /// The types whose queues have been declared.
-    declared: Mutex<HashSet<WorkerType>>,
+    /// When this host last made a quorum queue.
+    made: Made,
     /// Workers that are leaving.
     tasks: TaskTracker,
     closed: CancellationToken,
@@ -166,8 +168,7 @@ impl AmqpBus {
             trouble: Notify::new(),
             known: Mutex::default(),
             shared_prefetch: AtomicBool::new(true),
-            declaring: tokio::sync::Mutex::default(),
-            declared: Mutex::default(),
+            made: Made::default(),
             tasks: TaskTracker::new(),
             closed: CancellationToken::new(),
         });
@@ -343,9 +344,9 @@ impl AmqpBus {
         };
         let state = link.down.or(declare).await.ok()?;
         let known = self.shared.known.lock();
-        let unsettled = workers.iter().filter_map(|id| known.get(id)).map(|(in_hand, prefetch)| {
+        let unsettled = workers.iter().filter_map(|id| known.get(id)).map(|(in_hand, place)| {
             // Where jobs wait, the broker has given every worker all that it may have.
-            if state.message_count() > 0 { u64::from(*prefetch) } else { in_hand.count() }
+            if state.message_count() > 0 { u64::from(place.prefetch) } else { in_hand.count() }
         });
         Some(QueueDepth {
             queue,

@@ -169,18 +169,26 @@ impl QueueKind {
     }
 }
 
-/// Declares and binds the queue of a type.
+/// Declares the queue of a type.
 pub(super) async fn declare_type(channel: &Channel, kind: &WorkerType, like: QueueKind) -> lapin::Result<()> {
-    like.declare(channel, type_queue(kind), like.arguments()).await?;
+    like.declare(channel, type_queue(kind), like.arguments()).await
+}
+
+/// From here on jobs come to it.
+pub(super) async fn bind_type(channel: &Channel, kind: &WorkerType) -> lapin::Result<()> {
     bind(channel, type_queue(kind), JOBS, kind.as_ref().into()).await
 }
 
-/// Declares and binds the queue of one worker: not exclusive, so that it outlives the connection.
+/// Declares the queue of one worker: not exclusive, so that it outlives the connection.
 pub(super) async fn declare_id(channel: &Channel, id: &WorkerId, like: QueueKind) -> lapin::Result<()> {
     let mut arguments = like.arguments();
     arguments.insert("x-expires".into(), millis(ID_EXPIRES));
     arguments.insert("x-message-ttl".into(), millis(ID_MESSAGES_EXPIRE));
-    like.declare(channel, id_queue(id), arguments).await?;
+    like.declare(channel, id_queue(id), arguments).await
+}
+
+/// As [`bind_type`] for the queue of one worker.
+pub(super) async fn bind_id(channel: &Channel, id: &WorkerId) -> lapin::Result<()> {
     bind(channel, id_queue(id), JOBS, id.as_ref().into()).await
 }
 
@@ -232,8 +240,7 @@ pub(super) async fn unbind_jobs(channel: &Channel, queue: ShortString, key: Shor
 }
 
 /// Declares the queue that managers compete on. A classic queue, also where jobs are replicated: every host has to declare
-/// the same, and on RabbitMQ 3.10 a quorum queue with a single active consumer was seen to take no consumer any more after
-/// the broker was killed.
+/// the same. Nothing in it is worth a copy.
 pub(super) async fn declare_manager(channel: &Channel) -> lapin::Result<()> {
     let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
     let arguments = arguments([

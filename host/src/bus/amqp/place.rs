@@ -1,11 +1,10 @@
-//! A worker's place on the broker: its channel and its two consumers, made again whenever they are gone.
+//! A worker's place on the broker: its channel and its two consumers, made again ([`super::joining`]) whenever they are
+//! gone.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use lapin::options::{BasicConsumeOptions, BasicQosOptions};
-use lapin::types::{FieldTable, ShortString};
 use lapin::{Channel, Consumer as Stream};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, oneshot};
@@ -13,40 +12,50 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::Shared;
-use super::connection::{Down, Link, backoff, next_link};
-use super::errors::{self, NOT_FOUND};
+use super::connection::{Down, backoff, next_link};
+use super::errors;
+use super::joining::settle_in;
 use super::members::Member;
-use super::names::{self, QueueKind};
-use crate::bus::{BusError, Durability};
+use super::names::QueueKind;
+use crate::bus::BusError;
 use crate::ids::WorkerRef;
 
 /// How often queues and bindings are declared again in case somebody has deleted them: the broker tells a consumer that its
 /// queue is gone, but not that nothing leads there any more.
 const REASSERT: Duration = Duration::from_secs(60);
-/// How often a join meets a queue that the last worker of its type has just taken away, before it gives up.
-const JOIN_RACES: u32 = 10;
 
 /// Consumes from the type's queue, and from the worker's own.
 #[derive(Default)]
 pub(super) struct Streams {
+    /// Which of the worker's channels this is.
+    pub(super) generation: u64,
     pub(super) channel: Option<Channel>,
     pub(super) down: Down,
     pub(super) by_type: Option<Stream>,
     pub(super) by_id: Option<Stream>,
 }
 
+/// What the broker delivers to, as far as is known.
+#[derive(Default)]
+struct Held {
+    generation: u64,
+    by_type: bool,
+    by_id: bool,
+}
+
 /// What the worker's consumer and the task that keeps its place share.
 pub(super) struct Place {
     pub(super) worker: WorkerRef,
-    prefetch: u16,
+    pub(super) prefetch: u16,
     pub(super) like: QueueKind,
     /// Streams that the consumer has not taken over yet.
     fresh: Mutex<Option<Streams>>,
     /// There are fresh streams.
     pub(super) renewed: Notify,
     lost: Notify,
-    lost_type: AtomicBool,
-    lost_id: AtomicBool,
+    held: Mutex<Held>,
+    /// The worker's own queue was made for it, and no job could come to it yet.
+    pub(super) unbound: AtomicBool,
     /// The worker takes what is for its id, and nothing else any more.
     pub(super) left_type: AtomicBool,
     /// It takes none of its type for now.
@@ -67,8 +76,8 @@ impl Place {
             fresh: Mutex::new(None),
             renewed: Notify::new(),
             lost: Notify::new(),
-            lost_type: AtomicBool::new(false),
-            lost_id: AtomicBool::new(false),
+            held: Mutex::default(),
+            unbound: AtomicBool::new(false),
             left_type: AtomicBool::new(false),
             paused: AtomicBool::new(false),
             resumed: Notify::new(),
@@ -87,20 +96,46 @@ impl Place {
         !self.left_type.load(Ordering::Acquire) && !self.paused.load(Ordering::Acquire)
     }
 
+    /// Whether it takes them now or will again.
+    pub(super) fn stays(&self) -> bool {
+        !self.left_type.load(Ordering::Acquire) && !self.left.is_cancelled()
+    }
+
     /// The worker takes jobs of its type again.
     pub(super) fn resume(&self) {
         self.paused.store(false, Ordering::Release);
-        self.lost_type.store(true, Ordering::Release);
         self.resumed.notify_one();
     }
 
-    /// A stream has ended.
-    pub(super) fn report_lost(&self, by_type: bool) {
-        if by_type { &self.lost_type } else { &self.lost_id }.store(true, Ordering::Release);
-        self.lost.notify_one();
+    /// A stream has ended, or the worker has ended it.
+    pub(super) fn no_longer(&self, by_type: bool, generation: u64) {
+        let mut held = self.held.lock();
+        // That of an earlier channel has been replaced, or is about to be.
+        if held.generation == generation {
+            *if by_type { &mut held.by_type } else { &mut held.by_id } = false;
+            self.lost.notify_one();
+        }
     }
 
-    fn offer(&self, streams: Streams) {
+    /// Whether the worker should have jobs of its type, or for its id, and the broker has no consumer for them.
+    pub(super) fn missing(&self) -> (bool, bool) {
+        let held = self.held.lock();
+        (self.takes_type() && !held.by_type, !held.by_id)
+    }
+
+    /// Nothing is held on a channel that is made now. Its number.
+    pub(super) fn start_anew(&self) -> u64 {
+        let mut held = self.held.lock();
+        *held = Held { generation: held.generation + 1, ..Held::default() };
+        held.generation
+    }
+
+    /// Hands streams to the worker.
+    pub(super) fn offer(&self, streams: Streams) {
+        let mut held = self.held.lock();
+        held.by_type |= streams.by_type.is_some();
+        held.by_id |= streams.by_id.is_some();
+        drop(held);
         let mut fresh = self.fresh.lock();
         match &mut *fresh {
             // A part of what has not been taken over yet.
@@ -156,7 +191,7 @@ pub(super) async fn keep(
                         () = place.resumed.notified() => continue,
                         () = tokio::time::sleep(REASSERT) => continue,
                     }
-                    if link.is_up() {
+                    if link.is_up() && place.missing() != (false, false) {
                         info!(target: "mshost::bus", "{} no longer gets jobs from the broker; joining again", place.worker.id);
                     }
                 }
@@ -180,85 +215,27 @@ pub(super) async fn keep(
     }
 }
 
-/// Declares both queues and consumes from both; on a channel that still works only from what was lost, so that what was
-/// delivered there can still be settled.
-async fn settle_in(shared: &Shared, place: &Place, link: &Link, channel: Option<Channel>) -> lapin::Result<Channel> {
-    let lost_type = place.lost_type.swap(false, Ordering::AcqRel);
-    let lost_id = place.lost_id.swap(false, Ordering::AcqRel);
-    if let Some(channel) = channel.filter(|channel| channel.status().connected()) {
-        if !place.left_type.load(Ordering::Acquire) {
-            names::declare_type(&channel, &place.worker.worker_type, place.like).await?;
-        }
-        names::declare_id(&channel, &place.worker.id, place.like).await?;
-        let mut streams = Streams::default();
-        if lost_type {
-            streams.by_type = consume_type(shared, place, &channel).await?;
-        }
-        if lost_id {
-            streams.by_id = Some(consume_id(place, &channel).await?);
-        }
-        if lost_type || lost_id {
-            place.offer(streams);
-        }
-        return Ok(channel);
-    }
-    let mut races = 0;
-    loop {
-        match open(shared, place, link).await {
-            Ok(streams) => {
-                let channel = streams.channel.clone();
-                place.offer(streams);
-                return channel.ok_or_else(|| lapin::ErrorKind::InvalidChannel(0).into());
-            }
-            // Between our declaring and consuming, the last worker of the type took the queue away.
-            Err(error) if errors::code(&error) == Some(NOT_FOUND) && races < JOIN_RACES => {
-                races += 1;
-                tokio::time::sleep(Duration::from_millis(5)).await;
-            }
-            Err(error) => return Err(error),
-        }
-    }
-}
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
 
-async fn open(shared: &Shared, place: &Place, link: &Link) -> lapin::Result<Streams> {
-    let channel = link.consume.create_channel().await?;
-    // A limit for both consumers together, where the broker knows that, which quorum queues do not. Else each has its own, `AmqpConsumer` keeps to
-    // the sum, and some more jobs wait with this worker that another could have taken.
-    let quorum = place.like.durability == Durability::Replicated;
-    let global = !quorum && shared.shared_prefetch.load(Ordering::Relaxed);
-    channel.basic_qos(place.prefetch, BasicQosOptions { global }).await?;
-    let by_type = consume_type(shared, place, &channel).await?;
-    let by_id = Some(consume_id(place, &channel).await?);
-    Ok(Streams { channel: Some(channel), down: link.down.clone(), by_type, by_id })
-}
+    use super::*;
+    use crate::bus::Durability;
+    use crate::ids::WorkerId;
 
-async fn consume_type(shared: &Shared, place: &Place, channel: &Channel) -> lapin::Result<Option<Stream>> {
-    if !place.takes_type() {
-        return Ok(None);
+    /// Its consumer may look at the stream of a channel that broke while a place on another is made already. To consume once
+    /// more there would leave jobs in a stream that nobody reads.
+    #[test]
+    fn the_end_of_an_earlier_stream_is_no_loss() {
+        let like = QueueKind { durability: Durability::Durable, limit: 1 };
+        let place = Place::new(WorkerId::new("W:1460306476102").unwrap().into(), 1, like);
+        let (first, second) = (place.start_anew(), place.start_anew());
+        assert_eq!(place.missing(), (true, true));
+        *place.held.lock() = Held { generation: second, by_type: true, by_id: true };
+        place.no_longer(true, first);
+        place.no_longer(false, first);
+        assert_eq!(place.missing(), (false, false));
+        place.no_longer(false, second);
+        assert_eq!(place.missing(), (false, true));
     }
-    let kind = &place.worker.worker_type;
-    // RabbitMQ (3.10.8) says of a quorum queue that is just being made that it is there, and closes the connection with
-    // INTERNAL_ERROR when a consumer comes before it really is. So the first workers of a type do not overtake each other
-    // here. Those that come back after a broker's crash do not wait for each other: when they did, jobs were seen to stay
-    // out.
-    if shared.declared.lock().contains(kind) {
-        names::declare_type(channel, kind, place.like).await?;
-    } else {
-        let _one_at_a_time = shared.declaring.lock().await;
-        names::declare_type(channel, kind, place.like).await?;
-        shared.declared.lock().insert(kind.clone());
-    }
-    let stream = consume(channel, names::type_queue(kind)).await?;
-    // The last worker of the type may have taken away what leads there between the two: see `leave`.
-    names::bind(channel, names::type_queue(kind), names::JOBS, kind.as_ref().into()).await?;
-    Ok(Some(stream))
-}
-
-async fn consume_id(place: &Place, channel: &Channel) -> lapin::Result<Stream> {
-    names::declare_id(channel, &place.worker.id, place.like).await?;
-    consume(channel, names::id_queue(&place.worker.id)).await
-}
-
-async fn consume(channel: &Channel, queue: ShortString) -> lapin::Result<Stream> {
-    channel.basic_consume(queue, "".into(), BasicConsumeOptions::default(), FieldTable::default()).await
 }
