@@ -467,8 +467,7 @@ fn on_rabbitmq_too_a_job_waits_for_the_fresh_worker_and_fails_once_all_are_parke
     crash.until_state("parked");
     // Its second attempt finds nobody.
     let refused = crash.until_lines("refused worse", 1);
-    // Why nobody is there, it is told where it comes only once the broken worker has left and another refuses in its place.
-    assert!(refused[0].contains("no worker available for PA:*"), "{refused:?}");
+    assert!(refused[0].contains("no worker available for PA:*: PA[0] is parked"), "{refused:?}");
     assert_eq!(crash.restart("PA[0]").status, 202);
     crash.until_state("running");
     crash.order("after", &json!("ok"));

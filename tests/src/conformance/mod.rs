@@ -100,6 +100,7 @@ macro_rules! conformance_in {
                 a_requeued_delivery_comes_again_flagged,
                 a_retried_delivery_comes_again_as_the_next_attempt,
                 a_retried_delivery_waits_for_its_delay,
+                a_retry_that_is_due_while_nobody_is_there_waits,
                 attempts_add_up,
                 a_retried_delivery_for_one_worker_goes_to_it,
                 a_dropped_consumer_hands_back_what_it_held,

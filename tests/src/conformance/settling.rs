@@ -84,6 +84,22 @@ pub async fn a_retried_delivery_waits_for_its_delay(stage: &Stage) {
     again.ack().await.unwrap();
 }
 
+/// As where the only host is restarted meanwhile.
+pub async fn a_retry_that_is_due_while_nobody_is_there_waits(stage: &Stage) {
+    let kind = stage.kind();
+    let (_, mut first) = stage.join(&kind, 1).await;
+    stage.send_numbers(&kind, [7]).await;
+    next(&mut first).await.retry(Duration::from_millis(300)).await.unwrap();
+    first.stop().await;
+    drop(first);
+    // Until well after it was due.
+    tokio::time::sleep(Duration::from_millis(1_500)).await;
+    let (_, mut second) = stage.join(&kind, 1).await;
+    let again = next(&mut second).await;
+    assert_eq!((number(&again.job), again.job.attempt), (7, 2));
+    again.ack().await.unwrap();
+}
+
 pub async fn attempts_add_up(stage: &Stage) {
     let kind = stage.kind();
     let (_, mut first) = stage.join(&kind, 1).await;

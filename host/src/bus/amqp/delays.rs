@@ -18,7 +18,7 @@ use super::connection::Link;
 use super::message::Headers;
 use super::publisher::PublishError;
 use super::{Shared, message, names};
-use crate::bus::{Absent, Death, DeathReason, EXPIRED, Job, SendError};
+use crate::bus::{Death, DeathReason, EXPIRED, Job, SendError};
 use crate::ids::Address;
 
 /// The most jobs that a host holds for each class of delays.
@@ -28,6 +28,8 @@ const WINDOW: u16 = 256;
 const HOLD_MAX: Duration = Duration::from_secs(10 * 60);
 /// Wait before another try, where the broker does not take a job.
 const AGAIN: Duration = Duration::from_secs(1);
+/// How long a job waits at the end of a queue where its type has no worker. It must not hold up those that have.
+const NOBODY: Duration = Duration::from_secs(1);
 
 /// Serves the queue of each class of delays until the bus is closed.
 pub(super) async fn run(shared: Arc<Shared>) {
@@ -97,7 +99,10 @@ async fn pass_on(shared: &Shared, job: &Job, deliveries: u32, left: Duration) ->
     let target = job.route.target();
     match shared.publish_job(job, deliveries).await {
         Ok(()) => Ok(()),
-        Err(PublishError::Returned) if shared.absent == Absent::Wait && matches!(target, Address::Any(_)) => Err(()),
+        // It was accepted: it waits, as it would in the type's queue, until somebody comes or it expires.
+        Err(PublishError::Returned) if matches!(target, Address::Any(_)) => {
+            shared.publish_delayed(job, NOBODY, deliveries).await.map_err(drop)
+        }
         Err(PublishError::Returned) => {
             let error = SendError::NoWorker(target.clone()).to_string();
             shared.give_up(job, Death::now(DeathReason::NoWorker, &error, None)).await.map_err(drop)
