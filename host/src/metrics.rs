@@ -66,6 +66,10 @@ pub struct Metrics {
     pub bus_connected: IntGauge,
     /// `mshost_bus_reconnects_total`
     pub bus_reconnects: IntCounter,
+    /// `mshost_bus_moves_total{outcome}`: changes of `[bus]`; `moved`, or `failed` where the new bus could not be used yet.
+    pub bus_moves: IntCounterVec,
+    /// `mshost_bus_carried_total`: jobs that waited on an embedded bus which was left, and were carried over.
+    pub bus_carried: IntCounter,
     /// `mshost_bus_blocked`: 1 while the broker is low on memory or disk and takes no messages.
     pub bus_blocked: IntGauge,
     /// `mshost_bus_in_flight`: messages sent and not yet confirmed, when the last was sent.
@@ -173,6 +177,8 @@ impl Metrics {
             worker_state: gauges("mshost_worker_state", "Worker instances by state", &["worker_type", "state"])?,
             bus_connected: gauge("mshost_bus_connected", "1 while the bus can be used")?,
             bus_reconnects: counter("mshost_bus_reconnects_total", "Times the bus came back")?,
+            bus_moves: counters("mshost_bus_moves_total", "Changes of the bus", &["outcome"])?,
+            bus_carried: counter("mshost_bus_carried_total", "Jobs that were carried over from a bus that was left")?,
             bus_blocked: gauge("mshost_bus_blocked", "1 while the broker takes no messages")?,
             bus_in_flight: gauge("mshost_bus_in_flight", "Messages sent and not yet confirmed")?,
             bus_refused: counter("mshost_bus_refused_total", "Messages that a full queue did not take at once")?,

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use mshost::ids::{GenerationId, PluginName};
-use mshost::topology::{self, Change, Diagnostics, Plan, Reason, Style, Topology};
+use mshost::topology::{self, Change, ChangedSetting, Diagnostics, Plan, Reason, Style, Topology};
 use proptest::prelude::*;
 
 /// Every table, every kind of value, text of more than one byte a character.
@@ -332,32 +332,59 @@ fn reasons_are_data_too() {
 }
 
 #[test]
-fn settings_of_the_host_need_a_restart_and_workers_do_not() {
+fn few_settings_need_a_restart_and_workers_none() {
     let old = parse(ONE).unwrap();
-    assert_eq!(old.restart_needed(&parse(&format!("{ONE}instances = 2\n")).unwrap()), Vec::<String>::new());
-    for (text, what) in [
-        ("[host]\nname = \"\\u0001x\"", None),
-        ("[host]\nplugin_threads = 2", Some("[host] plugin_threads")),
-        ("[host]\nadmin = \"off\"", Some("[host] admin")),
-        ("[bus]\nurl = \"amqp://h\"", Some("[bus] url")),
-        ("[bus]\nqueue_limit = 1", Some("a limit of [bus]")),
-        ("[manager]\nenabled = false", Some("[manager] enabled")),
+    let changed = |newer: &Topology| old.changed_settings(newer);
+    assert_eq!(changed(&parse(&format!("{ONE}instances = 2\n")).unwrap()), []);
+    for (text, name, needs_restart) in [
+        ("[host]\nplugin_threads = 2", "[host] plugin_threads", true),
+        ("[host]\nadmin = \"off\"", "[host] admin", true),
+        ("[host]\nstate = \"elsewhere\"", "[host] state", true),
+        ("[manager]\nenabled = false", "[manager] enabled", true),
+        ("[host]\nname = \"other\"", "[host] name", true),
+        ("[host]\nplugins = \"elsewhere\"", "[host] plugins", false),
+        ("[host]\nwatch = \"poll\"", "[host] watch", false),
+        ("[host]\ndebounce = \"1s\"", "[host] debounce", false),
+        ("[host]\nparallel_loads = 9", "[host] parallel_loads", false),
+        ("[host]\nshutdown_timeout = \"11s\"", "[host] shutdown_timeout", false),
+        ("[bus]\nurl = \"amqp://h\"", "[bus] url", false),
+        ("[bus]\nqueue_limit = 1", "a limit of [bus]", false),
+        ("[bus]\ncodec = \"JSON\"", "[bus] codec", true),
+        ("[manager]\nmax_workers = 7", "[manager] max_workers", false),
+        ("[log]\nformat = \"json\"", "[log]", false),
     ] {
-        let newer = parse(&format!("{text}\n{ONE}"));
-        let said = newer.map(|newer| old.restart_needed(&newer)).ok();
-        let expected = what.map(|what| vec![format!("{what} has changed; restart the host to apply it")]);
-        assert_eq!(said, expected, "{text}");
+        let newer = parse(&format!("{text}\n{ONE}")).unwrap();
+        assert_eq!(changed(&newer), [ChangedSetting { name, needs_restart }], "{text}");
+        let sentence = format!("{name} has changed; restart the host to apply it");
+        assert_eq!(old.restart_needed(&newer), needs_restart.then_some(sentence).as_slice(), "{text}");
+        // What is in effect then differs in no setting but those that need a restart.
+        let effective = old.in_effect(newer.clone());
+        assert_eq!(effective.changed_settings(&newer).len(), usize::from(needs_restart), "{text}");
+        assert_eq!(changed(&effective).len(), usize::from(!needs_restart), "{text}");
     }
-    // The log follows at once.
-    let newer = parse(&format!("[log]\nformat = \"json\"\n{ONE}")).unwrap();
-    assert_eq!(old.restart_needed(&newer), Vec::<String>::new());
 }
 
 #[test]
-fn a_password_that_changes_needs_a_restart_and_is_not_said() {
+fn another_bus_swaps_every_worker_and_what_is_no_other_bus_waits_for_a_restart() {
+    let with = |bus: &str| parse(&format!("[bus]\n{bus}\n{ONE}")).unwrap();
+    let plan =
+        |topology: &Topology| topology::plan(topology, &BTreeMap::from([(PluginName::new("db"), GenerationId(1))]));
+    let (old, newer) = (with("journal = \"a\""), with("journal = \"b\""));
+    let changes = topology::diff(&plan(&old), &plan(&newer));
+    let Change::Swap { reasons, .. } = &changes[0] else { panic!("{changes:?}") };
+    assert_eq!(reasons, &[Reason::Bus]);
+    let same = with("journal = \"a\"\nqueue_limit = 9");
+    let needed = ["a limit of [bus] has changed; restart the host to apply it"];
+    assert_eq!(old.restart_needed(&same), needed);
+    assert_eq!(plan(&old.in_effect(same)), plan(&old));
+    assert_eq!(with("queue_limit = 8").restart_needed(&with("queue_limit = 9")), Vec::<String>::new());
+}
+
+#[test]
+fn a_password_that_changes_is_not_said() {
     let with = |password: &str| parse(&format!("[bus]\nurl = \"amqp://me:{password}@h\"\n{ONE}")).unwrap();
-    let said = with("first").restart_needed(&with("second"));
-    assert_eq!(said, ["[bus] url has changed; restart the host to apply it"]);
+    let said = with("first").changed_settings(&with("second"));
+    assert_eq!(said, [ChangedSetting { name: "[bus] url", needs_restart: true }]);
 }
 
 #[test]

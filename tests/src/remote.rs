@@ -96,6 +96,10 @@ impl Bus for Joined {
         self.real.dead_count().await
     }
 
+    async fn keep_dead(&self, letter: DeadLetter) -> Result<(), BusError> {
+        self.real.keep_dead(letter).await
+    }
+
     async fn requeue_dead(&self, ids: &[String]) -> Result<Requeued, BusError> {
         self.real.requeue_dead(ids).await
     }

@@ -216,3 +216,51 @@ fn a_plugin_whose_file_is_gone_is_said_wherever_somebody_looks() {
     });
     assert_eq!(of_plugin(&dry_run(&host, "").json(), "pilot"), None);
 }
+
+#[test]
+fn settings_of_the_host_and_its_manager_are_followed_and_disturb_no_worker() {
+    let (mut host, rest) = quiet();
+    let before = state(&host);
+    let elsewhere = host.site.path().join("elsewhere");
+    std::fs::create_dir(&elsewhere).unwrap();
+    for name in ["librest.so", "libpilot.so", "libdb.so"] {
+        std::fs::rename(host.site.path().join("plugins").join(name), elsewhere.join(name)).unwrap();
+    }
+    let newer = Topology::default().text().replace(
+        "debounce = \"50ms\"",
+        "debounce = \"50ms\"\nplugins = \"elsewhere\"\nwatch = \"poll\"\nshutdown_timeout = \"20s\"\nplugin_threads = 2",
+    );
+    let newer = format!("{newer}\n[manager]\nkeepalive = \"200ms\"\nmax_workers = 9\n");
+    let asked = |name: &str| json!({"setting": name, "takes_effect": "now"});
+    let expected = [
+        asked("[host] plugins"),
+        asked("[host] debounce"),
+        json!({"setting": "[host] plugin_threads", "takes_effect": "restart"}),
+        asked("[host] shutdown_timeout"),
+        asked("[host] watch"),
+        asked("[manager] keepalive"),
+        asked("[manager] expire_after"),
+        asked("[manager] max_workers"),
+    ];
+    assert_eq!(dry_run(&host, &newer).json()["settings"], json!(expected));
+    host.site.topology(&newer);
+    let done = post(host.admin(), "/api/reload", "").unwrap().json();
+    assert_eq!((&done["settings"], changes(&done)), (&json!(expected), Vec::new()), "{done:#}");
+    assert_eq!(done["plugins"], json!([]), "the files are there, in another folder");
+    assert_eq!(state(&host).1, before.1, "the workers are the same");
+    let report = dry_run(&host, "").json();
+    assert_eq!(report["settings"].as_array().unwrap().len(), 1, "{report:#}");
+    // The manager asks as often as it is told to, and files are looked at where they are now, as often.
+    let asked = |host: &Host| {
+        let metrics = host.ask("/metrics").body;
+        let line = metrics
+            .lines()
+            .find(|line| line.starts_with("microservices_messages_sent_total{service=\"system-manager\""));
+        line.and_then(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).unwrap_or_default()
+    };
+    let so_far = asked(&host);
+    until("three questions", LIMIT, || (asked(&host) >= so_far + 3).then_some(()));
+    std::fs::write(elsewhere.join("libpilot.so"), movie::pilot("v0000001")).unwrap();
+    until("the new pilot", LIMIT, || get(rest, "/movies/").ok()?.head.contains("v0000001").then_some(()));
+    assert!(host.stop().success(), "{}", host.log_text());
+}

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::status::{BusHealth, HostStatus, PluginState};
+use super::status::{BusHealth, HostStatus, ManagerState, PluginState};
 use crate::metrics::Metrics;
 
 /// How the name of a type's queue ends. The queues of single workers are left out: their ids would be labels for ever.
@@ -11,6 +11,8 @@ const OF_A_TYPE: &str = ":*";
 /// Sets them to how the host is.
 pub(super) fn set(metrics: &Metrics, status: &HostStatus) {
     metrics.bus_connected.set(i64::from(status.bus.state == BusHealth::Connected));
+    // While workers move to another bus there are two managers, each of which has set it.
+    metrics.manager_active.set(i64::from(status.bus.manager == ManagerState::Active));
     // What is gone, or not known now, must not stand at its last value.
     metrics.dead_letters_kept.reset();
     if let Some(kept) = status.bus.dead_letters {

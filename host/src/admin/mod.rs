@@ -21,12 +21,12 @@ pub use letters::{
     Purged, Refused, RequeueReport, RequeueRequest,
 };
 pub use reload::{
-    MAX_TOPOLOGY, PluginAction, PluginChange, ReloadError, ReloadReport, ReloadSource, RunningHost, SettingChange,
-    TakesEffect, WorkerAction, WorkerChange,
+    BusChange, MAX_TOPOLOGY, PluginAction, PluginChange, ReloadError, ReloadReport, ReloadSource, RunningHost,
+    SettingChange, TakesEffect, WorkerAction, WorkerChange,
 };
 pub use restarts::{RestartAsked, RestartRefused, WorkerRestarts};
 pub use server::{Admin, AdminConfig, AdminError};
 pub use status::{
-    BusHealth, BusStatus, Complaint, HostStatus, ManagerState, Phase, PluginState, PluginStatus, ProcessStatus,
-    QueueStatus, StatusSource, Timestamp, TopologyStatus, WorkerState, WorkerStatus,
+    BusHealth, BusStatus, Complaint, HostStatus, LeavingBus, ManagerState, Phase, PluginState, PluginStatus,
+    ProcessStatus, QueueStatus, StatusSource, Timestamp, TopologyStatus, WorkerState, WorkerStatus,
 };

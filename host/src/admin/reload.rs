@@ -36,6 +36,8 @@ pub struct ReloadReport {
     pub host: Option<RunningHost>,
     /// Whether it has been done.
     pub applied: bool,
+    /// The bus that all workers move from and to, where they do.
+    pub bus: Option<BusChange>,
     /// Every worker that changes, in order of type, plugin and index.
     pub changes: Vec<WorkerChange>,
     /// Every plugin that changes, or that is not as the topology needs it.
@@ -53,7 +55,7 @@ impl ReloadReport {
     #[must_use]
     pub fn has_changes(&self) -> bool {
         let of_plugins = self.plugins.iter().any(|plugin| plugin.action.is_change());
-        !self.changes.is_empty() || !self.settings.is_empty() || of_plugins
+        self.bus.is_some() || !self.changes.is_empty() || !self.settings.is_empty() || of_plugins
     }
 }
 
@@ -66,6 +68,17 @@ pub struct RunningHost {
     pub topology: PathBuf,
     /// How many times a changed topology has been applied there.
     pub revision: u64,
+}
+
+/// All workers move to another bus.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BusChange {
+    /// Its URL without the password.
+    pub from: String,
+    /// The other's.
+    pub to: String,
+    /// What becomes of what waits on the one that is left.
+    pub waiting: String,
 }
 
 /// One worker that changes.

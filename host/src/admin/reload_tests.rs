@@ -45,7 +45,7 @@ async fn a_reload_answers_with_what_has_changed_and_a_dry_run_with_what_would() 
     let (code, report) = server.post("/api/reload", "").await;
     let change = json!({"slot": "WB[0]", "type": "WB", "plugin": "db", "action": "swap", "reasons": ["config"]});
     let expected = json!({
-        "host": null, "applied": true, "changes": [change], "plugins": [], "settings": [], "errors": [], "warnings": [],
+        "host": null, "applied": true, "bus": null, "changes": [change], "plugins": [], "settings": [], "errors": [], "warnings": [],
     });
     assert_eq!((code, report), (200, expected));
     assert_eq!(server.post("/api/reload?dry_run=1", "").await.1["applied"], false);

@@ -92,6 +92,7 @@ fn healthy() -> HostStatus {
             manager: ManagerState::Active,
             workers: BTreeMap::new(),
             dead_letters: Some(2),
+            leaving: Vec::new(),
         },
         plugins: vec![PluginStatus {
             name: PluginName::new("db"),
@@ -180,6 +181,7 @@ async fn the_topology_is_shown_as_json() {
         "topology": {"file": "topology.toml", "revision": 1, "applied": "1970-01-01T00:00:00.000Z", "last_error": null},
         "bus": {
             "url": "embedded", "codec": "msgpack", "state": "connected", "error": null, "manager": "active", "workers": {}, "dead_letters": 2,
+            "leaving": [],
         },
         "plugins": [{
             "name": "db", "file": "plugins/libdb.so", "version": "0.1.0", "api_version": "0.1.0", "generation": 1,

@@ -83,6 +83,19 @@ pub struct BusStatus {
     pub workers: BTreeMap<WorkerType, usize>,
     /// How many dead letters there are; `null` while the bus cannot tell.
     pub dead_letters: Option<u64>,
+    /// Buses that workers are moving away from; mostly none.
+    pub leaving: Vec<LeavingBus>,
+}
+
+/// A bus that workers are moving away from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LeavingBus {
+    /// Its URL without the password.
+    pub url: String,
+    /// Workers that are still on it.
+    pub workers: usize,
+    /// How many of them have no successor on the new bus yet.
+    pub staying: usize,
 }
 
 /// One plugin.

@@ -20,11 +20,13 @@ pub mod embedded;
 mod foreign;
 mod notification;
 mod open;
+mod transit;
 
 pub use dead_letter::{DeadLetter, Death, DeathReason, EXPIRED, MAX_ERROR_BYTES, Requeued};
 pub use foreign::{Foreign, ForeignEvent, Receipt};
 pub use notification::{Announcement, Failure, Notification, PoolEntry};
 pub use open::open;
+pub use transit::Transit;
 
 /// A job on its way to the worker that `route.target()` names.
 #[derive(Debug, Clone, PartialEq)]
@@ -145,6 +147,12 @@ pub trait Bus: Send + Sync + 'static {
     /// How many dead letters there are; `None` while the bus cannot tell. Cheap: asked at each look at the metrics.
     async fn dead_count(&self) -> Option<u64>;
 
+    /// Keeps a dead letter of another bus of the same codec. One of the same id may be replaced.
+    ///
+    /// # Errors
+    /// [`BusError`] where the bus is away or closed, has too many, or cannot write it.
+    async fn keep_dead(&self, letter: DeadLetter) -> Result<(), BusError>;
+
     /// Sends every dead letter with one of these ids again, each as a first attempt without a deadline; it is a dead letter
     /// until the bus has the job.
     ///
@@ -160,6 +168,12 @@ pub trait Bus: Send + Sync + 'static {
 
     /// What waits in the queues that this host knows of.
     async fn depths(&self) -> Vec<QueueDepth>;
+
+    /// How many jobs end with this bus, those that wait for later included: all that it has accepted and that is not done, where
+    /// no broker keeps it.
+    fn holds(&self) -> u64 {
+        0
+    }
 
     /// Stops taking jobs and lets go. Idempotent.
     async fn close(&self);

@@ -42,6 +42,12 @@ impl Gone {
         self.newer.contains(address) || self.older.contains(address)
     }
 
+    /// The types among them.
+    pub(super) fn types(&self) -> impl Iterator<Item = WorkerType> {
+        let all = self.newer.iter().chain(&self.older);
+        all.filter_map(|address| if let Address::Any(kind) = address { Some(kind.clone()) } else { None })
+    }
+
     pub(super) fn len(&self) -> usize {
         self.newer.len() + self.older.len()
     }

@@ -1,8 +1,8 @@
 //! What the manager knows: which workers are on the bus, and which have left it.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Weak};
 use std::time::SystemTime;
 
 use parking_lot::RwLock;
@@ -63,8 +63,14 @@ pub struct Registry {
     gone: AtomicUsize,
     /// Somebody has come or gone.
     changes: watch::Sender<()>,
-    max_workers: usize,
+    max_workers: AtomicUsize,
     metrics: Arc<Metrics>,
+    /// The gauges follow it.
+    shown: AtomicBool,
+    /// Those of the buses that this one is linked to.
+    others: RwLock<Vec<Weak<Registry>>>,
+    /// Whether there are any.
+    linked: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -96,7 +102,21 @@ impl Registry {
     pub fn new(max_workers: usize, metrics: Arc<Metrics>) -> Self {
         let inner = Inner { workers: HashMap::new(), types: HashMap::new(), gone: Gone::new(max_workers) };
         let changes = watch::Sender::new(());
-        Self { inner: RwLock::new(inner), gone: AtomicUsize::new(0), changes, max_workers, metrics }
+        Self {
+            inner: RwLock::new(inner),
+            gone: AtomicUsize::new(0),
+            changes,
+            max_workers: AtomicUsize::new(max_workers),
+            metrics,
+            shown: AtomicBool::new(true),
+            others: RwLock::default(),
+            linked: AtomicBool::new(false),
+        }
+    }
+
+    /// From now on it takes so many. Those beyond that it knows already stay.
+    pub fn limit(&self, max_workers: usize) {
+        self.max_workers.store(max_workers, Ordering::Relaxed);
     }
 
     /// Adds a worker, or notes that it was heard again at `now`.
@@ -115,7 +135,7 @@ impl Registry {
             }
             return Added::Again;
         }
-        if inner.workers.len() >= self.max_workers {
+        if inner.workers.len() >= self.max_workers.load(Ordering::Relaxed) {
             self.metrics.workers_refused.inc();
             return Added::Refused;
         }
@@ -124,7 +144,7 @@ impl Registry {
         let pool = inner.types.entry(worker.worker_type.clone()).or_default();
         pool.ids.insert(worker.id.clone());
         pool.native += usize::from(host.is_some());
-        self.metrics.workers.with_label_values(&[&*worker.worker_type]).set(count(pool.ids.len()));
+        self.count(&worker.worker_type, pool.ids.len());
         let known = KnownWorker { worker: worker.clone(), host, since: SystemTime::now().into() };
         inner.workers.insert(worker.id, Entry { known, heard: now });
         self.publish(&inner);
@@ -154,7 +174,7 @@ impl Registry {
     /// `false` proves nothing, and the bus itself has the last word.
     #[must_use]
     pub fn is_gone(&self, address: &Address) -> bool {
-        if self.gone.load(Ordering::Acquire) == 0 {
+        if self.gone.load(Ordering::Acquire) == 0 || self.linked.load(Ordering::Acquire) {
             return false;
         }
         let inner = self.inner.read();
@@ -224,6 +244,51 @@ impl Registry {
         list
     }
 
+    /// The gauges follow it from now on, or do not: those of a host with two buses are of the one that it lives on.
+    pub fn show(&self, shown: bool) {
+        let inner = self.inner.write();
+        self.shown.store(shown, Ordering::Release);
+        if !shown {
+            return self.forget(inner.types.keys().cloned().chain(inner.gone.types()).collect());
+        }
+        for (kind, pool) in &inner.types {
+            self.count(kind, pool.ids.len());
+        }
+        self.publish(&inner);
+    }
+
+    /// This bus is linked to another: whom this registry misses may be in that one. While there are such, nobody is gone.
+    pub fn link(&self, other: &Arc<Self>) {
+        self.change_others(|others| others.push(Arc::downgrade(other)));
+    }
+
+    /// The end of that.
+    pub fn unlink(&self, other: &Arc<Self>) {
+        self.change_others(|others| others.retain(|linked| linked.as_ptr() != Arc::as_ptr(other)));
+    }
+
+    fn change_others(&self, change: impl FnOnce(&mut Vec<Weak<Self>>)) {
+        let mut others = self.others.write();
+        change(&mut others);
+        self.linked.store(!others.is_empty(), Ordering::Release);
+        drop(others);
+        self.changes.send_replace(());
+    }
+
+    /// Whether workers of a type are known, here or on a bus that this one is linked to.
+    #[must_use]
+    pub fn is_served(&self, kind: &WorkerType) -> bool {
+        let elsewhere = || self.others.read().iter().filter_map(Weak::upgrade).any(|other| other.count_of(kind) > 0);
+        self.count_of(kind) > 0 || self.linked.load(Ordering::Acquire) && elsewhere()
+    }
+
+    /// Shows how many workers of a type there are.
+    fn count(&self, kind: &WorkerType, workers: usize) {
+        if self.shown.load(Ordering::Acquire) {
+            self.metrics.workers.with_label_values(&[&**kind]).set(count(workers));
+        }
+    }
+
     fn remove_from(&self, inner: &mut Inner, id: &WorkerId) -> Option<KnownWorker> {
         let known = inner.workers.remove(id)?.known;
         let kind = &known.worker.worker_type;
@@ -233,7 +298,7 @@ impl Registry {
             pool.native -= usize::from(known.host.is_some());
             pool.ids.len()
         });
-        self.metrics.workers.with_label_values(&[&**kind]).set(count(left));
+        self.count(kind, left);
         if left == 0 {
             inner.types.remove(kind);
             self.forget(inner.gone.insert(Address::Any(kind.clone())));
@@ -250,7 +315,9 @@ impl Registry {
     }
 
     fn publish(&self, inner: &Inner) {
-        self.metrics.connected_workers.set(count(inner.workers.len()));
+        if self.shown.load(Ordering::Acquire) {
+            self.metrics.connected_workers.set(count(inner.workers.len()));
+        }
         self.gone.store(inner.gone.len(), Ordering::Release);
         self.changes.send_replace(());
     }

@@ -79,18 +79,24 @@ impl Manager {
     #[must_use]
     pub fn new(config: ManagerConfig, bus: Arc<dyn Bus>, metrics: Arc<Metrics>) -> (Self, Arc<Registry>) {
         let registry = Arc::new(Registry::new(config.max_workers, Arc::clone(&metrics)));
-        let manager = Self {
+        (Self::of(config, bus, Arc::clone(&registry), metrics), registry)
+    }
+
+    /// Makes one that takes over the registry of another, which has stopped.
+    #[must_use]
+    pub fn of(config: ManagerConfig, bus: Arc<dyn Bus>, registry: Arc<Registry>, metrics: Arc<Metrics>) -> Self {
+        registry.limit(config.max_workers);
+        Self {
             id: new_id(),
             questions: Questions::new(config.expire_after),
             config,
             bus,
-            registry: Arc::clone(&registry),
+            registry,
             metrics,
             graves: Graves::default(),
             active: false,
             ask_again: None,
-        };
-        (manager, registry)
+        }
     }
 
     /// Its id, `SM` and 13 digits.

@@ -65,6 +65,10 @@ impl Bus for Wire {
     async fn dead_count(&self) -> Option<u64> {
         self.bus.dead_count().await
     }
+    async fn keep_dead(&self, _: DeadLetter) -> Result<(), BusError> {
+        Err(BusError::Closed)
+    }
+
     async fn requeue_dead(&self, ids: &[String]) -> Result<Requeued, BusError> {
         self.bus.requeue_dead(ids).await
     }

@@ -9,24 +9,22 @@ use parking_lot::Mutex;
 
 use super::keeper::{Keeper, SlotHandle};
 use super::shelf::{Entry, Shelf};
+use super::side::Side;
+use super::sides::Sides;
 use super::view::{SlotView, shown};
 use crate::admin::{
-    BusHealth, BusStatus, Complaint, HostStatus, ManagerState, Phase, PluginState, PluginStatus, QueueStatus,
-    StatusSource, TopologyStatus, WorkerState, WorkerStatus,
+    BusHealth, BusStatus, Complaint, HostStatus, LeavingBus, ManagerState, Phase, PluginState, PluginStatus,
+    QueueStatus, StatusSource, TopologyStatus, WorkerState, WorkerStatus,
 };
-use crate::bus::{Bus, BusState};
+use crate::bus::BusState;
 use crate::ids::PluginName;
-use crate::manager::Registry;
-use crate::topology::{Plan, Planned, Slot, Topology};
+use crate::topology::{Plan, Planned, Slot};
 
 /// See the module.
 pub(super) struct Board {
     name: String,
     since: SystemTime,
-    bus_url: String,
-    bus: Arc<dyn Bus>,
-    manages: bool,
-    registry: Arc<Registry>,
+    sides: Arc<Sides>,
     pinned: Mutex<Pinned>,
 }
 
@@ -40,14 +38,11 @@ struct Pinned {
 }
 
 impl Board {
-    pub(super) fn new(topology: &Topology, bus: Arc<dyn Bus>, registry: Arc<Registry>, status: TopologyStatus) -> Self {
+    pub(super) fn new(name: String, sides: Arc<Sides>, status: TopologyStatus) -> Self {
         Self {
-            name: topology.host.name.clone(),
+            name,
             since: SystemTime::now(),
-            bus_url: topology.bus.url.to_string(),
-            bus,
-            manages: topology.manager.enabled,
-            registry,
+            sides,
             pinned: Mutex::new(Pinned {
                 phase: Phase::Starting,
                 topology: status,
@@ -84,8 +79,8 @@ impl Board {
         (pinned.slots.clone(), pinned.pending.iter().map(|worker| worker.slot.clone()).collect())
     }
 
-    async fn queues(&self) -> Vec<QueueStatus> {
-        let depths = self.bus.depths().await;
+    async fn queues(&self, side: &Side) -> Vec<QueueStatus> {
+        let depths = side.bus().depths().await;
         let status = |depth: crate::bus::QueueDepth| QueueStatus {
             queue: depth.queue,
             ready: depth.ready,
@@ -95,27 +90,31 @@ impl Board {
         depths.into_iter().map(status).collect()
     }
 
-    fn bus_status(&self, dead_letters: Option<u64>) -> BusStatus {
-        let (state, error) = match &*self.bus.state().borrow() {
+    fn bus_status(&self, side: &Side, dead_letters: Option<u64>) -> BusStatus {
+        let bus = side.bus();
+        let (state, error) = match &*bus.state().borrow() {
             BusState::Connected => (BusHealth::Connected, None),
             BusState::Away { error } => (BusHealth::Away, Some(error.clone())),
             BusState::Closed => (BusHealth::Closed, None),
         };
-        let (url, codec) = (self.bus_url.clone(), self.bus.codec().to_string());
-        let manager = match (self.manages, *self.bus.leads().borrow()) {
+        let (url, codec) = (side.config.url.to_string(), bus.codec().to_string());
+        let manager = match (side.manages(), *bus.leads().borrow()) {
             (false, _) => ManagerState::Off,
             (true, false) => ManagerState::StandingBy,
             (true, true) => ManagerState::Active,
         };
-        BusStatus { url, codec, state, error, manager, workers: self.registry.counts(), dead_letters }
+        let workers = side.surroundings.registry.counts();
+        let leaving = self.sides.left().iter().map(leaving).collect();
+        BusStatus { url, codec, state, error, manager, workers, dead_letters, leaving }
     }
 }
 
 #[async_trait]
 impl StatusSource for Board {
     async fn status(&self) -> HostStatus {
-        let queues = self.queues().await;
-        let dead_letters = self.bus.dead_count().await;
+        let side = self.sides.current();
+        let queues = self.queues(&side).await;
+        let dead_letters = side.bus().dead_count().await;
         let pinned = self.pinned.lock();
         let mut workers: Vec<_> = pinned.slots.iter().map(|slot| worker_status(&slot.view.lock())).collect();
         workers.extend(pinned.pending.iter().cloned());
@@ -125,12 +124,17 @@ impl StatusSource for Board {
             since: self.since.into(),
             phase: pinned.phase,
             topology: pinned.topology.clone(),
-            bus: self.bus_status(dead_letters),
+            bus: self.bus_status(&side, dead_letters),
             plugins: pinned.plugins.clone(),
             workers,
             queues,
         }
     }
+}
+
+fn leaving(side: &Arc<Side>) -> LeavingBus {
+    let url = side.config.url.to_string();
+    LeavingBus { url, workers: side.aboard.len(), staying: side.staying.len() }
 }
 
 fn plugin_status(name: &PluginName, entry: &Entry) -> PluginStatus {

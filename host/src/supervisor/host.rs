@@ -5,27 +5,25 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::board::Board;
 use super::canary::Canaries;
-use super::letters::BusLetters;
-use super::reconcile::{Reconciler, roots};
+use super::letters::CurrentLetters;
+use super::reconcile::{Reconciler, roots, watch_settings};
 use super::requests::{Request, Requests};
 use super::shelf::Shelf;
+use super::sides::Sides;
 use crate::admin::{Admin, AdminConfig, AdminError, Phase, TopologyStatus};
-use crate::bus::{self, Bus, BusError};
-use crate::interop::Interop;
-use crate::manager::{Manager, ManagerConfig, Registry};
+use crate::bus::BusError;
 use crate::metrics::Metrics;
-use crate::plugin::watch::{WatchMode, WatchSettings, Watcher};
+use crate::plugin::watch::Watcher;
 use crate::plugin::{Kept, LoadOptions, ShadowCopy};
 use crate::telemetry::Telemetry;
-use crate::topology::{Topology, Watch};
-use crate::worker::{Closing, Expected, Surroundings, Switchboard};
+use crate::topology::Topology;
 
 const TARGET: &str = "mshost::supervisor";
 
@@ -49,16 +47,16 @@ pub struct Host {
     reload: mpsc::Sender<()>,
     stop: CancellationToken,
     board: Arc<Board>,
-    bus: Arc<dyn Bus>,
-    closing: Closing,
+    sides: Arc<Sides>,
     /// The reconcile loop; it gives back all that it holds by dropping it.
     reconciling: JoinHandle<()>,
     /// Keepers, drains and retirements.
     tasks: TaskTracker,
-    /// The manager and the admin server, which stop last.
+    /// The admin server, which stops last.
     observers: TaskTracker,
     observers_stop: CancellationToken,
-    shutdown_timeout: Duration,
+    /// As the topology says now.
+    shutdown_timeout: watch::Receiver<Duration>,
 }
 
 impl Host {
@@ -69,37 +67,21 @@ impl Host {
     /// [`HostError`] where something that cannot be changed later is wrong.
     pub async fn start(path: PathBuf, topology: Topology, telemetry: Option<Telemetry>) -> Result<Self, HostError> {
         let metrics = Metrics::new()?;
-        let bus = bus::open(&topology, &metrics)?;
+        let sides = Sides::open(&topology, &metrics)?;
         let (observers, observers_stop) = (TaskTracker::new(), CancellationToken::new());
-        let registry = start_manager(&topology, &bus, &metrics, &observers, &observers_stop);
-        let switchboard = Switchboard::open(Arc::clone(&bus));
         let status = TopologyStatus { file: path.clone(), revision: 0, applied: None, last_error: None };
-        let board = Arc::new(Board::new(&topology, Arc::clone(&bus), Arc::clone(&registry), status));
+        let board = Arc::new(Board::new(topology.host.name.clone(), Arc::clone(&sides), status));
         let (reload, reloads) = mpsc::channel(1);
         let (reloading, requests) = Requests::new();
         let admin_address =
-            start_admin(&topology, &metrics, &board, &bus, reloading, &observers, &observers_stop).await?;
+            start_admin(&topology, &metrics, &board, &sides, reloading, &observers, &observers_stop).await?;
 
         let tasks = TaskTracker::new();
-        let closing = Closing::default();
-        let surroundings = Surroundings {
-            bus: Arc::clone(&bus),
-            registry,
-            expected: Expected::default(),
-            switchboard,
-            metrics: Arc::clone(&metrics),
-            closing: closing.clone(),
-            absent: topology.bus.absent,
-            managed: topology.manager.enabled,
-            snapshot_limit: topology.host.snapshot_limit,
-            message_bytes: topology.bus.limits.message_bytes,
-            host: topology.host.name.as_str().into(),
-        };
         let shelf = new_shelf(&topology, &metrics, &tasks);
-        let watcher = watch(&topology);
-        let shutdown_timeout = topology.host.shutdown_timeout;
+        let watcher = Watcher::new(roots(&topology), watch_settings(&topology));
         let reconciler =
-            Reconciler::new(path, topology, shelf, surroundings, tasks.clone(), Arc::clone(&board), telemetry);
+            Reconciler::new(path, topology, shelf, Arc::clone(&sides), tasks.clone(), Arc::clone(&board), telemetry);
+        let shutdown_timeout = reconciler.shutdown_timeout();
         let stop = CancellationToken::new();
         let reconciling =
             tokio::spawn(reconcile_on_change(reconciler, watcher, reloads, requests, Arc::clone(&board), stop.clone()));
@@ -108,8 +90,7 @@ impl Host {
             reload,
             stop,
             board,
-            bus,
-            closing,
+            sides,
             reconciling,
             tasks,
             observers,
@@ -134,7 +115,7 @@ impl Host {
     pub async fn shutdown(self) {
         tracing::info!(target: TARGET, "shutting down: draining");
         self.board.enter(Phase::Draining);
-        let limit = self.shutdown_timeout;
+        let limit = *self.shutdown_timeout.borrow();
         if tokio::time::timeout(limit, self.wind_down()).await.is_err() {
             let limit = humantime::format_duration(limit);
             tracing::warn!(target: TARGET, "not drained within {limit} (`host.shutdown_timeout`): leaving as it is");
@@ -143,15 +124,16 @@ impl Host {
     }
 
     async fn wind_down(self) {
-        self.closing.close().await;
+        self.sides.wind_down().await;
         self.stop.cancel();
         let _ = self.reconciling.await;
+        self.sides.hurry.cancel();
         self.tasks.close();
         self.tasks.wait().await;
         self.observers_stop.cancel();
         self.observers.close();
         self.observers.wait().await;
-        self.bus.close().await;
+        self.sides.close().await;
     }
 }
 
@@ -181,6 +163,14 @@ async fn reconcile_on_change(
                 () = decided.notified() => {
                     reconciler.reconcile().await;
                 }
+                () = reconciler.bus_opened() => {
+                    reconciler.reconcile().await;
+                }
+            }
+            if reconciler.watch_settings() != *watcher.settings() {
+                // It reports what changes from now on: so what is there now is read once more.
+                watcher = Watcher::new(reconciler.roots(), reconciler.watch_settings());
+                reconciler.reconcile().await;
             }
             watcher.set_roots(reconciler.roots());
         }
@@ -193,47 +183,17 @@ async fn reconcile_on_change(
     drop(reconciler);
 }
 
-fn start_manager(
-    topology: &Topology,
-    bus: &Arc<dyn Bus>,
-    metrics: &Arc<Metrics>,
-    observers: &TaskTracker,
-    stop: &CancellationToken,
-) -> Arc<Registry> {
-    let config = &topology.manager;
-    let numbers = ManagerConfig {
-        keepalive: config.keepalive,
-        expire_after: config.expire_after,
-        max_workers: config.max_workers,
-    };
-    let (manager, registry) = Manager::new(numbers, Arc::clone(bus), Arc::clone(metrics));
-    if config.enabled {
-        bus.compete();
-        let stop = stop.clone();
-        let managing = stop.clone();
-        observers.spawn(async move {
-            if let Err(error) = manager.run(managing).await {
-                tracing::error!(target: TARGET, "the manager cannot work: {error}");
-            }
-        });
-        // It goes by what the manager knows.
-        let interop = Interop::new(Arc::clone(bus), Arc::clone(&registry), Arc::clone(metrics));
-        observers.spawn(interop.run(stop));
-    }
-    registry
-}
-
 async fn start_admin(
     topology: &Topology,
     metrics: &Arc<Metrics>,
     board: &Arc<Board>,
-    bus: &Arc<dyn Bus>,
+    sides: &Arc<Sides>,
     reloading: Requests,
     observers: &TaskTracker,
     stop: &CancellationToken,
 ) -> Result<Option<SocketAddr>, AdminError> {
     let Some(address) = topology.host.admin else { return Ok(None) };
-    let letters = Arc::new(BusLetters::new(Arc::clone(bus)));
+    let letters = Arc::new(CurrentLetters(Arc::clone(sides)));
     let config = AdminConfig::new(address);
     let (source, workers) = (Arc::clone(board) as _, Arc::clone(board) as _);
     let admin = Admin::bind(config, Arc::clone(metrics), source, letters, workers, Arc::new(reloading)).await?;
@@ -248,16 +208,4 @@ fn new_shelf(topology: &Topology, metrics: &Arc<Metrics>, retirements: &TaskTrac
     ShadowCopy::remove_stale(&topology.host.state);
     let canaries = Canaries::new(topology.host.canary, retirements.clone());
     Shelf::new(topology.host.state.clone(), options, Arc::clone(metrics), retirements.clone(), canaries)
-}
-
-fn watch(topology: &Topology) -> Watcher {
-    let host = &topology.host;
-    let mode = match host.watch {
-        Watch::Native => WatchMode::Native,
-        Watch::Poll => WatchMode::Poll,
-    };
-    let settings = WatchSettings::default();
-    // A debounce that is longer than the default's patience is meant so.
-    let max_wait = settings.max_wait.max(host.debounce.saturating_mul(2));
-    Watcher::new(roots(topology), WatchSettings { mode, quiet: host.debounce, max_wait, ..settings })
 }

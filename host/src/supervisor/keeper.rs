@@ -20,6 +20,7 @@ use tokio_util::task::TaskTracker;
 
 use super::lease::Lease;
 use super::restarts::{Restarts, Verdict};
+use super::side::{Berth, Side};
 use super::slot_state::{SlotEvent, SlotState};
 use super::takeover::{self, Turns};
 use super::trial::Trial;
@@ -28,28 +29,29 @@ use crate::ids::GenerationId;
 use crate::isolation;
 use crate::topology::{Isolation, ParkedJobs, Slot, WorkerSpec};
 use crate::worker::{
-    Entrance, Expectation, Listeners, Sockets, StartFailure, Stragglers, Surroundings, Trouble, Worker, refuse_jobs,
+    Entrance, Expectation, Listeners, Sockets, StartFailure, Stragglers, Trouble, Worker, refuse_jobs,
 };
 
 const TARGET: &str = "mshost::supervisor";
 
 /// What a slot should run.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(super) struct Wish {
     pub(super) spec: Arc<WorkerSpec>,
     pub(super) generation: Lease,
     /// While the generation has to prove itself.
     pub(super) trial: Option<Arc<Trial>>,
+    /// The bus that it is to live on, and what goes with it.
+    pub(super) side: Arc<Side>,
 }
 
 impl Wish {
     fn is(&self, other: &Self) -> bool {
-        self.spec == other.spec && self.generation.id() == other.generation.id()
+        self.spec == other.spec && self.generation.id() == other.generation.id() && Arc::ptr_eq(&self.side, &other.side)
     }
 }
 
 /// The supervisor's end of a keeper. Dropping it, or wishing for nothing, drains the slot.
-#[derive(Debug)]
 pub(super) struct Keeper {
     wish: watch::Sender<Option<Wish>>,
     handle: SlotHandle,
@@ -68,20 +70,18 @@ impl Keeper {
     pub(super) fn spawn(
         slot: Slot,
         first: Wish,
-        surroundings: Surroundings,
         sockets: Arc<Sockets>,
         turns: Arc<Turns>,
         tasks: &TaskTracker,
     ) -> Self {
         let view = Arc::new(Mutex::new(SlotView::new(slot.clone(), &first)));
+        let expectation = first.side.surroundings.expected.announce(slot.worker_type.clone());
         let (wish, wishes) = watch::channel(Some(first));
         let (restart, asked) = mpsc::channel(1);
-        let expectation = surroundings.expected.announce(slot.worker_type.clone());
         let keeping = Keeping {
             slot,
             wishes,
             asked,
-            surroundings,
             sockets,
             turns,
             view: Arc::clone(&view),
@@ -115,6 +115,7 @@ struct Current {
     worker: Worker,
     made_from: Wish,
     since: Instant,
+    berth: Berth,
     // Keeps the sockets bound while the worker lives.
     _listeners: Listeners,
 }
@@ -133,7 +134,6 @@ struct Keeping {
     slot: Slot,
     wishes: watch::Receiver<Option<Wish>>,
     asked: mpsc::Receiver<()>,
-    surroundings: Surroundings,
     sockets: Arc<Sockets>,
     turns: Arc<Turns>,
     view: Arc<Mutex<SlotView>>,
@@ -217,7 +217,7 @@ impl Keeping {
             Err(failure) => return self.not_started(wish, &failure, false),
         };
         let ready = tokio::select! {
-            ready = ready(&mut new.worker, old, &wish, &self.turns, &self.surroundings) => ready,
+            ready = ready(&mut new.worker, old, &wish, &self.turns) => ready,
             event = wished(&mut self.wishes) => {
                 // Somebody wants something else by now.
                 if let Some(old) = old {
@@ -243,7 +243,7 @@ impl Keeping {
             .lend(&spec.worker_type, &spec.plugin, &spec.listen)
             .map_err(|error| StartFailure(error.to_string()))?;
         let (surroundings, gone) =
-            (self.surroundings.clone(), || StartFailure("its plugin is not loaded for it".to_owned()));
+            (wish.side.surroundings.clone(), || StartFailure("its plugin is not loaded for it".to_owned()));
         let (spec, lent) = (Arc::clone(spec), listeners.clone());
         let worker = match spec.isolation {
             Isolation::Thread => {
@@ -255,7 +255,8 @@ impl Keeping {
                 isolation::spawn(version, spec, lent, surroundings, entrance)?
             }
         };
-        Ok(Current { worker, made_from: wish.clone(), since: Instant::now(), _listeners: listeners })
+        let berth = wish.side.berth();
+        Ok(Current { worker, made_from: wish.clone(), since: Instant::now(), berth, _listeners: listeners })
     }
 
     fn swap_in(&mut self, new: Current) {
@@ -264,14 +265,24 @@ impl Keeping {
             self.refused = None;
         }
         if self.state == SlotState::Replacing {
-            self.count_swap("done");
+            self.count_swap(&new.made_from, "done");
         }
-        let old = self.current.replace(new);
-        self.dismiss(old);
+        let side = Arc::clone(&new.made_from.side);
+        match self.current.replace(new) {
+            // One that is broken is of no use to anybody there, nor is one that has handed its state over.
+            Some(old)
+                if self.state == SlotState::Replacing
+                    && !Arc::ptr_eq(&old.made_from.side, &side)
+                    && !old.made_from.keeps_state() =>
+            {
+                drop(self.drains.spawn(move_away(old)));
+            }
+            old => self.dismiss(old),
+        }
     }
 
-    fn count_swap(&self, outcome: &str) {
-        self.surroundings.metrics.swaps.with_label_values(&[&*self.slot.worker_type, outcome]).inc();
+    fn count_swap(&self, wish: &Wish, outcome: &str) {
+        wish.side.surroundings.metrics.swaps.with_label_values(&[&*self.slot.worker_type, outcome]).inc();
     }
 
     fn dismiss(&self, worker: Option<Current>) {
@@ -286,7 +297,7 @@ impl Keeping {
             Some(current) if self.state == SlotState::Replacing => {
                 tracing::error!(target: TARGET, slot = %self.slot, generation = %wish.generation.id(),
                     "the new version does not take over, the old one goes on: {failure}");
-                self.count_swap("failed");
+                self.count_swap(&wish, "failed");
                 self.view.lock().refused(failure);
                 self.refused = Some((wish, current.made_from.clone()));
                 SlotEvent::Failed
@@ -367,13 +378,13 @@ impl Keeping {
 
     /// Waits for somebody, and refuses the jobs of its type meanwhile where they are not to wait.
     async fn stay_parked(&mut self) -> SlotEvent {
-        let (surroundings, reason) = (self.surroundings.clone(), format!("{} is parked", self.slot));
+        let reason = format!("{} is parked", self.slot);
         // Looked at, not taken note of: a wish that has come meanwhile is still news to `somebody`.
-        let spec = self.wishes.borrow().as_ref().map(|wish| Arc::clone(&wish.spec));
-        let fails = |spec: &Arc<WorkerSpec>| spec.parked == ParkedJobs::Fail && surroundings.managed;
+        let wish = self.wishes.borrow().clone();
+        let fails = |wish: &Wish| wish.spec.parked == ParkedJobs::Fail && wish.side.surroundings.managed;
         let refusing = async {
-            if let Some(spec) = spec.filter(fails) {
-                refuse_jobs(&spec, &surroundings, &reason).await;
+            if let Some(wish) = wish.filter(fails) {
+                refuse_jobs(&wish.spec, &wish.side.surroundings, &reason).await;
             }
             std::future::pending().await
         };
@@ -446,15 +457,11 @@ async fn wished(wishes: &mut watch::Receiver<Option<Wish>>) -> SlotEvent {
 }
 
 /// Waits until a worker has its place, with the state of `old` where it takes that over.
-async fn ready(
-    worker: &mut Worker,
-    old: Option<&Worker>,
-    wish: &Wish,
-    turns: &Turns,
-    surroundings: &Surroundings,
-) -> Result<(), StartFailure> {
+async fn ready(worker: &mut Worker, old: Option<&Worker>, wish: &Wish, turns: &Turns) -> Result<(), StartFailure> {
     match old {
-        Some(old) => takeover::take_over(worker, old, &wish.spec.worker_type, turns, &surroundings.metrics).await,
+        Some(old) => {
+            takeover::take_over(worker, old, &wish.spec.worker_type, turns, &wish.side.surroundings.metrics).await
+        }
         None => worker.ready().await,
     }
 }
@@ -464,8 +471,20 @@ fn too_many_restarts(failure: &dyn Display, spec: &WorkerSpec) -> String {
     format!("{failure}; it had {most} restarts within {} (`restart`)", humantime::format_duration(window))
 }
 
+/// Drains a worker whose successor is on another bus. Others may still need it on this one, so all leave together.
+async fn move_away(mut current: Current) {
+    let Some(leave) = current.made_from.side.leave() else { return drain(current).await };
+    current.berth.release_slot();
+    tokio::select! {
+        () = leave.cancelled() => drain(current).await,
+        // What it had in hand has gone back to its bus.
+        _ = current.worker.ended() => {}
+    }
+}
+
 /// Has a worker finish what it has in hand. Holds on to its generation and its sockets until it has left.
 async fn drain(mut current: Current) {
+    current.berth.release_slot();
     current.worker.stop();
     if let Err(failure) = current.worker.ended().await {
         tracing::warn!(target: TARGET, worker = %current.worker.id(), "did not leave in good order: {failure}");

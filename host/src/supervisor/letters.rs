@@ -7,6 +7,7 @@ use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use serde_json::Value;
 
+use super::sides::Sides;
 use crate::admin::{
     DeadLetterSource, Letter, LetterError, LetterFilter, LetterJob, LetterList, LetterRaw, MAX_LISTED, Refused,
     RequeueReport,
@@ -76,6 +77,34 @@ impl DeadLetterSource for BusLetters {
 
     async fn purge(&self) -> Result<u64, LetterError> {
         self.bus.purge_dead().await.map_err(unavailable)
+    }
+}
+
+/// The dead letters of the bus that workers live on.
+pub(super) struct CurrentLetters(pub(super) Arc<Sides>);
+
+impl CurrentLetters {
+    fn now(&self) -> BusLetters {
+        BusLetters::new(Arc::clone(self.0.current().bus()))
+    }
+}
+
+#[async_trait]
+impl DeadLetterSource for CurrentLetters {
+    async fn list(&self, filter: &LetterFilter, limit: usize) -> Result<LetterList, LetterError> {
+        self.now().list(filter, limit).await
+    }
+
+    async fn show(&self, id: &str) -> Result<LetterList, LetterError> {
+        self.now().show(id).await
+    }
+
+    async fn requeue(&self, ids: &[String]) -> Result<RequeueReport, LetterError> {
+        self.now().requeue(ids).await
+    }
+
+    async fn purge(&self) -> Result<u64, LetterError> {
+        self.now().purge().await
     }
 }
 

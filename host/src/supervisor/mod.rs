@@ -4,13 +4,19 @@
 //! what is new on the [`shelf`], plan, diff with what was planned before, and tell each slot's [`keeper`] its new wish.
 //! Keepers get there by themselves, in the steps of [`slot_state`], and park a worker that [`restarts`] too often; a
 //! [`lease`] retires a generation once nobody needs it.
+//!
+//! A bus and what goes with it is a [`side`]; mostly there is one among the [`sides`]. A change of `[bus]` opens another ([`moves`]); each slot is swapped to it like for any
+//! other reason, and the old side is seen off ([`departure`]).
 
 mod board;
 mod canary;
+mod carry;
+mod departure;
 mod host;
 mod keeper;
 mod lease;
 mod letters;
+mod moves;
 mod outlook;
 mod preview;
 mod prove;
@@ -20,9 +26,12 @@ mod requests;
 mod restart_asked;
 mod restarts;
 mod shelf;
+mod side;
+mod sides;
 mod slot_state;
 mod takeover;
 mod trial;
+mod unfinished;
 mod view;
 
 pub use host::{Host, HostError};

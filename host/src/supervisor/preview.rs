@@ -10,7 +10,7 @@ use tokio_util::task::TaskTracker;
 
 use super::canary::Canaries;
 use super::outlook::{Outlook, generations, plugin_changes};
-use super::report::{setting_changes, worker_changes};
+use super::report::{bus_change, setting_changes, worker_changes};
 use super::shelf::{Found, Needed, Shelf};
 use crate::admin::{ReloadReport, RunningHost};
 use crate::ids::{PluginName, WorkerType};
@@ -63,6 +63,10 @@ pub(super) async fn preview(
     shelf: &Shelf,
     found: &Found,
 ) -> ReloadReport {
+    // What would be compared by a host that has taken over what it can.
+    let settings = running.as_ref().map(|running| running.topology.changed_settings(newer)).unwrap_or_default();
+    let taken_over = running.as_ref().map(|running| running.topology.in_effect(newer.clone()));
+    let newer = taken_over.as_ref().unwrap_or(newer);
     let needed = needed(newer);
     let before = shelf.standings();
     let after = shelf.outlook(found, &needed).await;
@@ -72,9 +76,9 @@ pub(super) async fn preview(
     let wanted = topology::plan(newer, &generations(&after));
     let changes = fit_changes(plan, &wanted, &refused);
     let is_down = |slot: &Slot| running.as_ref().is_some_and(|running| (running.is_down)(slot));
-    let settings = running.as_ref().map(|running| running.topology.changed_settings(newer)).unwrap_or_default();
     ReloadReport {
         applied: false,
+        bus: running.as_ref().and_then(|running| bus_change(&running.topology.bus, &newer.bus)),
         changes: worker_changes(&changes, plan, &wanted, &after, is_down),
         plugins: plugin_changes(&before, &after, &needed),
         settings: setting_changes(settings),
@@ -117,14 +121,16 @@ impl Used {
                 *text = text.replace(value.as_str(), &format!("${{{name}}}"));
             }
         };
-        let ReloadReport { host, applied, mut changes, mut plugins, settings, mut errors, mut warnings } = report;
+        let ReloadReport { host, applied, mut bus, mut changes, mut plugins, settings, mut errors, mut warnings } =
+            report;
         for change in &mut changes {
             [&mut change.slot, &mut change.worker_type, &mut change.plugin].into_iter().for_each(hide);
             change.reasons.iter_mut().for_each(hide);
         }
         plugins.iter_mut().flat_map(|plugin| [&mut plugin.name, &mut plugin.reason]).for_each(hide);
+        bus.iter_mut().flat_map(|bus| [&mut bus.from, &mut bus.to, &mut bus.waiting]).for_each(hide);
         errors.iter_mut().chain(&mut warnings).for_each(hide);
-        ReloadReport { host, applied, changes, plugins, settings, errors, warnings }
+        ReloadReport { host, applied, bus, changes, plugins, settings, errors, warnings }
     }
 }
 

@@ -3,25 +3,27 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use parking_lot::Mutex;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio_util::task::TaskTracker;
 
 use super::board::Board;
 use super::keeper::{Keeper, Wish};
+use super::moves::Moves;
 use super::outlook::plugin_changes;
 use super::preview::{self, Running, fit_changes, needed, unfit_workers};
-use super::report::{setting_changes, worker_changes};
+use super::report::{bus_change, setting_changes, worker_changes};
 use super::requests::Request;
 use super::shelf::{Found, Needed, Shelf};
+use super::sides::Sides;
 use super::takeover::Turns;
 use crate::admin::{Complaint, ReloadReport, RunningHost, SettingChange, TopologyStatus};
-use crate::plugin::watch::{PluginFolder, Roots};
+use crate::plugin::watch::{PluginFolder, Roots, WatchMode, WatchSettings};
 use crate::telemetry::Telemetry;
-use crate::topology::{self, Change, HostConfig, Plan, Planned, Slot, Topology};
-use crate::worker::{Expectation, Sockets, Surroundings};
+use crate::topology::{self, Change, Diagnostic, Diagnostics, HostConfig, Plan, Planned, Slot, Topology, Watch};
+use crate::worker::{Expectation, Sockets};
 
 const TARGET: &str = "mshost::supervisor";
 
@@ -40,12 +42,15 @@ pub(super) struct Reconciler {
     /// What the keepers have been told.
     plan: Plan,
     keepers: BTreeMap<Slot, Keeper>,
-    surroundings: Surroundings,
+    sides: Arc<Sides>,
+    moves: Moves,
     sockets: Arc<Sockets>,
     turns: Arc<Turns>,
     tasks: TaskTracker,
     board: Arc<Board>,
     telemetry: Option<Telemetry>,
+    /// How long a shutdown may take.
+    shutdown_timeout: watch::Sender<Duration>,
 }
 
 impl Reconciler {
@@ -53,11 +58,14 @@ impl Reconciler {
         path: PathBuf,
         topology: Topology,
         shelf: Shelf,
-        surroundings: Surroundings,
+        sides: Arc<Sides>,
         tasks: TaskTracker,
         board: Arc<Board>,
         telemetry: Option<Telemetry>,
     ) -> Self {
+        let moves = Moves::new(Arc::clone(&sides), tasks.clone());
+        moves.resume(&topology);
+        let (shutdown_timeout, _) = watch::channel(topology.host.shutdown_timeout);
         let folder = Arc::new(Mutex::new(PluginFolder::new(topology.host.plugins.clone())));
         Self {
             path,
@@ -69,22 +77,23 @@ impl Reconciler {
             shelf,
             plan: Plan::default(),
             keepers: BTreeMap::new(),
-            surroundings,
+            moves,
+            sides,
             sockets: Arc::default(),
             turns: Arc::default(),
             tasks,
             board,
             telemetry,
+            shutdown_timeout,
         }
     }
 
     /// Reads everything anew and makes it so. What is broken is reported and left as it runs.
     pub(super) async fn reconcile(&mut self) -> ReloadReport {
         self.shelf.settle();
-        let before = self.shelf.standings();
-        let (settings, warnings, unread) = self.read_topology();
+        let (before, bus) = (self.shelf.standings(), self.topology.bus.clone());
+        let (settings, warnings, unread) = self.read_topology().await;
         let needed = needed(&self.topology);
-        self.shelf.load_in_parallel(self.topology.host.parallel_loads);
         self.read_plugins(&needed).await;
         let outlook = self.shelf.standings();
         let (refused, unfit) = unfit_workers(&self.topology, &outlook);
@@ -99,6 +108,7 @@ impl Reconciler {
             self.plan.apply(change);
         }
         drop(expected);
+        self.sides.serve(self.plan.iter().map(|(slot, _)| slot.worker_type.clone()).collect());
         if !changes.is_empty() {
             self.revision = (self.revision.0 + 1, SystemTime::now());
         }
@@ -116,11 +126,12 @@ impl Reconciler {
                 "applied"
             }
         };
-        self.surroundings.metrics.reloads.with_label_values(&["topology", outcome]).inc();
+        self.sides.metrics().reloads.with_label_values(&["topology", outcome]).inc();
         self.board.pin(self.topology_status(), &self.shelf, &self.plan, self.keepers.values());
         ReloadReport {
             host: Some(self.running_host()),
             applied: true,
+            bus: bus_change(&bus, &self.topology.bus),
             changes: told,
             plugins: plugin_changes(&before, &outlook, &needed),
             settings,
@@ -142,6 +153,11 @@ impl Reconciler {
                 let _ = answer.send(self.preview(text).await);
             }
         }
+    }
+
+    /// Returns once a bus that the topology wants and that could not be used may be usable. Cancel safe.
+    pub(super) async fn bus_opened(&self) {
+        self.moves.opened().await;
     }
 
     /// What [`Reconciler::reconcile`] would do now, or with this text in place of the topology file.
@@ -189,7 +205,7 @@ impl Reconciler {
     }
 
     /// Takes the topology as it is now: what differs besides workers, what is odd, and what is wrong with it.
-    fn read_topology(&mut self) -> (Vec<SettingChange>, Vec<String>, Vec<String>) {
+    async fn read_topology(&mut self) -> (Vec<SettingChange>, Vec<String>, Vec<String>) {
         let newer = match preview::read(&self.path) {
             Ok(newer) => newer,
             Err(errors) => return (Vec::new(), Vec::new(), errors),
@@ -203,10 +219,37 @@ impl Reconciler {
         self.log_as(&newer);
         let warnings = newer.warnings.as_ref().map(|warnings| warnings.lines().collect()).unwrap_or_default();
         // What takes effect at a restart only must go on being compared with what is in effect.
-        let Topology { host, bus, manager, .. } = self.topology.clone();
-        let host = HostConfig { parallel_loads: newer.host.parallel_loads, ..host };
-        self.topology = Topology { host, bus, manager, ..newer };
-        (settings, warnings, Vec::new())
+        let mut newer = self.topology.in_effect(newer);
+        let mut errors = Vec::new();
+        if let Err(why) = self.moves.follow(&newer).await {
+            let error = Diagnostic::error(why).at(newer.bus_span.clone(), "not yet");
+            errors.extend(Diagnostics::new(&newer.source, vec![error]).iter().flat_map(Diagnostics::lines));
+            newer.bus = self.topology.bus.clone();
+        }
+        self.topology = newer;
+        self.take_over_settings().await;
+        (settings, warnings, errors)
+    }
+
+    /// The settings that are not those of a worker, a plugin or the bus.
+    async fn take_over_settings(&mut self) {
+        let HostConfig { plugins, parallel_loads, shutdown_timeout, .. } = &self.topology.host;
+        if self.folder.lock().path() != plugins {
+            self.folder = Arc::new(Mutex::new(PluginFolder::new(plugins.clone())));
+        }
+        self.shelf.load_in_parallel(*parallel_loads);
+        self.shutdown_timeout.send_replace(*shutdown_timeout);
+        self.sides.current().manage(&self.topology.manager).await;
+    }
+
+    /// How long a shutdown may take, now and at each change.
+    pub(super) fn shutdown_timeout(&self) -> watch::Receiver<Duration> {
+        self.shutdown_timeout.subscribe()
+    }
+
+    /// How files are to be watched.
+    pub(super) fn watch_settings(&self) -> WatchSettings {
+        watch_settings(&self.topology)
     }
 
     /// Notified when there is something to reconcile, whether or not a file has changed.
@@ -263,7 +306,7 @@ impl Reconciler {
     /// Expects the workers that these changes start, until their keepers do so themselves.
     fn expect(&self, changes: &[Change]) -> Vec<Expectation> {
         let announce = |change: &Change| match change {
-            Change::Start { slot, .. } => Some(self.surroundings.expected.announce(slot.worker_type.clone())),
+            Change::Start { slot, .. } => Some(self.sides.expected().announce(slot.worker_type.clone())),
             _ => None,
         };
         changes.iter().filter_map(announce).collect()
@@ -284,22 +327,29 @@ impl Reconciler {
 
     fn start(&mut self, slot: Slot, planned: &Planned) {
         let Some(wish) = self.wish(planned) else { return };
-        let keeper = Keeper::spawn(
-            slot.clone(),
-            wish,
-            self.surroundings.clone(),
-            Arc::clone(&self.sockets),
-            Arc::clone(&self.turns),
-            &self.tasks,
-        );
+        let keeper = Keeper::spawn(slot.clone(), wish, Arc::clone(&self.sockets), Arc::clone(&self.turns), &self.tasks);
         self.keepers.insert(slot, keeper);
     }
 
     fn wish(&self, planned: &Planned) -> Option<Wish> {
         let generation = self.shelf.lease(&planned.spec.plugin)?;
         let trial = self.shelf.trial(&planned.spec.plugin);
-        Some(Wish { spec: Arc::clone(&planned.spec), generation, trial })
+        // The plan is made for the bus that they live on, or move to.
+        Some(Wish { spec: Arc::clone(&planned.spec), generation, trial, side: self.sides.current() })
     }
+}
+
+/// How files are to be watched.
+pub(super) fn watch_settings(topology: &Topology) -> WatchSettings {
+    let host = &topology.host;
+    let mode = match host.watch {
+        Watch::Native => WatchMode::Native,
+        Watch::Poll => WatchMode::Poll,
+    };
+    let settings = WatchSettings::default();
+    // A debounce that is longer than the default's patience is meant so.
+    let max_wait = settings.max_wait.max(host.debounce.saturating_mul(2));
+    WatchSettings { mode, quiet: host.debounce, max_wait, ..settings }
 }
 
 /// The files that a topology concerns: itself, what it names, and the plugins.

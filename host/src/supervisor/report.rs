@@ -1,8 +1,8 @@
 //! A reload in words: for `POST /api/reload` and `mshost plan`.
 
 use super::outlook::Outlook;
-use crate::admin::{SettingChange, TakesEffect, WorkerAction, WorkerChange};
-use crate::topology::{self, Change, Plan, Slot};
+use crate::admin::{BusChange, SettingChange, TakesEffect, WorkerAction, WorkerChange};
+use crate::topology::{self, BusConfig, BusUrl, Change, Plan, Slot};
 
 /// The changes of workers. `running` and `wanted` are what `changes` lead from and to; `is_down` tells whether a slot has
 /// no worker that runs.
@@ -37,6 +37,22 @@ pub(super) fn worker_changes(
         }
     };
     found.into_iter().map(of).collect()
+}
+
+/// Where workers move to, if they do.
+pub(super) fn bus_change(old: &BusConfig, new: &BusConfig) -> Option<BusChange> {
+    let waiting = match (&old.url, &old.journal) {
+        (BusUrl::Amqp(_), _) => "what cannot be done there soon stays: the broker keeps it for other hosts".to_owned(),
+        (BusUrl::Embedded, None) => "what waits there is done, or carried over".to_owned(),
+        (BusUrl::Embedded, Some(journal)) => {
+            let folder = journal.folder.display();
+            format!(
+                "what waits there is done, or carried over; were the host stopped before that, {folder} would keep it"
+            )
+        }
+    };
+    let (from, to) = (old.url.to_string(), new.url.to_string());
+    (old != new).then_some(BusChange { from, to, waiting })
 }
 
 /// The settings that differ.

@@ -28,6 +28,8 @@ pub struct Topology {
     pub host: HostConfig,
     /// `[bus]`.
     pub bus: BusConfig,
+    /// Where in the file the bus is said; empty where it is not.
+    pub bus_span: Range<usize>,
     /// `[manager]`.
     pub manager: ManagerConfig,
     /// `[log]`.

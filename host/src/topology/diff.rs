@@ -75,6 +75,8 @@ pub enum Reason {
         /// What should.
         to: GenerationId,
     },
+    /// `[bus]`: it moves to another.
+    Bus,
     /// `[worker.config]`. Neither is shown: they may hold secrets.
     Config,
     /// `concurrency`.
@@ -140,6 +142,7 @@ impl fmt::Display for Reason {
         let time = humantime::format_duration;
         match *self {
             Self::NewGeneration { from, to } => write!(f, "generation {from} → {to}"),
+            Self::Bus => f.write_str("bus"),
             Self::Config => f.write_str("config"),
             Self::Concurrency { from, to } => write!(f, "concurrency {from} → {to}"),
             Self::Timeout { from, to } => write!(f, "timeout {} → {}", time(from), time(to)),
@@ -177,7 +180,8 @@ fn change(slot: &Slot, from: Option<&Planned>, to: &Planned) -> Option<Change> {
         (_, None) => Change::Wait { slot, to },
         (None, Some(_)) => Change::Start { slot, to },
         (Some((from, old)), Some(new)) => {
-            let reasons = reasons(&from.spec, &to.spec, old, new);
+            let moves = (from.bus != to.bus).then_some(Reason::Bus);
+            let reasons = moves.into_iter().chain(reasons(&from.spec, &to.spec, old, new)).collect();
             Change::Swap { slot, to, reasons }
         }
     })

@@ -5,6 +5,7 @@
 //! runs with what should. Nothing here touches the bus, a plugin or a worker: all but `load` are pure.
 
 mod access;
+mod bus_move;
 mod canary;
 mod config;
 mod diagnostics;

@@ -47,8 +47,8 @@ fn of_source(path: &Path, source: Source, env: Env<'_>) -> Result<Topology, Diag
     match Diagnostics::of_files(own.chain(others.found).collect()) {
         Some(all) if all.has_errors() => Err(all),
         warnings => {
-            let Parts { host, bus, manager, logs, workers } = parts;
-            Ok(Topology { host, bus, manager, logs, workers, warnings, files: others.files, source })
+            let Parts { host, bus, bus_span, manager, logs, workers } = parts;
+            Ok(Topology { host, bus, bus_span, manager, logs, workers, warnings, files: others.files, source })
         }
     }
 }
@@ -88,6 +88,7 @@ pub(super) struct Others {
 struct Parts {
     host: HostConfig,
     bus: BusConfig,
+    bus_span: Span,
     manager: ManagerConfig,
     logs: LogSettings,
     workers: Vec<WorkerConfig>,
@@ -106,6 +107,7 @@ fn walk(cx: &Context<'_>, folder: &Path, document: &DeTable<'_>, others: &mut Ot
     let workers = root.take("worker", |node| workers::workers(node, defaults)).unwrap_or_default();
     let checked = validate::Checked { host: &host, bus: &bus, manager: &manager, workers: &workers, document };
     validate::check(cx, &checked);
+    let bus_span = checked.span("bus", "url").unwrap_or_default();
     root.finish(sections::place_of);
-    Parts { host, bus, manager, logs, workers }
+    Parts { host, bus, bus_span, manager, logs, workers }
 }

@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::config::{Durability, ParkedJobs, RestartPolicy, RetryPolicy, Topology, WorkerConfig};
+use super::config::{BusConfig, Durability, ParkedJobs, RestartPolicy, RetryPolicy, Topology, WorkerConfig};
 use super::diff::Change;
 use super::isolation::Isolation;
 use super::sandbox::Sandbox;
@@ -123,6 +123,8 @@ pub struct Planned {
     pub spec: Arc<WorkerSpec>,
     /// The generation of its plugin; `None` while it is pending: the plugin is not there.
     pub generation: Option<GenerationId>,
+    /// The bus that it meets others on. Not a part of the spec, which a process of its own is told: a URL may hold a password.
+    pub bus: Arc<BusConfig>,
 }
 
 /// What should run, or what does.
@@ -184,12 +186,13 @@ impl FromIterator<(Slot, Planned)> for Plan {
 /// plugin whose file was removed while it runs keeps its last one there, since that does not stop its workers.
 #[must_use]
 pub fn plan(topology: &Topology, generations: &BTreeMap<PluginName, GenerationId>) -> Plan {
+    let bus = Arc::new(topology.bus.clone());
     let instances = topology.workers.iter().flat_map(|worker| (0..worker.instances).map(move |index| (worker, index)));
     instances
         .map(|(worker, index)| {
             let spec = Arc::new(WorkerSpec::new(worker, index, topology.bus.durability));
             let generation = generations.get(&spec.plugin).copied();
-            (spec.slot.clone(), Planned { spec, generation })
+            (spec.slot.clone(), Planned { spec, generation, bus: Arc::clone(&bus) })
         })
         .collect()
 }

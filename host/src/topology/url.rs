@@ -110,6 +110,23 @@ impl AmqpUrl {
     }
 
     /// What stands before the `@`.
+    /// The host in lower case, the port or that of the scheme, and the virtual host as it would be written.
+    pub(super) fn place(&self) -> (String, String, String) {
+        let rest = self.0.split_once("://").map_or(&*self.0, |(_, rest)| rest);
+        let rest = rest.split(['?', '#']).next().unwrap_or_default();
+        let (authority, vhost) = rest.split_once('/').unwrap_or((rest, ""));
+        let address = authority.rsplit_once('@').map_or(authority, |(_, address)| address);
+        let (host, port) = match address.rsplit_once(':') {
+            Some((host, port)) if !port.contains(']') => (host, port),
+            _ => (address, if self.is_tls() { "5671" } else { "5672" }),
+        };
+        let vhost = match vhost {
+            "" | "%2f" | "%2F" => "/",
+            other => other,
+        };
+        (host.to_lowercase(), port.to_owned(), vhost.to_owned())
+    }
+
     fn user(&self) -> Option<&str> {
         let (_, rest) = self.0.split_once("://")?;
         let authority = rest.split(['/', '?', '#']).next()?;

@@ -20,7 +20,7 @@ pub(super) struct Checked<'t> {
 }
 
 impl Checked<'_> {
-    fn span(&self, table: &str, key: &str) -> Option<Span> {
+    pub(super) fn span(&self, table: &str, key: &str) -> Option<Span> {
         self.document.get(table)?.get_ref().get(key).map(toml::Spanned::span)
     }
 }

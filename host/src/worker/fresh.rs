@@ -20,7 +20,7 @@ static COUNTER: AtomicU64 = AtomicU64::new(0);
 ///
 /// # Errors
 /// Where the type is so long that the id would not fit the bus.
-pub(super) fn worker_id(kind: &WorkerType) -> Result<WorkerId, NameError> {
+pub fn worker_id(kind: &WorkerType) -> Result<WorkerId, NameError> {
     WorkerId::new(&format!("{kind}:{}", stamp()))
 }
 

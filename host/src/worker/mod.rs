@@ -29,6 +29,7 @@ use std::sync::Arc;
 pub use closing::Closing;
 pub(crate) use elsewhere::Elsewhere;
 pub use expected::{Expectation, Expected};
+pub use fresh::worker_id as fresh_id;
 pub use handle::{Progress, Trouble, Worker};
 pub use handover::Entrance;
 pub(crate) use handover::{Order, Told};

@@ -12,6 +12,9 @@ use crate::bus::{BusError, ConsumerOptions, DeathReason};
 use crate::ids::WorkerRef;
 use crate::topology::WorkerSpec;
 
+/// How often it is looked again whether workers are known that others move away from.
+const LOOK: Duration = Duration::from_secs(1);
+
 /// How long to wait after the bus refused something, at first and at most.
 const FIRST_WAIT: Duration = Duration::from_secs(1);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
@@ -22,10 +25,9 @@ pub async fn refuse_jobs(spec: &WorkerSpec, surroundings: &Surroundings, reason:
     let mut changes = surroundings.registry.changes();
     let mut backoff = Backoff::new(FIRST_WAIT, LONGEST_WAIT, 0.25);
     loop {
-        if surroundings.registry.count_of(&spec.worker_type) > 0 {
-            if changes.changed().await.is_err() {
-                return std::future::pending().await;
-            }
+        if surroundings.registry.is_served(&spec.worker_type) {
+            // A bus that this one is linked to tells of no change.
+            let _ = tokio::time::timeout(LOOK, changes.changed()).await;
             continue;
         }
         match refuse_while_alone(spec, surroundings, &mut changes, reason).await {
@@ -57,9 +59,9 @@ async fn refuse_while_alone(
     loop {
         let delivery = tokio::select! {
             biased;
-            _ = changes.changed() => match surroundings.registry.count_of(&spec.worker_type) {
-                0 => continue,
-                _ => return Ok(()),
+            _ = changes.changed() => match surroundings.registry.is_served(&spec.worker_type) {
+                false => continue,
+                true => return Ok(()),
             },
             delivery = consumer.next() => delivery.ok_or(BusError::Closed)?,
         };

@@ -78,6 +78,20 @@ pub async fn a_buried_job_is_listed_and_does_not_come_again(stage: &Stage) {
     assert_eq!(next_number(&mut consumer).await, 8);
 }
 
+pub async fn a_dead_letter_of_another_bus_is_kept_and_can_be_sent_again(stage: &Stage) {
+    let _kept = KEPT.read().await;
+    let kind = stage.kind();
+    let (worker, mut consumer) = stage.join(&kind, 1).await;
+    let job = stage.job(&[&kind, "Later:*"], &serde_json::json!(7));
+    let death = Death::now(DeathReason::Failed, "no disk is large enough", Some(worker));
+    let letter = DeadLetter { id: job.id.to_string(), job: Some(job.clone()), raw: None, death: death.clone() };
+    limited("keep", stage.bus.keep_dead(letter)).await.unwrap();
+    let kept = letter_of(stage, &job).await;
+    assert_eq!((kept.job.as_ref(), kept.death.reason, &kept.death.error), (Some(&job), death.reason, &death.error));
+    assert_eq!(requeue(stage, &*stage.bus, &job).await.sent, [job.id.to_string()]);
+    assert_eq!(next(&mut consumer).await.job.payload, job.payload);
+}
+
 pub async fn a_dead_letter_is_sent_again_as_a_first_attempt(stage: &Stage) {
     let _kept = KEPT.read().await;
     let kind = stage.kind();

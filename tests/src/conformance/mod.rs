@@ -131,6 +131,7 @@ macro_rules! conformance_in {
             );
             $crate::conformance_checks!($engine, $codec, dead_letters:
                 a_buried_job_is_listed_and_does_not_come_again,
+                a_dead_letter_of_another_bus_is_kept_and_can_be_sent_again,
                 a_dead_letter_is_sent_again_as_a_first_attempt,
                 a_dead_letter_that_cannot_be_sent_stays_one,
                 unknown_dead_letters_are_named,

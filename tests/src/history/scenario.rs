@@ -30,6 +30,8 @@ pub struct Setup {
     pub failures: u32,
     /// Chooses which.
     pub seed: u64,
+    /// `retry.delay`
+    pub retry_delay: Duration,
     /// `retry.max_attempts`
     pub max_attempts: u32,
     /// Further lines for `[bus]`.
@@ -49,6 +51,7 @@ impl Default for Setup {
             think: Duration::ZERO,
             failures: 10,
             seed: 1,
+            retry_delay: Duration::from_millis(20),
             max_attempts: 12,
             bus_lines: String::new(),
             patience: Duration::from_secs(60),
@@ -81,6 +84,7 @@ impl Place {
 
     fn topology(&self, setup: &Setup, journal: &str) -> String {
         let Setup { pipelines, in_flight, think, failures, seed, max_attempts, bus_lines, .. } = setup;
+        let retry_delay = setup.retry_delay.as_millis();
         let mut text = format!(
             r#"
 [host]
@@ -95,7 +99,7 @@ worker = "error"
 [defaults]
 concurrency = 64
 timeout = "5m"
-retry = {{ delay = "20ms", max_attempts = {max_attempts} }}
+retry = {{ delay = "{retry_delay}ms", max_attempts = {max_attempts} }}
 restart = {{ delay = "10ms", max_delay = "100ms", max_restarts = "off" }}
 "#,
             self.url
@@ -120,8 +124,7 @@ pub struct Scenario {
     /// The hosts, in the order of their places.
     pub hosts: Vec<Host>,
     places: Vec<Place>,
-    patience: Duration,
-    limit: Duration,
+    setup: Setup,
     folder: TempDir,
     journals: Journals,
     history: History,
@@ -143,8 +146,7 @@ impl Scenario {
         }
         let journals = Journals::new(folder.path());
         let history = History::default();
-        let Setup { patience, limit, .. } = *setup;
-        Self { hosts, places: places.to_vec(), patience, limit, folder, journals, history }
+        Self { hosts, places: places.to_vec(), setup: setup.clone(), folder, journals, history }
     }
 
     /// Counts the jobs that are dead letters by now.
@@ -188,6 +190,23 @@ impl Scenario {
     /// Has it go on.
     pub fn resume(&self) {
         std::fs::remove_file(self.folder.path().join("pause")).expect("it was paused");
+    }
+
+    /// Has the first host's topology name another bus.
+    pub fn name_bus(&mut self, url: &str) {
+        url.clone_into(&mut self.places[0].url);
+        let text = self.places[0].topology(&self.setup, &self.folder.path().display().to_string());
+        self.hosts[0].site.topology(&text);
+    }
+
+    /// Has the first host move to another bus while it works, and waits until nothing is left on the old one.
+    pub fn move_bus(&mut self, url: &str) {
+        let revision = self.hosts[0].topology()["topology"]["revision"].clone();
+        self.name_bus(url);
+        self.hosts[0].until_topology("everybody on the new bus", |topology| {
+            let moved = topology["topology"]["revision"] != revision;
+            (moved && topology["bus"]["leaving"].as_array()?.is_empty()).then_some(())
+        });
     }
 
     /// Kills a host and starts it again.
@@ -245,7 +264,7 @@ impl Scenario {
     }
 
     fn until(&mut self, mut condition: impl FnMut(&History) -> bool) -> Result<(), Box<Verdict>> {
-        let (patience, limit) = (self.patience, self.limit);
+        let Setup { patience, limit, .. } = self.setup;
         let mut last = (0, Instant::now());
         let mut has_looked = false;
         let met = poll(limit, || {

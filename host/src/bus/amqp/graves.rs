@@ -32,6 +32,15 @@ pub(super) async fn list(shared: &Shared, limit: usize) -> Result<Vec<DeadLetter
     list.await.map_err(|error| errors::explain("look at the dead letters", &error))
 }
 
+/// See [`crate::bus::Bus::keep_dead`].
+pub(super) async fn keep(shared: &Shared, letter: DeadLetter) -> Result<(), BusError> {
+    let DeadLetter { job, raw, death, .. } = letter;
+    match job {
+        Some(job) => shared.bury(&job, &death).await,
+        None => shared.bury_raw(raw.unwrap_or_default(), &death).await,
+    }
+}
+
 /// See [`crate::bus::Bus::requeue_dead`].
 pub(super) async fn requeue(shared: &Shared, ids: &[String]) -> Result<Requeued, BusError> {
     let mut requeued = Requeued::default();

@@ -82,6 +82,12 @@ impl Shared {
         self.publish_shared(message, Some(self.limits.dead_letters)).await
     }
 
+    /// Keeps what was no job on another bus either.
+    pub(super) async fn bury_raw(&self, body: Bytes, death: &Death) -> Result<(), BusError> {
+        let message = self.writer.dead_as_it_came(&BasicProperties::default(), body, death);
+        self.publish_shared(message, Some(self.limits.dead_letters)).await
+    }
+
     /// Keeps a job as a dead letter and tells those who wait for it.
     pub(super) async fn give_up(&self, job: &Job, death: Death) -> Result<(), BusError> {
         tracing::warn!(target: "mshost::bus", job = %job.id, attempt = job.attempt, "job given up: {}", death.error);

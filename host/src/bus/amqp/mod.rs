@@ -266,6 +266,10 @@ impl Bus for AmqpBus {
         Some(self.depth(names::DEAD.into(), names::DEAD.to_owned(), &[]).await?.ready)
     }
 
+    async fn keep_dead(&self, letter: DeadLetter) -> Result<(), BusError> {
+        graves::keep(&self.shared, letter).await
+    }
+
     async fn requeue_dead(&self, ids: &[String]) -> Result<Requeued, BusError> {
         graves::requeue(&self.shared, ids).await
     }

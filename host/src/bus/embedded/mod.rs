@@ -12,6 +12,7 @@ mod dead;
 mod effects;
 mod expiry;
 mod journal;
+mod keep;
 mod kept;
 mod notifier;
 mod pool;
@@ -257,6 +258,10 @@ impl Bus for EmbeddedBus {
         Some(self.core.undertaker.dead.count())
     }
 
+    async fn keep_dead(&self, letter: DeadLetter) -> Result<(), BusError> {
+        keep::keep_dead(&self.core, letter).await
+    }
+
     async fn requeue_dead(&self, ids: &[String]) -> Result<Requeued, BusError> {
         let dead = &self.core.undertaker.dead;
         let (mut requeued, mut written) = (Requeued::default(), Written::default());
@@ -290,6 +295,11 @@ impl Bus for EmbeddedBus {
         let mut depths: Vec<_> = pools.iter().flat_map(|pool| pool.depths()).collect();
         depths.sort_by(|a, b| a.queue.cmp(&b.queue));
         depths
+    }
+
+    fn holds(&self) -> u64 {
+        let of_pools: u64 = self.core.pools.iter().map(|pool| pool.holds() as u64).sum();
+        of_pools + self.core.timer.len() as u64
     }
 
     async fn close(&self) {

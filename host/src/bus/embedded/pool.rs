@@ -250,6 +250,13 @@ impl Pool {
         std::iter::once(depth(type_queue(&self.kind), &state.shared, state.members)).chain(own).collect()
     }
 
+    /// How many jobs it has, wherever they are.
+    pub(super) fn holds(&self) -> usize {
+        let state = self.state.lock();
+        let own = state.slots.iter().map(|(_, slot)| slot.own.holds());
+        state.shared.holds() + own.sum::<usize>()
+    }
+
     /// Why a sender has waited in vain.
     pub(super) fn full(&self, target: &Address, waited: Duration) -> SendError {
         SendError::Unavailable(format!(

@@ -77,6 +77,11 @@ impl Queue {
         self.jobs.len() + self.scheduled
     }
 
+    /// Jobs that wait, and those that may come back.
+    pub(super) fn holds(&self) -> usize {
+        self.ready() + self.unsettled + self.line.len()
+    }
+
     pub(super) fn unsettled(&self) -> usize {
         self.unsettled
     }

@@ -62,6 +62,11 @@ impl Timer {
         }
     }
 
+    /// How many jobs wait for later.
+    pub(super) fn len(&self) -> usize {
+        self.entries.lock().as_ref().map_or(0, |entries| entries.heap.len())
+    }
+
     pub(super) fn close(&self) {
         let entries = self.entries.lock().take();
         drop(entries);

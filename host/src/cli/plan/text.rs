@@ -30,6 +30,10 @@ fn compared_with(report: &ReloadReport) -> String {
 }
 
 fn rows(report: &ReloadReport) -> Vec<Row> {
+    let of_bus = report.bus.iter().map(|bus| {
+        let to = if bus.from == bus.to { String::new() } else { format!(" → {}", bus.to) };
+        ["~", "move", &format!("bus {}{to}", bus.from), "", &bus.waiting].map(line)
+    });
     let of_workers = report.changes.iter().map(|change| {
         let (mark, action) = of_worker(change.action);
         [mark, action, &format!("worker {}", change.slot), &change.plugin, &change.reasons.join("; ")].map(line)
@@ -45,7 +49,7 @@ fn rows(report: &ReloadReport) -> Vec<Row> {
         };
         [mark, action, &setting.setting, "", why].map(line)
     });
-    of_workers.chain(of_plugins).chain(of_settings).collect()
+    of_bus.chain(of_workers).chain(of_plugins).chain(of_settings).collect()
 }
 
 fn of_worker(action: WorkerAction) -> (&'static str, &'static str) {
@@ -107,7 +111,7 @@ fn summary(report: &ReloadReport) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::admin::{PluginChange, RunningHost, SettingChange, WorkerChange};
+    use crate::admin::{BusChange, PluginChange, RunningHost, SettingChange, WorkerChange};
 
     fn change(slot: &str, action: WorkerAction, reasons: &[&str]) -> WorkerChange {
         WorkerChange {
@@ -123,6 +127,11 @@ mod tests {
     fn a_plan_is_a_table_that_moves_no_cursor() {
         let report = ReloadReport {
             host: Some(RunningHost { name: "movies".to_owned(), topology: "/srv/topology.toml".into(), revision: 3 }),
+            bus: Some(BusChange {
+                from: "embedded".to_owned(),
+                to: "amqp://h".to_owned(),
+                waiting: "what waits there is done".to_owned(),
+            }),
             changes: vec![
                 change("WB[0]", WorkerAction::Swap, &["concurrency 64 → 8", "config"]),
                 change("WB[1]", WorkerAction::Start, &["instances 1 → 2"]),
@@ -138,10 +147,11 @@ mod tests {
         let expected = "\
 compared with the host movies, which runs /srv/topology.toml (revision 3)
 
-  ~  swap     worker WB[0]       db  concurrency 64 → 8; config
-  +  start    worker WB[1]       db  instances 1 → 2
-  ?  missing  plugin x\\u{1b}[2J      it is not in the folder of plugins
-  !  restart  [host] admin           takes effect only when the host is started again
+  ~  move     bus embedded → amqp://h      what waits there is done
+  ~  swap     worker WB[0]             db  concurrency 64 → 8; config
+  +  start    worker WB[1]             db  instances 1 → 2
+  ?  missing  plugin x\\u{1b}[2J            it is not in the folder of plugins
+  !  restart  [host] admin                 takes effect only when the host is started again
 
 workers: 1 to start, 1 to swap";
         assert_eq!(render(&report), expected);

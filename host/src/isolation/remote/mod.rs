@@ -315,6 +315,10 @@ impl Bus for RemoteBus {
         None
     }
 
+    async fn keep_dead(&self, _letter: DeadLetter) -> Result<(), BusError> {
+        Err(refused("keeping a dead letter"))
+    }
+
     async fn requeue_dead(&self, _ids: &[String]) -> Result<Requeued, BusError> {
         Err(refused("requeueing dead letters"))
     }

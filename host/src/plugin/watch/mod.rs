@@ -86,6 +86,12 @@ impl Watcher {
         Self { settings, roots, hints, seen, window: None, next_look }
     }
 
+    /// How it watches.
+    #[must_use]
+    pub fn settings(&self) -> &WatchSettings {
+        &self.settings
+    }
+
     /// Watches something else from now on. What is new or gone by it is reported as changed.
     pub fn set_roots(&mut self, roots: Roots) {
         let roots = Arc::new(roots.absolute());

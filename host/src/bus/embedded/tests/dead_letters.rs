@@ -1,6 +1,7 @@
+use super::journal::open;
 use super::*;
 use crate::bus::embedded::dead::DeadLetters;
-use crate::bus::{DeadLetter, Death, DeathReason};
+use crate::bus::{BusError, DeadLetter, Death, DeathReason};
 
 fn failed() -> Death {
     Death::now(DeathReason::Failed, "told to fail", Some(worker(W)))
@@ -52,4 +53,34 @@ fn a_job_that_dies_again_at_once_stays_a_dead_letter() {
     let (second, _) = dead.get("J1").unwrap();
     drop(dead.remove(second));
     assert_eq!((dead.count(), dead.get("J1")), (0, None));
+}
+
+/// Whoever closes a bus that everybody has left must not close it over a job that nothing shows any more.
+#[tokio::test(start_paused = true)]
+async fn a_job_that_waits_for_later_is_held_though_its_worker_is_gone() {
+    let bus = bus(BusLimits::default());
+    let mut consumer = join(&bus, W, 8).await;
+    assert_eq!(bus.holds(), 0);
+    bus.send(job(W, 1)).await.unwrap();
+    assert_eq!(bus.holds(), 1);
+    next(&mut consumer).await.retry(std::time::Duration::from_secs(60)).await.unwrap();
+    drop(consumer);
+    assert!(bus.depths().await.is_empty() && bus.holds() > 0, "it is due in a minute");
+    tokio::time::sleep(std::time::Duration::from_secs(61)).await;
+    assert_eq!((bus.holds(), bus.dead_count().await), (0, Some(1)));
+}
+
+#[tokio::test]
+async fn a_dead_letter_of_another_bus_outlives_the_host_where_there_is_a_journal() {
+    let folder = tempfile::tempdir().unwrap();
+    let bus = open(folder.path());
+    let letter = DeadLetter { id: "J1".to_owned(), job: Some(job("W:*", 1)), raw: None, death: failed() };
+    bus.keep_dead(letter.clone()).await.unwrap();
+    bus.close().await;
+    assert!(matches!(bus.keep_dead(letter.clone()).await, Err(BusError::Closed)));
+    drop(bus);
+    let again = open(folder.path());
+    let kept = again.dead_letters(9).await.unwrap();
+    assert_eq!((kept.len(), &kept[0].job, &kept[0].death.error), (1, &letter.job, &letter.death.error));
+    assert_eq!(again.holds(), 0, "it is no job any more");
 }
