@@ -173,7 +173,8 @@ fn unfinished(run: &Run) -> Vec<(u32, History)> {
 
 fn stress(failures: bool) {
     let main = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-    let limits = BusLimits { queue: 16, notifications: 1 << 16, send_timeout: LIMIT, ..BusLimits::default() };
+    let limits =
+        BusLimits { queue: 16, notifications: 1 << 16, send_timeout: LIMIT, deliveries: 1_000, ..BusLimits::default() };
     let bus = main.block_on(async { bus(limits) });
     let run = Arc::new(Run {
         bus,
