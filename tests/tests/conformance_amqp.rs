@@ -19,6 +19,8 @@ use tokio::sync::Mutex;
 struct Amqp;
 
 impl Engine for Amqp {
+    const SHARED_PREFETCH: bool = false;
+
     async fn hosts(codec: Codec, settings: Settings) -> [Arc<dyn Bus>; 2] {
         hosts(codec, settings, Durability::Durable).await
     }

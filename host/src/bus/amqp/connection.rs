@@ -1,17 +1,15 @@
 //! Connects, watches over both connections, and connects again.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
-use lapin::options::BasicQosOptions;
 use lapin::{Connection, ConnectionState, ErrorKind, Event as ConnectionEvent};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use super::errors::{self, ACCESS_REFUSED, NOT_IMPLEMENTED};
+use super::errors::{self, ACCESS_REFUSED};
 use super::names;
 use super::{Shared, attend};
 use crate::backoff::Backoff;
@@ -153,29 +151,13 @@ async fn establish(shared: &Shared, epoch: u64) -> Result<Link, String> {
     let declare = async {
         let channel = link.publish.create_channel().await?;
         names::declare_exchanges(&channel).await?;
-        attend::declare_all(shared, &link).await?;
-        probe_prefetch(shared, &link).await
+        attend::declare_all(shared, &link).await
     };
     match tokio::time::timeout(CONNECT_TIMEOUT, declare).await {
         Err(_) => Err(format!("it did not declare the exchanges within {CONNECT_TIMEOUT:?}")),
         Ok(Err(error)) => Err(errors::explain("declare the exchanges", &error).to_string()),
         Ok(Ok(())) => Ok(link),
     }
-}
-
-/// Finds out whether the broker takes a prefetch limit for a whole channel. One that does not closes the connection.
-async fn probe_prefetch(shared: &Shared, link: &Link) -> lapin::Result<()> {
-    if !shared.shared_prefetch.load(Ordering::Relaxed) {
-        return Ok(());
-    }
-    let channel = link.consume.create_channel().await?;
-    let probed = channel.basic_qos(1, BasicQosOptions { global: true }).await;
-    if let Err(error) = &probed
-        && errors::code(error) == Some(NOT_IMPLEMENTED)
-    {
-        shared.shared_prefetch.store(false, Ordering::Relaxed);
-    }
-    probed
 }
 
 /// Why a connection was refused, in words that say what to do.

@@ -15,7 +15,7 @@ use super::message::Headers;
 use super::names::QueueKind;
 use super::place::{self, Place, Streams};
 use super::redelivery::Verdict;
-use super::settle::{AmqpSettle, InHand};
+use super::settle::{AmqpSettle, InHand, Receipt};
 use super::{Shared, leave, message, redelivery};
 use crate::bus::{BusError, Consumer, ConsumerOptions, Delivery};
 use crate::ids::WorkerRef;
@@ -73,17 +73,25 @@ impl AmqpConsumer {
 
     /// A job, unless the message is none.
     fn accept(&self, message: Message, permit: OwnedSemaphorePermit) -> Option<Delivery> {
-        let Message { redelivered, properties, data, acker, .. } = message;
+        let Message { redelivered, properties, data, acker, delivery_tag, .. } = message;
         let (job, resent) = match message::decode(self.shared.codec, &properties, &Bytes::from(data)) {
             Ok(job) => job,
             Err(malformed) => {
                 self.shared.malformed.report("job", malformed.kind, &malformed.reason);
                 // The broker passes it on to where hosts look at what is not done.
-                self.shared.runtime.spawn(async move { acker.reject(BasicRejectOptions { requeue: false }).await });
+                let acks = self.streams.acks.clone();
+                self.shared.runtime.spawn(async move {
+                    if acker.reject(BasicRejectOptions { requeue: false }).await.is_ok()
+                        && let Some(acks) = acks
+                    {
+                        acks.settled(delivery_tag);
+                    }
+                });
                 return None;
             }
         };
-        let by = (acker, self.streams.down.clone());
+        let Streams { acks, down, .. } = &self.streams;
+        let by = Receipt { acker, tag: delivery_tag, acks: acks.clone(), down: down.clone() };
         let settle = Box::new(AmqpSettle::new(
             Arc::clone(&self.shared),
             Arc::clone(&self.place),
@@ -122,6 +130,9 @@ impl AmqpConsumer {
             // After the broker's answer nothing more comes, and the stream ends.
             while let Some(Ok(message)) = stream.next().await {
                 message.nack(BasicNackOptions { requeue: true, ..BasicNackOptions::default() }).await?;
+                if let Some(acks) = &self.streams.acks {
+                    acks.settled(message.delivery_tag);
+                }
             }
             Ok(())
         };
@@ -246,6 +257,9 @@ impl Drop for AmqpConsumer {
                     Ok(())
                 };
                 let _ = streams.down.or(counted).await;
+                if let Some(acks) = &streams.acks {
+                    acks.finish().await;
+                }
                 if let Some(channel) = &streams.channel {
                     let _ = streams.down.or(channel.close(200, "the worker has left".into())).await;
                 }

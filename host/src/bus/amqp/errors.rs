@@ -11,9 +11,6 @@ pub(super) const NOT_FOUND: u16 = 404;
 /// The user may not do that, or the login is wrong.
 pub(super) const ACCESS_REFUSED: u16 = 403;
 
-/// The broker does not know how.
-pub(super) const NOT_IMPLEMENTED: u16 = 540;
-
 /// The AMQP reply code of an error, where the broker sent one.
 pub(super) fn code(error: &lapin::Error) -> Option<u16> {
     match error.kind() {

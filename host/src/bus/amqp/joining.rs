@@ -7,6 +7,7 @@ use lapin::options::{BasicConsumeOptions, BasicQosOptions, QueueDeleteOptions};
 use lapin::types::{FieldTable, ShortString};
 use lapin::{Channel, Consumer as Stream};
 
+use super::acks::Acks;
 use super::connection::Link;
 use super::errors::{self, NOT_FOUND};
 use super::place::{Place, Streams};
@@ -46,11 +47,13 @@ async fn open(shared: &Shared, place: &Place, link: &Link) -> lapin::Result<Chan
     let generation = place.start_anew();
     make(shared, place, link).await?;
     let channel = link.consume.create_channel().await?;
-    // A limit for both consumers together, where the broker knows that, which quorum queues do not. Else each has its own,
-    // `AmqpConsumer` keeps to the sum, and some more jobs wait with this worker that another could have taken.
-    let global = !is_quorum(place) && shared.shared_prefetch.load(Ordering::Relaxed);
-    channel.basic_qos(place.prefetch, BasicQosOptions { global }).await?;
-    let streams = Streams { generation, channel: Some(channel.clone()), down: link.down.clone(), ..Streams::default() };
+    // For each of both consumers: a limit for the channel costs the broker a question for each delivery, quorum queues do not
+    // know it, and RabbitMQ 4.3 no longer does. `AmqpConsumer` keeps to the sum, and some more jobs may wait with this worker
+    // that another could have taken.
+    channel.basic_qos(place.prefetch, BasicQosOptions::default()).await?;
+    let down = link.down.clone();
+    let acks = Some(Acks::of(channel.clone(), down.clone(), &shared.runtime));
+    let streams = Streams { generation, channel: Some(channel.clone()), acks, down, ..Streams::default() };
     consume_missing(shared, place, link, &channel, streams).await?;
     Ok(channel)
 }

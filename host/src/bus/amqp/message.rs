@@ -75,13 +75,15 @@ impl Writer {
         headers: FieldTable,
     ) -> Result<Outgoing, EncodeError> {
         let seconds = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
-        let properties = BasicProperties::default()
+        let mut properties = BasicProperties::default()
             .with_message_id((*job.id).into())
-            .with_correlation_id((*job.correlation).into())
             .with_content_type(job.payload.codec().content_type().into())
             .with_delivery_mode(self.delivery_mode)
             .with_timestamp(seconds)
             .with_headers(headers);
+        if job.correlation != job.id {
+            properties = properties.with_correlation_id((*job.correlation).into());
+        }
         Ok(Outgoing { exchange, key, mandatory: true, properties, body: encode_job(job)? })
     }
 }
@@ -94,8 +96,13 @@ fn unique(what: &str) -> String {
 
 fn headers(job: &Job) -> FieldTable {
     let mut headers = FieldTable::default();
-    headers.insert(names::ATTEMPT.into(), AMQPValue::LongUInt(job.attempt));
-    headers.insert(names::ORIGIN.into(), AMQPValue::LongString((*job.origin.id).into()));
+    // What the reader takes for granted is left out: the broker reads every header.
+    if job.attempt > 1 {
+        headers.insert(names::ATTEMPT.into(), AMQPValue::LongUInt(job.attempt));
+    }
+    if job.origin.id != job.sender.id {
+        headers.insert(names::ORIGIN.into(), AMQPValue::LongString((*job.origin.id).into()));
+    }
     if let Some(deadline) = job.deadline {
         headers.insert(names::DEADLINE.into(), timestamp(deadline));
     }

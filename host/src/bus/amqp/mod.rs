@@ -6,6 +6,7 @@
 //! up. [`notices`] are the notifications, and [`foreign`] is what the original's workers say to each other.
 //! After a reconnect everything is declared and consumed again, then senders go on with what was not confirmed.
 
+mod acks;
 mod attend;
 mod connection;
 mod consumer;
@@ -35,7 +36,6 @@ mod undone;
 use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -124,8 +124,6 @@ struct Shared {
     trouble: Notify,
     /// The workers of this host: how many jobs each has in hand, and its place.
     known: Mutex<HashMap<WorkerId, (InHand, Arc<Place>)>>,
-    /// Whether the broker takes one prefetch limit for both queues of a worker. RabbitMQ 4.3 does not.
-    shared_prefetch: AtomicBool,
     /// When this host last made a quorum queue.
     made: Made,
     /// Workers that are leaving.
@@ -167,7 +165,6 @@ impl AmqpBus {
             members: Arc::default(),
             trouble: Notify::new(),
             known: Mutex::default(),
-            shared_prefetch: AtomicBool::new(true),
             made: Made::default(),
             tasks: TaskTracker::new(),
             closed: CancellationToken::new(),

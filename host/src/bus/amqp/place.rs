@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use super::Shared;
+use super::acks::Acks;
 use super::connection::{Down, backoff, next_link};
 use super::errors;
 use super::joining::settle_in;
@@ -30,6 +31,8 @@ pub(super) struct Streams {
     /// Which of the worker's channels this is.
     pub(super) generation: u64,
     pub(super) channel: Option<Channel>,
+    /// Where there is a channel.
+    pub(super) acks: Option<Arc<Acks>>,
     pub(super) down: Down,
     pub(super) by_type: Option<Stream>,
     pub(super) by_id: Option<Stream>,

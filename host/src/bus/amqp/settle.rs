@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use lapin::Acker;
-use lapin::options::{BasicAckOptions, BasicNackOptions};
+use lapin::options::BasicNackOptions;
 use tokio::sync::OwnedSemaphorePermit;
 
+use super::acks::Acks;
 use super::connection::Down;
 use super::place::Place;
 use super::publisher::PublishError;
@@ -21,9 +22,31 @@ pub(super) struct AmqpSettle {
     shared: Arc<Shared>,
     place: Arc<Place>,
     /// Taken once settling has begun.
-    acker: Option<Acker>,
-    down: Down,
+    receipt: Option<Receipt>,
     _in_hand: (OwnedSemaphorePermit, OneInHand),
+}
+
+/// What a delivery is settled by.
+pub(super) struct Receipt {
+    pub(super) acker: Acker,
+    pub(super) tag: u64,
+    pub(super) acks: Option<Arc<Acks>>,
+    pub(super) down: Down,
+}
+
+impl Receipt {
+    fn ack(&self) -> bool {
+        self.acks.as_ref().is_some_and(|acks| acks.ack(self.tag))
+    }
+
+    async fn requeue(&self) -> lapin::Result<bool> {
+        let options = BasicNackOptions { requeue: true, ..BasicNackOptions::default() };
+        let requeued = self.down.or(self.acker.nack(options)).await;
+        if let (Ok(true), Some(acks)) = (&requeued, &self.acks) {
+            acks.settled(self.tag);
+        }
+        requeued
+    }
 }
 
 /// How many jobs a worker has in hand. One that waits for a job has a permit for it, and none in hand.
@@ -54,21 +77,22 @@ impl AmqpSettle {
     pub(super) fn new(
         shared: Arc<Shared>,
         place: Arc<Place>,
-        (acker, down): (Acker, Down),
+        receipt: Receipt,
         in_hand: (OwnedSemaphorePermit, OneInHand),
     ) -> Self {
-        Self { shared, place, acker: Some(acker), down, _in_hand: in_hand }
+        Self { shared, place, receipt: Some(receipt), _in_hand: in_hand }
     }
 
     /// Acks what has been published again or buried, also where the worker has left meanwhile: its channel stays open for that.
     pub(super) async fn take_away(mut self: Box<Self>) -> Result<(), BusError> {
-        let acker = self.acker.take().ok_or(BusError::Closed)?;
-        done("ack", self.down.or(acker.ack(BasicAckOptions::default())).await)
+        let receipt = self.receipt.take().ok_or(BusError::Closed)?;
+        done("ack", Ok(receipt.ack()))
     }
 
     /// Whether the job is still this worker's. Where it is not, another may have it already.
     fn check(&self) -> Result<(), BusError> {
-        let usable = self.acker.as_ref().is_some_and(Acker::usable) && !self.place.gone.load(Ordering::Acquire);
+        let usable = self.receipt.as_ref().is_some_and(|receipt| receipt.acker.usable())
+            && !self.place.gone.load(Ordering::Acquire);
         if usable { Ok(()) } else { Err(handed_back("settle")) }
     }
 }
@@ -98,18 +122,15 @@ impl Settle for AmqpSettle {
 
     async fn requeue(mut self: Box<Self>) -> Result<(), BusError> {
         self.check()?;
-        let acker = self.acker.take().ok_or(BusError::Closed)?;
-        let options = BasicNackOptions { requeue: true, ..BasicNackOptions::default() };
-        done("requeue", self.down.or(acker.nack(options)).await)
+        let receipt = self.receipt.take().ok_or(BusError::Closed)?;
+        done("requeue", receipt.requeue().await)
     }
 }
 
 impl Drop for AmqpSettle {
     fn drop(&mut self) {
-        if let Some(acker) = self.acker.take() {
-            let down = self.down.clone();
-            let options = BasicNackOptions { requeue: true, ..BasicNackOptions::default() };
-            self.shared.runtime.spawn(async move { down.or(acker.nack(options)).await });
+        if let Some(receipt) = self.receipt.take() {
+            self.shared.runtime.spawn(async move { receipt.requeue().await });
         }
     }
 }
