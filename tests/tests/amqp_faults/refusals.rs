@@ -1,12 +1,12 @@
 //! What is refused or given up is said, to those who can do something about it.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use lapin::options::{BasicPublishOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Connection, ConnectionProperties};
-use mshost::bus::{Bus, BusError, ConsumerOptions, Event, Failure, Notification, SendError, Subscription};
+use mshost::bus::{Bus, BusError, ConsumerOptions, EXPIRED, Event, Failure, Notification, SendError, Subscription};
 use mshost::ids::JobId;
 use mshost_tests::broker::Broker;
 
@@ -81,20 +81,21 @@ async fn reports(subscription: &mut Box<dyn Subscription>, about: &JobId, count:
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_job_that_is_due_again_when_nobody_is_left_is_reported() {
+async fn a_job_that_is_due_again_when_nobody_is_left_waits_until_its_deadline_and_is_reported() {
     let host = connected(&Broker::shared().url(), patient()).await;
     let kind = kind();
     let mut subscription = host.bus.subscribe().await.unwrap();
     let (_, mut consumer) = join(&host.bus, &kind, 1).await;
     let mut failing = job(&kind, 7);
     failing.origin = worker(&kind);
+    failing.deadline = Some(SystemTime::now() + Duration::from_secs(3));
     host.bus.send(failing.clone()).await.unwrap();
     limited("the job", consumer.next()).await.unwrap().retry(Duration::from_millis(500)).await.unwrap();
     drop(consumer);
     let reports = reports(&mut subscription, &failing.id, 2).await;
     assert!(reports.iter().any(|report| report.target == failing.sender));
     assert!(reports.iter().any(|report| report.target == failing.origin));
-    assert!(reports.iter().all(|report| report.error == format!("no worker available for {kind}:*")), "{reports:?}");
+    assert!(reports.iter().all(|report| report.error == EXPIRED), "{reports:?}");
     assert_eq!(reports[0].payload.as_ref().unwrap(), &failing.payload);
 }
 
