@@ -30,6 +30,8 @@ mshost_tests::conformance!(OntoEmbedded);
 struct OntoAmqp;
 
 impl Engine for OntoAmqp {
+    const SHARED_PREFETCH: bool = false;
+
     async fn hosts(codec: Codec, settings: Settings) -> [Arc<dyn Bus>; 2] {
         [child_of("one", codec, settings.clone()).await, child_of("other", codec, settings).await]
     }
