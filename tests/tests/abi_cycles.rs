@@ -14,7 +14,8 @@ use mshost_tests::footprint::Footprint;
 use mshost_tests::plugins::{FakeHost, PATIENCE, handle, on_lane, start};
 use serde_json::json;
 
-const CYCLES: u64 = 200;
+/// More than a process has keys for thread-locals, of which each copy of `std` takes one.
+const CYCLES: u64 = 1_100;
 const JOBS: u32 = 20_000;
 
 fn footprint() -> Footprint {
@@ -65,8 +66,8 @@ async fn cycles_leave_nothing_mapped_and_no_memory_behind() {
     assert_eq!(late.descriptors, early.descriptors, "a file descriptor stays open each time");
     let (early, late) = (early.rss_kib, late.rss_kib);
     eprint_figures(&format!("per ready job {per_job} ns, load {mean:?}, RSS {early} to {late} KiB"));
-    // About 0.2 MiB is usual: the allocator's own growth. A static of 6 KiB that is left behind each time fails here.
-    assert!(late < early + 1_024, "RSS grew from {early} to {late} KiB in {} cycles", CYCLES - 20);
+    // About half a KiB each is usual: the allocator's own growth. A static of 6 KiB that is left behind each time fails here.
+    assert!(late < early + 4 * CYCLES, "RSS grew from {early} to {late} KiB in {} cycles", CYCLES - 20);
 }
 
 #[allow(clippy::print_stderr)] // figures, for whoever runs it with `--nocapture`

@@ -21,7 +21,7 @@ use super::error::{LoadError, LoadFailure};
 use super::generation_state::{GenerationEvent, GenerationState, Stage};
 use super::kept::Kept;
 use super::lane::{self, Command, Lane, LaneInner, LaneLink, LaneTask};
-use super::library::Library;
+use super::library::{Keys, Library};
 use super::log::PluginLog;
 use super::panics::{Place, inside};
 use super::shadow::ShadowCopy;
@@ -125,7 +125,7 @@ impl Generation {
                 let loaded = open(shadow, &name, metrics);
                 if let Err(Ok(late)) = done.send(loaded) {
                     // The caller has given up. Closed here, on a thread of the generation.
-                    close(late, DROP_LIMIT);
+                    close(late, DROP_LIMIT, Keys::default());
                 }
             })
             .map_err(|error| LoadFailure::io("start a thread for it", &error).of(&original))?;
@@ -289,9 +289,9 @@ impl Running {
         self.retire.send_replace(Some(deadline.into()));
         // The lanes need a moment to drop what they still have at the deadline.
         let left = self.threads.join_until(deadline + Duration::from_millis(500));
-        let Self { loaded, metrics, plugin, abandoned, stage, kept, .. } = self;
+        let Self { loaded, threads, metrics, plugin, abandoned, stage, kept, .. } = self;
         let unmapped = match (left, Arc::try_unwrap(loaded)) {
-            (0, Ok(loaded)) => close(loaded, deadline.saturating_duration_since(Instant::now())),
+            (0, Ok(loaded)) => close(loaded, deadline.saturating_duration_since(Instant::now()), threads.keys()),
             (_, loaded) => {
                 // Somebody is still in there. To drop even the last reference would be to unload it under their feet.
                 std::mem::forget(loaded);
@@ -327,21 +327,25 @@ fn open(shadow: Arc<ShadowCopy>, plugin: &PluginName, metrics: Arc<Metrics>) -> 
         RResult::RErr(error) => {
             let message = error.as_str().to_owned();
             drop(error);
-            library.close();
+            library.close(&Keys::default());
             Err(LoadFailure::Init(message))
         }
     }
 }
 
 /// Ends the plugin's own threads, and unloads it where they have ended and it allows that. Whether it left the memory.
-fn close(loaded: Loaded, limit: Duration) -> bool {
+fn close(loaded: Loaded, limit: Duration, mut keys: Keys) -> bool {
     // At least a moment: a limit of nothing would leave threads that are about to end.
     let limit = limit.max(Duration::from_millis(200));
     // On a thread of its own, since this is the plugin's code again: its thread-locals would pin the library to this one.
-    let ending = thread::Builder::new().name("plugin-end".to_owned()).spawn(move || end_plugin(loaded, limit));
+    let ending =
+        thread::Builder::new().name("plugin-end".to_owned()).spawn(move || Keys::during(|| end_plugin(loaded, limit)));
     match ending.map(thread::JoinHandle::join) {
-        Ok(Ok(Some(library))) => library.close(),
-        Ok(Ok(None)) => false,
+        Ok(Ok((Some(library), own))) => {
+            keys.extend(own);
+            library.close(&keys)
+        }
+        Ok(Ok((None, _))) => false,
         Ok(Err(_)) | Err(_) => {
             tracing::warn!("a plugin could not be ended");
             false

@@ -5,6 +5,7 @@
 
 #![allow(unsafe_code)] // the one module of the host that may: see each block's SAFETY
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -59,13 +60,61 @@ impl Library {
         self.module
     }
 
-    /// Unloads it. Whether it has left the memory: a thread-local of the library on a thread that still runs keeps it.
-    pub(super) fn close(self) -> bool {
+    /// Unloads it, and then its [keys](Keys). Whether it has left the memory: a thread-local of the library on a thread that
+    /// still runs keeps it.
+    pub(super) fn close(self, keys: &Keys) -> bool {
         let Self { path, handle, .. } = self;
         if let Err(error) = handle.close() {
             tracing::warn!(library = %path.display(), "dlclose: {error}");
         }
-        !is_mapped(&path)
+        let is_gone = !is_mapped(&path);
+        if is_gone {
+            keys.delete();
+        }
+        is_gone
+    }
+}
+
+/// The keys by which a library's own copy of Rust's `std` hears of the end of threads. It makes one when it first needs it and
+/// never gives it back; a process has 1,024, and aborts where `std` gets none.
+#[derive(Debug, Default)]
+pub(super) struct Keys(BTreeSet<libc::pthread_key_t>);
+
+/// glibc's `PTHREAD_KEYS_MAX`.
+const MOST_KEYS: libc::pthread_key_t = 1_024;
+
+/// What `std` sets its key to, on each thread whose end it wants to hear of (`sys/thread_local/guard/key.rs`).
+const WANTED: usize = 1;
+
+impl Keys {
+    /// Runs code of a library on a thread that runs no other library's, and finds the key that it has set there.
+    pub(super) fn during<R>(body: impl FnOnce() -> R) -> (R, Self) {
+        thread_local!(static OURS: Box<()> = Box::default());
+        // Has the host's own key set, so that it is not taken for the library's.
+        OURS.with(|_| ());
+        let before = Self::set_here();
+        let result = body();
+        (result, Self(&Self::set_here().0 - &before.0))
+    }
+
+    fn set_here() -> Self {
+        let is_set = |key: &libc::pthread_key_t| {
+            // SAFETY: reads a value of this thread; glibc gives null for a key that there is not.
+            unsafe { libc::pthread_getspecific(*key) }.addr() == WANTED
+        };
+        Self((0..MOST_KEYS).filter(is_set).collect())
+    }
+
+    pub(super) fn extend(&mut self, others: Self) {
+        self.0.extend(others.0);
+    }
+
+    fn delete(&self) {
+        for key in &self.0 {
+            // SAFETY: the key is that of a library which has left the memory, so that nobody uses it or could be called by it. It
+            // is still that one: `std` deletes no key, so its number was not given to another (`during` finds no others).
+            let _ = unsafe { libc::pthread_key_delete(*key) };
+        }
     }
 }
 

@@ -14,7 +14,7 @@ use tokio::process::Command;
 use tokio::time::timeout;
 
 use super::error::{LoadError, LoadFailure};
-use super::library::Library;
+use super::library::{Keys, Library};
 use super::shadow::ShadowCopy;
 
 /// The option of the binary that makes it a probe.
@@ -55,7 +55,7 @@ pub fn probe_main(file: &Path) -> i32 {
     let answer = Library::open(file).map(|library| {
         let manifest = library.manifest().clone();
         // Its destructors are part of what is tried.
-        library.close();
+        library.close(&Keys::default());
         manifest
     });
     let Ok(json) = serde_json::to_string(&answer) else { return 2 };

@@ -6,6 +6,8 @@ use std::time::Instant;
 
 use parking_lot::{Condvar, Mutex};
 
+use super::library::Keys;
+
 /// Threads that may run a plugin's code. Cloning shares the set.
 #[derive(Clone, Default)]
 pub(super) struct Threads(Arc<Inner>);
@@ -14,6 +16,8 @@ pub(super) struct Threads(Arc<Inner>);
 struct Inner {
     handles: Mutex<Vec<JoinHandle<()>>>,
     running: Mutex<usize>,
+    /// Those of the library that the threads run.
+    keys: Mutex<Keys>,
     ended: Condvar,
 }
 
@@ -33,14 +37,20 @@ impl Threads {
         *self.0.running.lock() += 1;
         let running = Running(Arc::clone(&self.0));
         let handle = thread::Builder::new().name(name).spawn(move || {
-            let _running = running;
-            body();
+            let ((), keys) = Keys::during(body);
+            running.0.keys.lock().extend(keys);
+            drop(running);
         })?;
         let mut handles = self.0.handles.lock();
         // Those that ended on their own are let go of here, so that the list stays as long as the set.
         handles.retain(|handle| !handle.is_finished());
         handles.push(handle);
         Ok(())
+    }
+
+    /// The keys that the library has set on those that have ended.
+    pub(super) fn keys(&self) -> Keys {
+        std::mem::take(&mut *self.0.keys.lock())
     }
 
     /// Waits until all have ended, thread-locals and all; how many have not by `deadline`.
