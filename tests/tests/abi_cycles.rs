@@ -14,8 +14,9 @@ use mshost_tests::footprint::Footprint;
 use mshost_tests::plugins::{FakeHost, PATIENCE, handle, on_lane, start};
 use serde_json::json;
 
-/// More than a process has keys for thread-locals, of which each copy of `std` takes one.
-const CYCLES: u64 = 1_100;
+/// Twice as many as a process has keys for thread-locals, of which each copy of `std` takes one: every other plugin panics,
+/// which brings that about on another thread.
+const CYCLES: u64 = 2_200;
 const JOBS: u32 = 20_000;
 
 fn footprint() -> Footprint {
@@ -37,6 +38,7 @@ async fn cycles_leave_nothing_mapped_and_no_memory_behind() {
         for kind in ["EC", "EB"] {
             let host = FakeHost::new(kind);
             let jobs = if cycle == 0 && kind == "EC" { JOBS } else { 3 };
+            let panics = cycle % 2 == 0;
             let took = on_lane(&generation, move |lane| async move {
                 let instance = start(&lane, json!({}), &host).await.unwrap();
                 let order = json!({"do": "ok"});
@@ -45,7 +47,9 @@ async fn cycles_leave_nothing_mapped_and_no_memory_behind() {
                     assert_eq!(handle(&instance, &host, &order).await, Ok(()));
                 }
                 let took = begun.elapsed();
-                assert!(handle(&instance, &host, &json!({"do": "panic"})).await.unwrap_err().panicked);
+                if panics {
+                    assert!(handle(&instance, &host, &json!({"do": "panic"})).await.unwrap_err().panicked);
+                }
                 instance.stop().await;
                 took
             })
