@@ -79,6 +79,12 @@ impl Death {
         let end = error.floor_char_boundary(MAX_ERROR_BYTES);
         Self { reason, error: error[..end].to_owned(), worker, at: SystemTime::now() }
     }
+
+    /// The death now of a job that nobody is there for.
+    #[must_use]
+    pub fn no_worker(job: &Job) -> Self {
+        Self::now(DeathReason::NoWorker, &SendError::NoWorker(job.route.target().clone()).to_string(), None)
+    }
 }
 
 /// A job that nobody will do, as it was when it was given up.

@@ -18,7 +18,7 @@ use super::connection::Link;
 use super::message::Headers;
 use super::publisher::PublishError;
 use super::{Shared, message, names};
-use crate::bus::{Death, DeathReason, EXPIRED, Job, SendError};
+use crate::bus::{Death, DeathReason, EXPIRED, Job};
 use crate::ids::Address;
 
 /// The most jobs that a host holds for each class of delays.
@@ -96,17 +96,13 @@ async fn pass_on(shared: &Shared, job: &Job, deliveries: u32, left: Duration) ->
         let death = Death::now(DeathReason::Expired, EXPIRED, None);
         return shared.give_up(job, death).await.map_err(drop);
     }
-    let target = job.route.target();
     match shared.publish_job(job, deliveries).await {
         Ok(()) => Ok(()),
         // It was accepted: it waits, as it would in the type's queue, until somebody comes or it expires.
-        Err(PublishError::Returned) if matches!(target, Address::Any(_)) => {
+        Err(PublishError::Returned) if matches!(job.route.target(), Address::Any(_)) => {
             shared.publish_delayed(job, NOBODY, deliveries).await.map_err(drop)
         }
-        Err(PublishError::Returned) => {
-            let error = SendError::NoWorker(target.clone()).to_string();
-            shared.give_up(job, Death::now(DeathReason::NoWorker, &error, None)).await.map_err(drop)
-        }
+        Err(PublishError::Returned) => shared.give_up(job, Death::no_worker(job)).await.map_err(drop),
         Err(_) => Err(()),
     }
 }

@@ -37,7 +37,7 @@ pub(super) async fn keep(shared: &Shared, letter: DeadLetter) -> Result<(), BusE
     let DeadLetter { job, raw, death, .. } = letter;
     match job {
         Some(job) => shared.bury(&job, &death).await,
-        None => shared.bury_raw(raw.unwrap_or_default(), &death).await,
+        None => shared.bury_as_it_came(&BasicProperties::default(), raw.unwrap_or_default(), &death).await,
     }
 }
 

@@ -51,10 +51,7 @@ impl Shared {
         match self.publisher.offer(message, self).await {
             Err(PublishError::Refused) => self.publish_delayed(job, Duration::ZERO, deliveries).await,
             // Its queue is gone, though it came by it: nobody is there for it.
-            Err(PublishError::Returned) => {
-                let error = SendError::NoWorker(job.route.target().clone()).to_string();
-                self.give_up(job, Death::now(DeathReason::NoWorker, &error, None)).await
-            }
+            Err(PublishError::Returned) => self.give_up(job, Death::no_worker(job)).await,
             published => published.map_err(settle::unavailable),
         }
     }
@@ -78,13 +75,17 @@ impl Shared {
     ) -> Result<(), BusError> {
         self.metrics.dead_letters.with_label_values(&["", DeathReason::Malformed.name()]).inc();
         let death = Death::now(DeathReason::Malformed, &malformed.reason, None);
-        let message = self.writer.dead_as_it_came(properties, body, &death);
-        self.publish_shared(message, Some(self.limits.dead_letters)).await
+        self.bury_as_it_came(properties, body, &death).await
     }
 
-    /// Keeps what was no job on another bus either.
-    pub(super) async fn bury_raw(&self, body: Bytes, death: &Death) -> Result<(), BusError> {
-        let message = self.writer.dead_as_it_came(&BasicProperties::default(), body, death);
+    /// The same for what has been given up already, as on another bus.
+    pub(super) async fn bury_as_it_came(
+        &self,
+        properties: &BasicProperties,
+        body: Bytes,
+        death: &Death,
+    ) -> Result<(), BusError> {
+        let message = self.writer.dead_as_it_came(properties, body, death);
         self.publish_shared(message, Some(self.limits.dead_letters)).await
     }
 

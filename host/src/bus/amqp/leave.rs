@@ -10,7 +10,7 @@ use tracing::debug;
 
 use super::names::QueueKind;
 use super::{Shared, attend, errors, message, names};
-use crate::bus::{Absent, BusError, Death, DeathReason, Durability, SendError};
+use crate::bus::{Absent, BusError, Death, Durability};
 use crate::ids::WorkerRef;
 
 /// How long leaving may take; a broker that is away keeps the queues, and the next worker of the type finds them.
@@ -86,10 +86,7 @@ async fn remove_id(shared: &Shared, channel: &Channel, worker: &WorkerRef) -> la
         let mut message = message.delivery;
         let body = attend::body(&mut message);
         let given_up = match message::decode(shared.codec, &message.properties, &body) {
-            Ok((job, _)) => {
-                let error = SendError::NoWorker(job.route.target().clone()).to_string();
-                shared.give_up(&job, Death::now(DeathReason::NoWorker, &error, None)).await
-            }
+            Ok((job, _)) => shared.give_up(&job, Death::no_worker(&job)).await,
             Err(malformed) => {
                 shared.malformed.report("job", malformed.kind, &malformed.reason);
                 shared.bury_malformed(&message.properties, body, &malformed).await

@@ -12,7 +12,7 @@ use super::attend::{self, attend};
 use super::connection::Link;
 use super::message::Headers;
 use super::{Shared, message, names};
-use crate::bus::{BusError, Death, DeathReason, EXPIRED, Job, SendError};
+use crate::bus::{BusError, Death, DeathReason, EXPIRED, Job};
 
 /// How many are taken at once.
 const WINDOW: u16 = 16;
@@ -57,10 +57,7 @@ fn death(job: &Job, properties: &BasicProperties) -> Death {
     match Headers::of(properties).broker_reason() {
         Some("expired") if job.is_expired(SystemTime::now()) => Death::now(DeathReason::Expired, EXPIRED, None),
         // Jobs for the id of a worker that does not come back expire before its queue does.
-        Some("expired") => {
-            let error = SendError::NoWorker(job.route.target().clone()).to_string();
-            Death::now(DeathReason::NoWorker, &error, None)
-        }
+        Some("expired") => Death::no_worker(job),
         Some("delivery_limit") => {
             Death::now(DeathReason::Crashed, "the broker's delivery limit: it may kill its workers", None)
         }
