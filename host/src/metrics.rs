@@ -53,7 +53,8 @@ pub struct Metrics {
     pub plugin_file_gone: IntGaugeVec,
     /// `mshost_still_mapped_total`: libraries that dlclose left mapped.
     pub still_mapped: IntCounter,
-    /// `mshost_abandoned_threads`: threads whose blocking handler overran and has not come back.
+    /// `mshost_abandoned_threads`: threads that were left behind with a blocking handler that overran or whose job was
+    /// given back.
     pub abandoned_threads: IntGauge,
     /// `mshost_plugin_panics_total{plugin,where}`: where is `load`, `start`, `handle`, `on_error`, `drain`, `stop`, `drop`,
     /// `unload`, `task` (on the plugin's own runtime) or `thread` (of the plugin's own).
@@ -171,7 +172,7 @@ impl Metrics {
                 &["plugin"],
             )?,
             still_mapped: counter("mshost_still_mapped_total", "Libraries that stayed mapped after unloading")?,
-            abandoned_threads: gauge("mshost_abandoned_threads", "Threads whose blocking handler overran")?,
+            abandoned_threads: gauge("mshost_abandoned_threads", "Threads left behind with a blocking handler")?,
             plugin_panics: counters("mshost_plugin_panics_total", "Panics of plugins", &["plugin", "where"])?,
             overruns: counters("mshost_overruns_total", "Attempts that took longer than `timeout`", &["type"])?,
             worker_state: gauges("mshost_worker_state", "Worker instances by state", &["worker_type", "state"])?,

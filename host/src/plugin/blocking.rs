@@ -1,8 +1,10 @@
 //! The threads of one blocking instance: as many as its jobs need, up to its `concurrency`.
 
+use std::cell::Cell;
 use std::future::Future;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Instant;
 
 use mshost_plugin_api::abi::BlockingInstanceObject;
 use tokio::sync::oneshot;
@@ -27,7 +29,7 @@ struct Shared {
     instance: Owned<BlockingInstanceObject>,
     threads: Threads,
     thread_name: String,
-    line: Line<Call>,
+    line: Line<(Instant, Call)>,
     abandoned: Abandoned,
 }
 
@@ -75,9 +77,10 @@ impl BlockingPool {
             let result = call(instance);
             Box::new(move || _ = done.send(result))
         });
-        let ticket = self.shared.line.push(call);
+        let since = Instant::now();
+        let ticket = self.shared.line.push((since, call));
         self.shared.serve_line();
-        let caller = Caller { shared: Arc::clone(&self.shared), ticket };
+        let caller = Caller { shared: Arc::clone(&self.shared), ticket, since };
         async move {
             let result = result.await.ok();
             drop(caller);
@@ -93,7 +96,14 @@ impl Shared {
             return;
         }
         let shared = Arc::clone(self);
-        let body = move || shared.line.serve(|call| call(&shared.instance), || shared.abandoned.remove());
+        let body = move || {
+            let latest = Cell::new(Instant::now());
+            let make = |(since, call): (Instant, Call)| {
+                latest.set(since);
+                call(&shared.instance)
+            };
+            shared.line.serve(make, || shared.abandoned.remove(latest.get()));
+        };
         if let Err(error) = self.threads.spawn(self.thread_name.clone(), body) {
             tracing::warn!("no thread for a blocking handler: {error}");
             // Dropping those that nobody is left to make answers them.
@@ -112,26 +122,27 @@ impl Drop for BlockingPool {
 struct Caller {
     shared: Arc<Shared>,
     ticket: Arc<Ticket>,
+    since: Instant,
 }
 
 impl Drop for Caller {
     fn drop(&mut self) {
-        if self.shared.line.leave(&self.ticket, || self.shared.abandoned.add()) {
+        if self.shared.line.leave(&self.ticket, || self.shared.abandoned.add(self.since)) {
             self.shared.serve_line();
         }
     }
 }
 
 impl Abandoned {
-    fn add(&self) {
+    fn add(&self, since: Instant) {
         self.generation.fetch_add(1, Ordering::Relaxed);
-        self.services.host().thread_left();
+        self.services.host().thread_left(since);
         self.metrics.abandoned_threads.inc();
     }
 
-    fn remove(&self) {
+    fn remove(&self, since: Instant) {
         self.generation.fetch_sub(1, Ordering::Relaxed);
-        self.services.host().thread_returned();
+        self.services.host().thread_returned(since);
         self.metrics.abandoned_threads.dec();
     }
 }

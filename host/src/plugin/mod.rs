@@ -9,7 +9,7 @@ use std::future::Future;
 use std::os::fd::OwnedFd;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use mshost_plugin_api::{Codec, Payload, SendError};
 pub use mshost_plugin_api::{Manifest as PluginInfo, Unload, WorkerKind, WorkerManifest as WorkerInfo};
@@ -73,10 +73,14 @@ pub trait HostServices: Send + Sync + 'static {
     fn panicked(&self, message: &str) {
         let _ = message;
     }
-    /// A thread was left behind with a blocking handler that nobody waits for any more.
-    fn thread_left(&self) {}
-    /// Such a thread has come back.
-    fn thread_returned(&self) {}
+    /// A thread was left behind with a call, made at `since`, that nobody waits for any more.
+    fn thread_left(&self, since: Instant) {
+        let _ = since;
+    }
+    /// The thread that was left behind with a call of this time has come back.
+    fn thread_returned(&self, since: Instant) {
+        let _ = since;
+    }
 }
 
 /// What a plugin hands over to be sent.

@@ -427,7 +427,7 @@ impl Keeping {
     /// The count of the threads that the workers of a generation leave behind in this slot. Another version may do better.
     fn prepare(&mut self, wish: &Wish) -> Stragglers {
         let id = wish.generation.id();
-        self.stragglers.retain(|(generation, count)| *generation == id || count.count() > 0);
+        self.stragglers.retain(|(generation, count)| *generation == id || !count.is_empty());
         let known = self.stragglers.iter().find(|(generation, _)| *generation == id).map(|(_, count)| count.clone());
         let count = known.unwrap_or_else(|| {
             let count = Stragglers::default();

@@ -106,6 +106,7 @@ impl Life {
             counters: Arc::clone(counters),
             listeners: self.lent.listeners.clone(),
             stragglers: self.lent.stragglers.clone(),
+            timeout: spec.timeout,
             alarm: alarm.clone(),
             gate,
             deadline: spec.deadline,

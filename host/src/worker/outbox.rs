@@ -2,7 +2,7 @@
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use mshost_plugin_api::{Codec, SendError};
 
@@ -22,6 +22,8 @@ pub(super) struct Outbox {
     pub(super) counters: Arc<Counters>,
     pub(super) listeners: Listeners,
     pub(super) stragglers: Stragglers,
+    /// How long an attempt may take.
+    pub(super) timeout: Duration,
     pub(super) alarm: Alarm,
     /// Open once the worker can be reached.
     pub(super) gate: Gate,
@@ -118,12 +120,12 @@ impl HostServices for Outbox {
         self.alarm.raise(message);
     }
 
-    fn thread_left(&self) {
-        self.stragglers.left();
+    fn thread_left(&self, since: Instant) {
+        self.stragglers.left(since + self.timeout);
     }
 
-    fn thread_returned(&self) {
-        self.stragglers.returned();
+    fn thread_returned(&self, since: Instant) {
+        self.stragglers.returned(since + self.timeout);
     }
 }
 
