@@ -23,8 +23,8 @@ const KEYS: [&str; 10] = [
     "worker.unheard.of",
 ];
 
-/// A body that RabbitMQ takes (up to 128 MiB) and nobody could want.
-const HUGE: usize = 100 << 20;
+/// A body that RabbitMQ takes (up to 128 MiB), beyond `max_message`.
+const HUGE: usize = 24 << 20;
 
 fn encoded(codec: Codec, value: &Value) -> Vec<u8> {
     match codec {

@@ -10,11 +10,11 @@ use super::shape::Shape;
 
 /// See [`super::shape::shape`].
 pub(super) fn walk(bytes: &[u8], levels: usize) -> Result<Shape, Fault> {
-    // serde_json reads a `RawValue` without recursion, so this is safe at any depth.
-    let raw: &RawValue = serde_json::from_slice(bytes).map_err(|error| fault(&error))?;
-    if nesting(raw.get().as_bytes()) > levels {
+    // Before it is parsed, which takes seconds for a large body that is nothing but brackets.
+    if is_deeper(bytes, levels) {
         return Err(Fault::too_deep());
     }
+    let raw: &RawValue = serde_json::from_slice(bytes).map_err(|error| fault(&error))?;
     if !raw.get().starts_with('{') {
         return Ok(Shape::Other);
     }
@@ -27,9 +27,9 @@ fn fault(error: &serde_json::Error) -> Fault {
     Fault::new(if trailing { Kind::Trailing } else { Kind::Syntax }, error)
 }
 
-/// How deep arrays and objects are nested in a text that is known to be JSON.
-fn nesting(text: &[u8]) -> usize {
-    let (mut depth, mut deepest, mut in_string, mut escaped) = (0_usize, 0, false, false);
+/// Whether arrays and objects are nested deeper than this. Of a text that is not JSON it may say either.
+fn is_deeper(text: &[u8], levels: usize) -> bool {
+    let (mut depth, mut in_string, mut escaped) = (0_usize, false, false);
     for byte in text {
         match byte {
             _ if escaped => escaped = false,
@@ -37,13 +37,15 @@ fn nesting(text: &[u8]) -> usize {
             b'"' => in_string = !in_string,
             b'{' | b'[' if !in_string => {
                 depth += 1;
-                deepest = deepest.max(depth);
+                if depth > levels {
+                    return true;
+                }
             }
             b'}' | b']' if !in_string => depth = depth.saturating_sub(1),
             _ => {}
         }
     }
-    deepest
+    false
 }
 
 /// Where `part`, which was borrowed from `whole`, lies in it.
