@@ -351,6 +351,7 @@ fn few_settings_need_a_restart_and_workers_none() {
         ("[bus]\nqueue_limit = 1", "a limit of [bus]", false),
         ("[bus]\ncodec = \"JSON\"", "[bus] codec", true),
         ("[manager]\nmax_workers = 7", "[manager] max_workers", false),
+        ("[manager]\nmax_proxies = 7", "[manager] max_proxies", false),
         ("[log]\nformat = \"json\"", "[log]", false),
     ] {
         let newer = parse(&format!("{text}\n{ONE}")).unwrap();

@@ -39,13 +39,15 @@ pub struct Interop {
     bus: Arc<dyn Bus>,
     registry: Arc<Registry>,
     tally: Tally,
+    max_proxies: usize,
 }
 
 impl Interop {
-    /// Does nothing until [`Interop::run`]. The registry has to be kept by a manager that runs.
+    /// Does nothing until [`Interop::run`]. The registry has to be kept by a manager that runs. Beyond `max_proxies` workers of
+    /// the original nothing can be sent to them.
     #[must_use]
-    pub fn new(bus: Arc<dyn Bus>, registry: Arc<Registry>, metrics: Arc<Metrics>) -> Self {
-        Self { bus, registry, tally: Tally::new(metrics) }
+    pub fn new(bus: Arc<dyn Bus>, registry: Arc<Registry>, metrics: Arc<Metrics>, max_proxies: usize) -> Self {
+        Self { bus, registry, tally: Tally::new(metrics), max_proxies }
     }
 
     /// Works while this host leads, until `stop` is cancelled or the bus is closed. A bus that the original cannot be on
@@ -77,7 +79,7 @@ impl Interop {
             Err(error) => return tracing::debug!(target: LOG, "the original's workers are not heard: {error}"),
         };
         let acks = Acks::default();
-        let outward = Outward::new(&self.bus, &self.registry, &self.tally, &acks);
+        let outward = Outward::new(&self.bus, &self.registry, &self.tally, &acks, self.max_proxies);
         let inward = Inward::new(&self.bus, &self.registry, &self.tally, &acks);
         tokio::select! {
             () = outward.run() => {}

@@ -24,8 +24,6 @@ const RESEND: Duration = Duration::from_secs(2);
 
 /// The most jobs that a proxy holds until they are taken.
 const HELD: u16 = 256;
-/// The most workers of the original that there are proxies for. Each needs a channel, and RabbitMQ has some 2,000 for all.
-pub(super) const MAX_PROXIES: usize = 1_000;
 /// Wait before a proxy tries to join again.
 const JOIN_AGAIN: Duration = Duration::from_secs(5);
 /// A crowd that comes and goes is looked at this often, not each time.
@@ -37,11 +35,19 @@ pub(super) struct Outward<'a> {
     registry: &'a Registry,
     tally: &'a Tally,
     acks: &'a Acks,
+    /// The most workers of the original that there are proxies for.
+    max_proxies: usize,
 }
 
 impl<'a> Outward<'a> {
-    pub(super) fn new(bus: &'a Arc<dyn Bus>, registry: &'a Registry, tally: &'a Tally, acks: &'a Acks) -> Self {
-        Self { bus, registry, tally, acks }
+    pub(super) fn new(
+        bus: &'a Arc<dyn Bus>,
+        registry: &'a Registry,
+        tally: &'a Tally,
+        acks: &'a Acks,
+        max_proxies: usize,
+    ) -> Self {
+        Self { bus, registry, tally, acks, max_proxies }
     }
 
     /// Goes on until dropped, which hands back whatever is held.
@@ -91,7 +97,7 @@ impl<'a> Outward<'a> {
         for worker in with.into_iter().chain(without) {
             if self.registry.served(&worker.worker_type).is_mixed() {
                 mixed.insert(worker.worker_type);
-            } else if wanted.len() < MAX_PROXIES {
+            } else if wanted.len() < self.max_proxies {
                 wanted.insert(worker.id.clone(), worker);
             } else {
                 left_out += 1;
@@ -99,7 +105,7 @@ impl<'a> Outward<'a> {
         }
         self.tally.mixed_types(mixed.len());
         self.tally.without_proxy(left_out);
-        told.tell(mixed, left_out);
+        told.tell(mixed, left_out, self.max_proxies);
         wanted
     }
 
@@ -213,7 +219,7 @@ pub(super) struct Told {
 }
 
 impl Told {
-    fn tell(&mut self, mixed: HashSet<WorkerType>, left_out: usize) {
+    fn tell(&mut self, mixed: HashSet<WorkerType>, left_out: usize, max: usize) {
         for kind in mixed.difference(&self.mixed) {
             tracing::error!(
                 target: LOG,
@@ -229,7 +235,7 @@ impl Told {
         if left_out > 0 && !self.left_out {
             tracing::error!(
                 target: LOG,
-                "the original has {left_out} workers more than the {MAX_PROXIES} that mshost can send to; \
+                "the original has {left_out} workers more than the {max} that mshost can send to (`manager.max_proxies`); \
                  those can still send to mshost"
             );
         }

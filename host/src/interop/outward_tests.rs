@@ -8,7 +8,7 @@ use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use super::acks::Acks;
-use super::outward::{MAX_PROXIES, Outward, Told};
+use super::outward::{Outward, Told};
 use super::tally::Tally;
 use crate::bus::embedded::EmbeddedBus;
 use crate::bus::{Announcement, Bus, BusLimits, Codec};
@@ -41,13 +41,15 @@ fn worker(number: usize) -> WorkerRef {
     WorkerId::new(&format!("PB:{:013}", 1_460_306_476_000 + number)).unwrap().into()
 }
 
+const MAX: usize = 30;
+
 #[tokio::test]
 async fn workers_beyond_the_limit_have_no_proxies_and_take_none_away() {
     let metrics = Metrics::new().unwrap();
     let registry = Registry::new(10_000, Arc::clone(&metrics));
     let bus: Arc<dyn Bus> = Arc::new(EmbeddedBus::new(BusLimits::default(), Codec::Json));
     let (tally, acks) = (Tally::new(Arc::clone(&metrics)), Acks::default());
-    let outward = Outward::new(&bus, &registry, &tally, &acks);
+    let outward = Outward::new(&bus, &registry, &tally, &acks, MAX);
     let add = |numbers: std::ops::Range<usize>| {
         for number in numbers {
             registry.add(Announcement { worker: worker(number), host: None }, Instant::now());
@@ -58,25 +60,22 @@ async fn workers_beyond_the_limit_have_no_proxies_and_take_none_away() {
     let subscriber = tracing_subscriber::fmt().with_writer(move || writer.clone()).finish();
     let _logging = tracing::subscriber::set_default(subscriber);
 
-    add(0..MAX_PROXIES);
+    add(0..MAX);
     let proxies = outward.wanted(&HashMap::<_, ()>::new(), &mut told);
-    assert_eq!((proxies.len(), metrics.interop_without_proxy.get(), log.text()), (MAX_PROXIES, 0, String::new()));
+    assert_eq!((proxies.len(), metrics.interop_without_proxy.get(), log.text()), (MAX, 0, String::new()));
 
-    add(MAX_PROXIES..4 * MAX_PROXIES);
+    add(MAX..4 * MAX);
     assert_eq!(outward.wanted(&proxies, &mut told), proxies, "those that have one keep it");
-    assert_eq!(metrics.interop_without_proxy.get(), 3 * MAX_PROXIES as i64);
+    assert_eq!(metrics.interop_without_proxy.get(), 3 * MAX as i64);
     outward.wanted(&proxies, &mut told);
     let said = log.text();
-    assert!(said.contains("ERROR") && said.contains("3000 workers more than the 1000"), "{said}");
+    assert!(said.contains("ERROR") && said.contains("90 workers more than the 30"), "{said}");
     assert_eq!(said.lines().count(), 1, "it is said once: {said}");
 
     // Who leaves makes room.
     registry.remove(&worker(7).id);
     let after = outward.wanted(&proxies, &mut told);
-    assert_eq!(
-        (after.len(), proxies.keys().filter(|id| after.contains_key(*id)).count()),
-        (MAX_PROXIES, MAX_PROXIES - 1)
-    );
+    assert_eq!((after.len(), proxies.keys().filter(|id| after.contains_key(*id)).count()), (MAX, MAX - 1));
     tally.idle();
     assert_eq!(metrics.interop_without_proxy.get(), 0);
 }

@@ -202,7 +202,8 @@ impl Managing {
                 }
             });
             // It goes by what the manager knows.
-            let interop = Interop::new(Arc::clone(bus) as _, Arc::clone(registry), Arc::clone(metrics));
+            let interop =
+                Interop::new(Arc::clone(bus) as _, Arc::clone(registry), Arc::clone(metrics), config.max_proxies);
             tasks.spawn(interop.run(stop.clone()));
         }
         Self { config: config.clone(), tasks, stop }

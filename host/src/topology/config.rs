@@ -166,6 +166,8 @@ pub struct BusLimits {
     pub dead_letters: usize,
     /// How long a sender waits at a limit or for a bus that is away (`send_timeout`).
     pub send_timeout: Duration,
+    /// How long a broker may take to give a worker its place; then the connection is given up and made anew (`answer_timeout`).
+    pub answer_timeout: Duration,
 }
 
 impl Default for BusLimits {
@@ -179,6 +181,8 @@ impl Default for BusLimits {
             deliveries: 8,
             dead_letters: 100_000,
             send_timeout: Duration::from_secs(10),
+            // RabbitMQ gives up by itself after 65 s where a quorum queue has no leader, and closes the connection.
+            answer_timeout: Duration::from_secs(60),
         }
     }
 }
@@ -194,6 +198,9 @@ pub struct ManagerConfig {
     pub expire_after: Duration,
     /// The most workers it keeps; default 10,000.
     pub max_workers: usize,
+    /// The most workers of the original that mshost's can send to; default 1,000. Each takes a channel of the connection, and
+    /// RabbitMQ has some 2,000 for all.
+    pub max_proxies: usize,
 }
 
 /// How often a job that failed is tried again.

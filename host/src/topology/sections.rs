@@ -61,9 +61,10 @@ const PLACES: [(&str, &[&str]); 7] = [
             "journal_sync",
             "journal_limit",
             "send_timeout",
+            "answer_timeout",
         ],
     ),
-    ("[manager]", &["enabled", "keepalive", "expire_after", "max_workers"]),
+    ("[manager]", &["enabled", "keepalive", "expire_after", "max_workers", "max_proxies"]),
     ("[log]", &["format", "level", "manager", "worker"]),
     ("[[worker]]", &["type", "plugin", "instances", "listen", "isolation", "limits", "sandbox"]),
     ("[bus] and of [[worker]]", &["durability"]),
@@ -211,6 +212,7 @@ pub(super) fn bus(
         kept = journal::read(&mut bus, folder);
         set(&mut absent, bus.take("absent", one_of(&[("fail", Absent::Fail), ("wait", Absent::Wait)])));
         set(&mut limits.send_timeout, bus.take("send_timeout", positive_duration));
+        set(&mut limits.answer_timeout, bus.take("answer_timeout", positive_duration));
         bus.finish(place_of);
     }
     BusConfig {
@@ -286,12 +288,14 @@ pub(super) fn manager(fields: Option<Fields<'_, '_>>, legacy: &Legacy) -> Manage
         keepalive: default_keepalive,
         expire_after: expire(default_keepalive),
         max_workers: 10_000,
+        max_proxies: 1_000,
     };
     let Some(mut manager) = fields else { return config };
     set(&mut config.enabled, manager.take("enabled", boolean));
     set(&mut config.keepalive, manager.take("keepalive", duration_or_off));
     config.expire_after = expire(config.keepalive);
     set(&mut config.max_workers, manager.take("max_workers", integer(1..=1_000_000)));
+    set(&mut config.max_proxies, manager.take("max_proxies", integer(1..=60_000)));
     let keepalive = config.keepalive;
     let expire_after = manager.take("expire_after", |node| {
         let after = positive_duration(node)?;

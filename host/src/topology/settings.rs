@@ -107,9 +107,10 @@ fn bus(old: &BusConfig, new: &BusConfig, stays: bool, found: &mut Found) {
 }
 
 fn manager(old: &ManagerConfig, new: &ManagerConfig, found: &mut Found) {
-    let ManagerConfig { enabled, keepalive, expire_after, max_workers } = new;
+    let ManagerConfig { enabled, keepalive, expire_after, max_workers, max_proxies } = new;
     found.at_restart("[manager] enabled", old.enabled == *enabled);
     found.at_once("[manager] keepalive", old.keepalive == *keepalive);
     found.at_once("[manager] expire_after", old.expire_after == *expire_after);
     found.at_once("[manager] max_workers", old.max_workers == *max_workers);
+    found.at_once("[manager] max_proxies", old.max_proxies == *max_proxies);
 }

@@ -26,7 +26,7 @@ async fn a_bus_may_be_opened_before_its_broker_is_up() {
         }
         other => panic!("{other:?}"),
     }
-    assert!(start.elapsed() < Duration::from_secs(5), "a sender waits for `send_timeout`, not longer");
+    assert!(start.elapsed() < BusLimits::default().send_timeout, "a sender waits for `send_timeout`, not longer");
     let joining = join(&host.bus, &kind, 1);
     let heal = async {
         proxy.heal();
@@ -114,10 +114,13 @@ async fn a_channel_that_the_broker_closes_is_opened_again() {
     let (_, mut consumer) = join(&host.bus, &kind, 2).await;
     host.bus.send(job(&kind, 7)).await.unwrap();
     let held = limited("the job", consumer.next()).await.unwrap();
-    let again = limited("the job again", consumer.next()).await.unwrap();
+    let mut again = limited("the job again", consumer.next()).await.unwrap();
     assert!(again.redelivered && again.job.id == held.job.id);
     held.ack().await.unwrap_err();
-    again.ack().await.unwrap();
+    // On a busy machine that was held for too long as well.
+    while again.ack().await.is_err() {
+        again = limited("the job once more", consumer.next()).await.unwrap();
+    }
     assert_eq!(host.metrics.bus_reconnects.get(), 0, "a broken channel is no reason to drop the connection");
 }
 

@@ -7,6 +7,7 @@ mod load;
 mod promises;
 mod refusals;
 mod retries;
+mod silence;
 mod strangers;
 mod support;
 mod young_queues;

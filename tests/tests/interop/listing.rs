@@ -1,9 +1,10 @@
 //! Who is there: the original's manager lists our workers, ours lists the original's.
 
+use mshost::bus::Codec;
 use mshost_tests::host::Host;
 use mshost_tests::peer::Peer;
 
-use super::support::{KEEPALIVE, host, in_each_codec, own, until_known};
+use super::support::{KEEPALIVE, bus, host, in_each_codec, own, topology, until_known, until_metric};
 
 fn until_all_listed(manager: &Peer, host: &Host) {
     own(host).iter().for_each(|id| manager.until_listed(id));
@@ -95,4 +96,19 @@ fn whoever_asks_for_the_list_of_workers_sees_it_in_our_log() {
         manager.until_event("workers", |event| event["asked"] == true);
         assert!(manager.stop().success());
     });
+}
+
+#[test]
+fn workers_of_theirs_beyond_the_limit_are_counted_and_a_higher_one_is_taken_up_at_once() {
+    let (url, codec) = (&bus("max-proxies", Codec::MsgPack), Codec::MsgPack);
+    let host = host(url, codec);
+    let limited = |max: u32| topology(url, codec).replace("[manager]", &format!("[manager]\nmax_proxies = {max}"));
+    host.site.topology(&limited(1));
+    let _workers = [(); 2].map(|()| Peer::worker(url, codec, "PB").start());
+    until_known(&host, "PB", 2);
+    until_metric(&host, "mshost_interop_without_proxy", 1);
+    until_metric(&host, "mshost_interop_proxies", 1);
+    host.site.topology(&limited(2));
+    until_metric(&host, "mshost_interop_proxies", 2);
+    until_metric(&host, "mshost_interop_without_proxy", 0);
 }

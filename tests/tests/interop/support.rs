@@ -21,7 +21,15 @@ pub fn bus(name: &str, codec: Codec) -> String {
 pub fn host(url: &str, codec: Codec) -> Host {
     let site = Site::new();
     site.plugin(&fixtures::fixture("echo"));
-    site.topology(&format!(
+    site.topology(&topology(url, codec));
+    let host = Host::start(site, &[]);
+    host.until_running("EC", 2);
+    host
+}
+
+/// The topology of [`host`].
+pub fn topology(url: &str, codec: Codec) -> String {
+    format!(
         r#"
 [host]
 admin = "127.0.0.1:0"
@@ -36,10 +44,7 @@ type = "EC"
 plugin = "mshost_fixture_echo"
 instances = 2
 "#
-    ));
-    let host = Host::start(site, &[]);
-    host.until_running("EC", 2);
-    host
+    )
 }
 
 /// The ids of the host's own workers of type `EC`.

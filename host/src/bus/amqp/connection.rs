@@ -26,9 +26,6 @@ const CHECK: Duration = Duration::from_millis(200);
 /// How long senders are held back after a reconnect for the workers of this host to be back in their places.
 const REJOIN: Duration = Duration::from_secs(5);
 
-/// How long the broker may take to answer. It gives up by itself after 65 s where a quorum queue has no leader, and closes
-/// the connection.
-const ANSWER: Duration = Duration::from_secs(60);
 /// An answer that took this long is worth a word about what was asked.
 const SLOW: Duration = Duration::from_secs(10);
 
@@ -72,8 +69,8 @@ impl Link {
         what: &str,
         asked: impl Future<Output = lapin::Result<T>>,
     ) -> lapin::Result<T> {
-        let started = Instant::now();
-        let answer = match tokio::time::timeout(ANSWER, self.down.or(asked)).await {
+        let (started, limit) = (Instant::now(), shared.limits.answer_timeout);
+        let answer = match tokio::time::timeout(limit, self.down.or(asked)).await {
             Ok(answer) => answer,
             Err(_) => {
                 self.down.0.cancel();
@@ -82,7 +79,7 @@ impl Link {
             }
         };
         if let Err(error) = &answer
-            && started.elapsed() >= SLOW
+            && started.elapsed() >= SLOW.min(limit)
         {
             warn!(
                 target: "mshost::bus",
