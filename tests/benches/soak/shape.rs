@@ -136,6 +136,8 @@ plugin = "db"
 concurrency = 4
 [worker.config]
 path = "movies.db"
+# Answers that grow with every movie added would be growth that is not the host's.
+list_limit = 20
 [[worker]]
 type = "HG"
 plugin = "{SOURCE}"
