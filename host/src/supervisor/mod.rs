@@ -17,6 +17,8 @@ mod keeper;
 mod lease;
 mod letters;
 mod moves;
+#[cfg(test)]
+mod moves_tests;
 mod outlook;
 mod preview;
 mod prove;
