@@ -9,7 +9,7 @@ CRATES  := $(PLUGINS:%=mshost-plugin-%)
 BUILD   := cargo build --release -p mshost && cargo build --release $(CRATES:%=-p %)
 
 .DEFAULT_GOAL := help
-.PHONY: help build run test variants memcheck lint bench chaos soak
+.PHONY: help build run test variants memcheck miri lint bench chaos soak
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +41,10 @@ memcheck: ## Load, call and unload plugins under Valgrind: no access to memory t
 	.ci/install-valgrind
 	cargo test --config "target.'cfg(all())'.runner = '$(MEMCHECK)'" -p mshost-tests --test abi --test variants -- \
 		--test-threads=1 --skip blocking_jobs_overlap --skip optimisation
+
+miri: ## Interpret a plugin and a host that know each other by the ABI alone: no undefined behaviour, nothing leaked
+	.ci/install-miri
+	MIRIFLAGS=-Zmiri-disable-isolation PROPTEST_CASES=8 cargo +nightly miri test -p mshost-plugin-api --lib --test crossing
 
 lint: ## Check format, lints, documentation and, where cargo-deny is installed, dependencies
 	cargo fmt --all --check
