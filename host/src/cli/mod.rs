@@ -49,7 +49,7 @@ enum Command {
     /// Find everything that is wrong with a topology and its plugins, without running anything
     Check {
         /// The topology
-        #[arg(value_name = "FILE", default_value = "topology.toml")]
+        #[arg(value_name = "FILE", env = "MSHOST_TOPOLOGY", default_value = "topology.toml")]
         topology: PathBuf,
     },
     /// Show what a topology would change in the running host, without changing anything
