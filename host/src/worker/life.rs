@@ -102,6 +102,7 @@ impl Life {
         let (opener, gate) = gate::closed();
         let outbox = Arc::new(Outbox {
             worker: worker.clone(),
+            reach: surroundings.reach(),
             surroundings: surroundings.clone(),
             counters: Arc::clone(counters),
             listeners: self.lent.listeners.clone(),

@@ -18,6 +18,7 @@ mod handover;
 mod life;
 mod outbox;
 mod pace;
+mod reach;
 mod refuse;
 mod sockets;
 mod state;
@@ -34,6 +35,7 @@ pub use handle::{Progress, Trouble, Worker};
 pub use handover::Entrance;
 pub(crate) use handover::{Order, Told};
 pub use pace::Share;
+pub use reach::{Prospect, Reach};
 pub use refuse::refuse_jobs;
 pub use sockets::{BindError, Listeners, Sockets};
 pub use state::{StartFailure, WorkerState};
@@ -69,4 +71,12 @@ pub struct Surroundings {
     pub message_bytes: usize,
     /// The host's name, which tells its workers from the original's.
     pub host: Arc<str>,
+}
+
+impl Surroundings {
+    /// Whom the jobs of a worker here can reach.
+    #[must_use]
+    pub fn reach(&self) -> Reach {
+        Reach { registry: Arc::clone(&self.registry), expected: self.expected.clone(), absent: self.absent }
+    }
 }

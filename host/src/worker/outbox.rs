@@ -9,9 +9,9 @@ use mshost_plugin_api::{Codec, SendError};
 use super::alarm::Alarm;
 use super::counters::Counters;
 use super::gate::Gate;
-use super::{Listeners, Stragglers, Surroundings, fresh};
-use crate::bus::{Absent, Job};
-use crate::ids::{Address, WorkerRef};
+use super::{Listeners, Prospect, Reach, Stragglers, Surroundings, fresh};
+use crate::bus::Job;
+use crate::ids::WorkerRef;
 use crate::metrics::worker_service;
 use crate::plugin::{HostServices, SendOutcome, SendRequest};
 
@@ -19,6 +19,8 @@ use crate::plugin::{HostServices, SendOutcome, SendRequest};
 pub(super) struct Outbox {
     pub(super) worker: WorkerRef,
     pub(super) surroundings: Surroundings,
+    /// Whom its jobs can reach.
+    pub(super) reach: Reach,
     pub(super) counters: Arc<Counters>,
     pub(super) listeners: Listeners,
     pub(super) stragglers: Stragglers,
@@ -56,19 +58,14 @@ impl Outbox {
 impl Outbox {
     fn send_later(&self, gate: Option<Gate>, job: Job) -> SendOutcome {
         let (bus, counters) = (Arc::clone(&self.surroundings.bus), Arc::clone(&self.counters));
-        let expected = self.surroundings.expected.clone();
+        let reach = self.reach.clone();
         SendOutcome::Pending(Box::pin(async move {
             if let Some(gate) = gate {
                 gate.pass().await?;
             }
             let id = job.id.clone();
-            tally(&counters, expected.send(&*bus, job).await).map(|()| id)
+            tally(&counters, reach.send(&*bus, job).await).map(|()| id)
         }))
-    }
-
-    /// Whether a job for a type without workers is to wait for one.
-    fn may_wait(&self, target: &Address) -> bool {
-        self.surroundings.absent == Absent::Wait && matches!(target, Address::Any(_))
     }
 }
 
@@ -85,16 +82,12 @@ impl HostServices for Outbox {
         let must_wait = !request.by_start && !self.gate.is_open();
         let job = self.job(request);
         let id = job.id.clone();
-        if self.surroundings.expected.concerns(&job) {
-            return self.send_later(must_wait.then(|| self.gate.clone()), job);
-        }
-        // A durable queue outlives its workers, so that the bus alone cannot always tell that nobody is there.
-        if !self.may_wait(job.route.target()) && self.surroundings.registry.is_gone(job.route.target()) {
-            self.counters.no_worker.inc();
-            return SendOutcome::Done(Err(SendError::NoWorker(job.route.target().clone())));
-        }
-        if must_wait {
-            return self.send_later(Some(self.gate.clone()), job);
+        let gate = must_wait.then(|| self.gate.clone());
+        match self.reach.prospect(&job) {
+            Prospect::Refused(refusal) => return SendOutcome::Done(tally(&self.counters, Err(refusal)).map(|()| id)),
+            Prospect::Expected => return self.send_later(gate, job),
+            Prospect::Open if must_wait => return self.send_later(gate, job),
+            Prospect::Open => {}
         }
         match self.surroundings.bus.try_send(job) {
             Ok(sent) => SendOutcome::Done(tally(&self.counters, sent).map(|()| id)),

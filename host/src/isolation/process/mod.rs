@@ -165,11 +165,10 @@ impl Overseen {
             Ok(stream) => stream,
             Err(error) => return End { told: None, killed: None, fault: Some(error.to_string()) },
         };
-        let Surroundings { bus, registry, expected, metrics, closing, absent, snapshot_limit, .. } = &self.surroundings;
+        let Surroundings { bus, metrics, closing, snapshot_limit, .. } = &self.surroundings;
         let Elsewhere { id, state, progress, stop, admitted, orders, .. } = elsewhere;
         let worker = WorkerRef::from(id.clone());
-        let rights =
-            Rights::Worker { worker, registry: Arc::clone(registry), expected: expected.clone(), absent: *absent };
+        let rights = Rights::Worker { worker, reach: self.surroundings.reach() };
         let servant = Servant::new(Arc::clone(bus), rights, Some(Arc::clone(progress)));
         let outbound = servant.outbound();
         let heard = Heard::new(closing.busy(), *snapshot_limit);

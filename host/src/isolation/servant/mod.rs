@@ -24,7 +24,7 @@ use super::message::{Call, Fault, JobHead, NotificationHead, Number, Order, Repl
 use super::remote::{HEAD, WINDOW};
 use crate::bus::{Bus, BusError, ConsumerOptions, Delivery, SendError};
 use crate::ids::WorkerRef;
-use crate::worker::Progress;
+use crate::worker::{Progress, Prospect};
 
 const TARGET: &str = "mshost::isolation";
 
@@ -197,12 +197,11 @@ impl Servant {
 
     fn send(&self, call: Call, job: JobHead, payload: Bytes) -> Result<(), LinkError> {
         let job = job.with(payload)?;
-        if let Some(refusal) = self.rights.refuse_job(&job) {
-            self.answer(call, Err(refusal));
-            return Ok(());
-        }
-        let expected = self.rights.expected();
-        let tried = if expected.concerns(&job) { Err(Box::new(job)) } else { self.bus.try_send(job) };
+        let tried = match self.rights.prospect(&job) {
+            Prospect::Refused(refusal) => Ok(Err(refusal)),
+            Prospect::Expected => Err(Box::new(job)),
+            Prospect::Open => self.bus.try_send(job),
+        };
         let job = match tried {
             Ok(sent) => {
                 self.answer(call, sent);
@@ -216,12 +215,16 @@ impl Servant {
             return Ok(());
         }
         let (bus, outbound, sending) = (Arc::clone(&self.bus), self.outbound(), Arc::clone(&self.sending));
+        let reach = self.rights.reach().cloned();
         // Held, so that the task finds itself in the list.
         let mut list = self.sending.lock();
         let task = self.spawn(async move {
-            let result = expected.send(&*bus, *job).await.map_err(Fault::from);
+            let sent = match reach {
+                Some(reach) => reach.send(&*bus, *job).await,
+                None => bus.send(*job).await,
+            };
             sending.lock().remove(&call);
-            let _ = outbound.tell(&Reply::Answer { call, result });
+            let _ = outbound.tell(&Reply::Answer { call, result: sent.map_err(Fault::from) });
         });
         list.insert(call, task);
         Ok(())

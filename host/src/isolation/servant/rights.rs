@@ -1,15 +1,13 @@
 //! What a child may ask for.
 
 use std::fmt;
-use std::sync::Arc;
 
 use mshost_plugin_api::SendError;
 
-use crate::bus::{Absent, BusError, Job};
-use crate::ids::{Address, WorkerRef};
+use crate::bus::{BusError, Job};
+use crate::ids::WorkerRef;
 use crate::isolation::message::{EventHead, NotificationHead};
-use crate::manager::Registry;
-use crate::worker::Expected;
+use crate::worker::{Prospect, Reach};
 
 /// What a child may ask for on the bus.
 #[derive(Clone)]
@@ -20,36 +18,29 @@ pub enum Rights {
     Worker {
         /// Who.
         worker: WorkerRef,
-        /// Who else is there, as the manager knows.
-        registry: Arc<Registry>,
-        /// Who is about to be there.
-        expected: Expected,
-        /// What becomes of a job for a type that has no worker now.
-        absent: Absent,
+        /// Whom its jobs can reach.
+        reach: Reach,
     },
 }
 
 impl Rights {
-    /// Why this job may not be sent, if it may not.
-    pub(super) fn refuse_job(&self, job: &Job) -> Option<SendError> {
-        let Self::Worker { worker, registry, expected, absent } = self else { return None };
-        if job.sender != *worker {
-            return Some(SendError::Unavailable(format!(
+    /// What is known of a job before it is sent.
+    pub(super) fn prospect(&self, job: &Job) -> Prospect {
+        match self {
+            Self::Everything => Prospect::Open,
+            Self::Worker { worker, reach } if job.sender == *worker => reach.prospect(job),
+            Self::Worker { worker, .. } => Prospect::Refused(SendError::Unavailable(format!(
                 "{} may not send in the name of {}",
                 worker.id, job.sender.id
-            )));
+            ))),
         }
-        // A durable queue outlives its workers, so that the bus alone cannot always tell that nobody is there.
-        let target = job.route.target();
-        let waits = expected.concerns(job) || *absent == Absent::Wait && matches!(target, Address::Any(_));
-        (!waits && registry.is_gone(target)).then(|| SendError::NoWorker(target.clone()))
     }
 
-    /// Who is about to be there, and may have to be waited for.
-    pub(super) fn expected(&self) -> Expected {
+    /// Where the child's jobs go; `None` is just to the bus.
+    pub(super) fn reach(&self) -> Option<&Reach> {
         match self {
-            Self::Everything => Expected::default(),
-            Self::Worker { expected, .. } => expected.clone(),
+            Self::Everything => None,
+            Self::Worker { reach, .. } => Some(reach),
         }
     }
 
