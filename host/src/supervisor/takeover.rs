@@ -16,13 +16,37 @@ const TARGET: &str = "mshost::supervisor";
 /// The instances of a type hand over one after the other, so that the others do its jobs meanwhile.
 #[derive(Debug, Default)]
 pub(super) struct Turns {
+    /// Of the types that somebody hands over, or waits to.
     by_type: DashMap<WorkerType, Arc<Mutex<()>>>,
 }
 
+/// Whoever has it hands over; dropping it lets the next.
+#[derive(Debug)]
+struct Turn<'a> {
+    _turn: OwnedMutexGuard<()>,
+    // Forgotten once let go of.
+    _stay: Stay<'a>,
+}
+
+/// Keeps a type's entry; the last one out takes it away.
+#[derive(Debug)]
+struct Stay<'a> {
+    turns: &'a Turns,
+    kind: &'a WorkerType,
+}
+
 impl Turns {
-    async fn wait(&self, kind: &WorkerType) -> OwnedMutexGuard<()> {
-        let turn = Arc::clone(&self.by_type.entry(kind.clone()).or_default());
-        turn.lock_owned().await
+    async fn wait<'a>(&'a self, kind: &'a WorkerType) -> Turn<'a> {
+        // Made first, so that it is dropped after the lock where nobody waits to the end.
+        let stay = Stay { turns: self, kind };
+        let lock = Arc::clone(&self.by_type.entry(kind.clone()).or_default());
+        Turn { _turn: lock.lock_owned().await, _stay: stay }
+    }
+}
+
+impl Drop for Stay<'_> {
+    fn drop(&mut self) {
+        self.turns.by_type.remove_if(self.kind, |_, lock| Arc::strong_count(lock) == 1);
     }
 }
 
@@ -79,4 +103,38 @@ pub(super) async fn take_over(
         old.go_on().await;
     }
     ready
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use futures::FutureExt;
+
+    use super::*;
+
+    #[test]
+    fn a_type_is_forgotten_once_nobody_hands_over_or_waits_to() {
+        let (turns, kind) = (Turns::default(), WorkerType::new("WB").unwrap());
+        let first = turns.wait(&kind).now_or_never().unwrap();
+        let mut second = Box::pin(turns.wait(&kind));
+        let mut third = Box::pin(turns.wait(&kind));
+        assert!((&mut second).now_or_never().is_none(), "one after the other");
+        assert!((&mut third).now_or_never().is_none());
+        drop(third);
+        drop(first);
+        assert_eq!(turns.by_type.len(), 1, "one still waits");
+        let second = (&mut second).now_or_never().unwrap();
+        assert!(turns.wait(&kind).now_or_never().is_none());
+        assert_eq!(turns.by_type.len(), 1);
+        drop(second);
+        assert!(turns.by_type.is_empty());
+        // One that gives up after the others have gone.
+        let first = turns.wait(&kind).now_or_never().unwrap();
+        let mut second = Box::pin(turns.wait(&kind));
+        assert!((&mut second).now_or_never().is_none());
+        drop(first);
+        drop(second);
+        assert!(turns.by_type.is_empty());
+    }
 }
