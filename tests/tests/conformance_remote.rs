@@ -16,6 +16,8 @@ use mshost_tests::remote::join;
 struct OntoEmbedded;
 
 impl Engine for OntoEmbedded {
+    const KNOWS_THE_BEGUN: bool = false;
+
     async fn hosts(codec: Codec, settings: Settings) -> [Arc<dyn Bus>; 2] {
         let Settings { limits, absent } = settings;
         let options = EmbeddedOptions { codec, limits: limits.clone(), absent, journal: None, metrics: None };
@@ -31,6 +33,7 @@ struct OntoAmqp;
 
 impl Engine for OntoAmqp {
     const SHARED_PREFETCH: bool = false;
+    const KNOWS_THE_BEGUN: bool = false;
 
     async fn hosts(codec: Codec, settings: Settings) -> [Arc<dyn Bus>; 2] {
         [child_of("one", codec, settings.clone()).await, child_of("other", codec, settings).await]

@@ -80,9 +80,9 @@ fn until_gone(pids: &BTreeSet<i32>) {
     until("the processes to be gone", LIMIT, || pids.iter().all(|pid| is_gone(*pid)).then_some(()));
 }
 
-fn every_death(bus: &str, more: &str) {
+fn every_death(bus: &str) {
     let first: Vec<_> = DEATHS.iter().map(|(kind, deed, ..)| format!("[\"{kind}\", \"{deed}\"]")).collect();
-    let rest: String = DEATHS.iter().map(|(kind, _, lines, _)| isolated(kind, &format!("{lines}\n{more}"))).collect();
+    let rest: String = DEATHS.iter().map(|(kind, _, lines, _)| isolated(kind, lines)).collect();
     let mut host = start(&topology(bus, 2, &first.join(", "), &rest));
     let pid = host.pid();
     for (kind, deed, _, words) in DEATHS {
@@ -111,13 +111,12 @@ fn every_death(bus: &str, more: &str) {
 
 #[test]
 fn whatever_ends_a_process_the_others_go_on() {
-    every_death("embedded", "");
+    every_death("embedded");
 }
 
 #[test]
 fn whatever_ends_a_process_the_others_go_on_over_rabbitmq() {
-    // A broker counts all that it has handed to a worker that dies, be it in the worker's hands or on its way there.
-    every_death(&Broker::shared().url_of("isolation"), "concurrency = 1");
+    every_death(&Broker::shared().url_of("isolation"));
 }
 
 /// By the default limits the job goes before the worker does.

@@ -236,6 +236,7 @@ pub(crate) trait Settle: Send + std::fmt::Debug {
     async fn ack(self: Box<Self>) -> Result<(), BusError>;
     async fn retry(self: Box<Self>, job: Job, after: Duration) -> Result<(), BusError>;
     async fn requeue(self: Box<Self>) -> Result<(), BusError>;
+    async fn put_back(self: Box<Self>, job: Job) -> Result<(), BusError>;
     async fn bury(self: Box<Self>, job: Job, death: Death) -> Result<(), BusError>;
 }
 
@@ -269,6 +270,15 @@ impl Delivery {
     pub async fn bury(self, death: Death) -> Result<(), BusError> {
         let Self { job, settle, .. } = self;
         settle.bury(job, death).await
+    }
+
+    /// It was not even begun: deliver it again at once, as the same attempt, and do not count this delivery.
+    ///
+    /// # Errors
+    /// Where the bus could not be told; the job will come again all the same, counted.
+    pub async fn put_back(self) -> Result<(), BusError> {
+        let Self { job, settle, .. } = self;
+        settle.put_back(job).await
     }
 
     /// It was not done: deliver it again at once, as the same attempt.

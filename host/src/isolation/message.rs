@@ -55,6 +55,8 @@ pub(super) enum Request {
     /// The delivery has been dropped.
     HandBack {
         tag: Tag,
+        /// The worker has seen it.
+        begun: bool,
     },
     Requeue {
         call: Call,

@@ -5,6 +5,7 @@
 //! conditions, with a generous limit, and never for time to pass.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+pub mod crashes;
 pub mod dead_letters;
 pub mod deadlines;
 pub mod delivery;
@@ -45,6 +46,10 @@ pub trait Engine {
     /// Whether both queues of a worker share its prefetch to the job. Where they do not, each keeps to it.
     const SHARED_PREFETCH: bool = true;
 
+    /// Whether it knows of a worker that dies which of its jobs it had begun. A host knows of a child no more than what it has
+    /// given it, and has it do alone what comes back: `tests/isolation.rs` looks at that.
+    const KNOWS_THE_BEGUN: bool = true;
+
     /// Two hosts that meet on one new bus, which may be one and the same where the engine is in process.
     fn hosts(codec: Codec, settings: Settings) -> impl Future<Output = [Arc<dyn Bus>; 2]>;
 }
@@ -59,6 +64,7 @@ pub fn run<E: Engine>(codec: Codec, settings: impl Into<Settings>, check: impl A
         let settings = settings.into();
         let mut stage = Stage::new(codec, E::hosts(codec, settings.clone()).await, settings.limits);
         stage.shared_prefetch = E::SHARED_PREFETCH;
+        stage.knows_the_begun = E::KNOWS_THE_BEGUN;
         tokio::time::timeout(CHECK_LIMIT, check(&stage)).await.expect("the check took longer than two minutes");
         stage.bus.close().await;
         stage.other.close().await;
@@ -101,6 +107,7 @@ macro_rules! conformance_in {
                 a_retried_delivery_comes_again_as_the_next_attempt,
                 a_retried_delivery_waits_for_its_delay,
                 a_retry_that_is_due_while_nobody_is_there_waits,
+                a_retry_at_once_while_nobody_is_there_waits,
                 attempts_add_up,
                 a_retried_delivery_for_one_worker_goes_to_it,
                 a_dropped_consumer_hands_back_what_it_held,
@@ -147,6 +154,10 @@ macro_rules! conformance_in {
                 a_type_that_nobody_has_heard_of_is_refused,
                 a_job_for_one_worker_does_not_wait_for_another,
             );
+            $crate::conformance_checks!($engine, $codec, crashes:
+                a_job_that_was_never_begun_does_not_count_as_delivered,
+                a_job_that_kills_its_worker_takes_no_others_along,
+            );
             $crate::conformance_checks!($engine, $codec, notifications:
                 every_kind_reaches_every_subscriber,
                 subscribers_hear_in_order,
@@ -192,6 +203,7 @@ mod tests {
             include_str!("dead_letters.rs"),
             include_str!("deadlines.rs"),
             include_str!("waiting.rs"),
+            include_str!("crashes.rs"),
         ];
         let checks = groups.iter().flat_map(|group| group.lines()).filter_map(|line| {
             let (name, rest) = line.strip_prefix("pub async fn ")?.split_once('(')?;

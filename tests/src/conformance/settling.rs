@@ -101,6 +101,26 @@ pub async fn a_retry_that_is_due_while_nobody_is_there_waits(stage: &Stage) {
     again.ack().await.unwrap();
 }
 
+/// It was accepted: it waits, as one that is to be tried again later does. A worker that drains holds it, and the last other
+/// worker of its type leaves meanwhile.
+pub async fn a_retry_at_once_while_nobody_is_there_waits(stage: &Stage) {
+    let kind = stage.kind();
+    let (_, mut first) = stage.join(&kind, 1).await;
+    stage.send_numbers(&kind, [7]).await;
+    let held = next(&mut first).await;
+    first.leave_type().await;
+    let (_, mut second) = stage.join_at(&*stage.other, &kind, 1).await;
+    second.stop().await;
+    drop(second);
+    held.retry(Duration::ZERO).await.unwrap();
+    first.stop().await;
+    drop(first);
+    let (_, mut third) = stage.join(&kind, 1).await;
+    let again = next(&mut third).await;
+    assert_eq!((number(&again.job), again.job.attempt), (7, 2));
+    again.ack().await.unwrap();
+}
+
 pub async fn attempts_add_up(stage: &Stage) {
     let kind = stage.kind();
     let (_, mut first) = stage.join(&kind, 1).await;

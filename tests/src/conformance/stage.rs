@@ -28,6 +28,8 @@ pub struct Stage {
     pub limits: BusLimits,
     /// See [`super::Engine::SHARED_PREFETCH`].
     pub shared_prefetch: bool,
+    /// See [`super::Engine::KNOWS_THE_BEGUN`].
+    pub knows_the_begun: bool,
     /// Keeps names of concurrent test processes apart.
     process: String,
 }
@@ -43,7 +45,15 @@ impl Stage {
     /// Sets the stage.
     pub fn new(codec: Codec, [bus, other]: [Arc<dyn Bus>; 2], limits: BusLimits) -> Self {
         let started = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos();
-        Self { bus, other, codec, limits, shared_prefetch: true, process: format!("{}x{started}", std::process::id()) }
+        Self {
+            bus,
+            other,
+            codec,
+            limits,
+            shared_prefetch: true,
+            knows_the_begun: true,
+            process: format!("{}x{started}", std::process::id()),
+        }
     }
 
     /// A worker type that nobody else uses.

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures::StreamExt;
 use lapin::message::Delivery as Message;
-use lapin::options::{BasicCancelOptions, BasicNackOptions, BasicRejectOptions};
+use lapin::options::BasicRejectOptions;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio_util::task::TaskTracker;
 
@@ -16,7 +16,7 @@ use super::names::QueueKind;
 use super::place::{self, Place, Streams};
 use super::redelivery::Verdict;
 use super::settle::{AmqpSettle, InHand, Receipt};
-use super::{Shared, leave, message, redelivery};
+use super::{Shared, leave, message, redelivery, unbegun};
 use crate::bus::{BusError, Consumer, ConsumerOptions, Delivery};
 use crate::ids::WorkerRef;
 
@@ -90,15 +90,16 @@ impl AmqpConsumer {
                 return None;
             }
         };
+        let headers = Headers::of(&properties);
         let Streams { acks, down, .. } = &self.streams;
         let by = Receipt { acker, tag: delivery_tag, acks: acks.clone(), down: down.clone() };
         let settle = Box::new(AmqpSettle::new(
             Arc::clone(&self.shared),
             Arc::clone(&self.place),
             by,
+            redelivery::count(redelivered, &headers),
             (permit, self.in_hand.one_more()),
         ));
-        let headers = Headers::of(&properties);
         match redelivery::judge(&self.shared, redelivered, &headers) {
             Verdict::Deliver => {
                 let before = redelivered || resent || headers.deliveries().0 > 0;
@@ -119,23 +120,11 @@ impl AmqpConsumer {
         }
     }
 
-    /// Takes no more from a stream, and hands back what was delivered by it and is still in lapin's hands. Where the link
-    /// goes down meanwhile, that hands everything back.
+    /// See [`unbegun::hand_back`]. Where the link goes down meanwhile, that hands everything back.
     async fn hand_back(&self, stream: Option<lapin::Consumer>) {
-        let Some(mut stream) = stream else { return };
-        let handing_back = async {
-            if let Some(channel) = &self.streams.channel {
-                channel.basic_cancel(stream.tag(), BasicCancelOptions::default()).await?;
-            }
-            // After the broker's answer nothing more comes, and the stream ends.
-            while let Some(Ok(message)) = stream.next().await {
-                message.nack(BasicNackOptions { requeue: true, ..BasicNackOptions::default() }).await?;
-                if let Some(acks) = &self.streams.acks {
-                    acks.settled(message.delivery_tag);
-                }
-            }
-            Ok(())
-        };
+        let Some(stream) = stream else { return };
+        let Streams { channel, acks, .. } = &self.streams;
+        let handing_back = unbegun::hand_back(&self.shared, channel.as_ref(), acks.as_deref(), stream);
         let _ = self.streams.down.or(handing_back).await;
     }
 
@@ -245,12 +234,16 @@ impl Drop for AmqpConsumer {
         self.place.gone.store(true, Ordering::Release);
         self.shared.known.lock().remove(&self.place.worker.id);
         self.take_over();
-        let streams = std::mem::take(&mut self.streams);
+        let mut streams = std::mem::take(&mut self.streams);
         let (shared, worker, like) = (Arc::clone(&self.shared), self.place.worker.clone(), self.place.like);
         let counting = self.counting.clone();
-        // Closing the channel is what hands back the unsettled jobs, before the broker answers.
+        // Closing the channel is what hands back the jobs that were begun, before the broker answers.
         self.shared.tasks.spawn_on(
             async move {
+                for stream in [streams.by_type.take(), streams.by_id.take()].into_iter().flatten() {
+                    let (channel, acks) = (streams.channel.as_ref(), streams.acks.as_deref());
+                    let _ = streams.down.or(unbegun::hand_back(&shared, channel, acks, stream)).await;
+                }
                 counting.close();
                 let counted = async {
                     counting.wait().await;

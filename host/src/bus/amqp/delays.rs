@@ -19,7 +19,6 @@ use super::message::Headers;
 use super::publisher::PublishError;
 use super::{Shared, message, names};
 use crate::bus::{Death, DeathReason, EXPIRED, Job};
-use crate::ids::Address;
 
 /// The most jobs that a host holds for each class of delays.
 const WINDOW: u16 = 256;
@@ -28,8 +27,6 @@ const WINDOW: u16 = 256;
 const HOLD_MAX: Duration = Duration::from_secs(10 * 60);
 /// Wait before another try, where the broker does not take a job.
 const AGAIN: Duration = Duration::from_secs(1);
-/// How long a job waits at the end of a queue where its type has no worker. It must not hold up those that have.
-const NOBODY: Duration = Duration::from_secs(1);
 
 /// Serves the queue of each class of delays until the bus is closed.
 pub(super) async fn run(shared: Arc<Shared>) {
@@ -98,11 +95,7 @@ async fn pass_on(shared: &Shared, job: &Job, deliveries: u32, left: Duration) ->
     }
     match shared.publish_job(job, deliveries).await {
         Ok(()) => Ok(()),
-        // It was accepted: it waits, as it would in the type's queue, until somebody comes or it expires.
-        Err(PublishError::Returned) if matches!(job.route.target(), Address::Any(_)) => {
-            shared.publish_delayed(job, NOBODY, deliveries).await.map_err(drop)
-        }
-        Err(PublishError::Returned) => shared.give_up(job, Death::no_worker(job)).await.map_err(drop),
+        Err(PublishError::Returned) => shared.keep_for_the_next(job, deliveries).await.map_err(drop),
         Err(_) => Err(()),
     }
 }

@@ -10,6 +10,10 @@ use super::message::Malformed;
 use super::publisher::{Outgoing, PublishError};
 use super::{Shared, attend, errors, settle};
 use crate::bus::{BusError, Death, DeathReason, Failure, Job, SendError};
+use crate::ids::Address;
+
+/// How long a job waits at the end of a queue where its type has no worker. It must not hold up those that have.
+const NOBODY: Duration = Duration::from_secs(1);
 
 impl Shared {
     /// See [`crate::bus::Bus::send`].
@@ -50,9 +54,19 @@ impl Shared {
         let message = self.writer.job(job, deliveries)?;
         match self.publisher.offer(message, self).await {
             Err(PublishError::Refused) => self.publish_delayed(job, Duration::ZERO, deliveries).await,
-            // Its queue is gone, though it came by it: nobody is there for it.
-            Err(PublishError::Returned) => self.give_up(job, Death::no_worker(job)).await,
+            // Its queue is gone, though it came by it.
+            Err(PublishError::Returned) => self.keep_for_the_next(job, deliveries).await,
             published => published.map_err(settle::unavailable),
+        }
+    }
+
+    /// What becomes of a job that was accepted once and that no queue is there for now: it waits, as it would in its type's queue,
+    /// until somebody comes or it expires. For the id of a worker that has left nobody comes. `deliveries`: as in
+    /// [`Shared::publish_job`].
+    pub(super) async fn keep_for_the_next(&self, job: &Job, deliveries: u32) -> Result<(), BusError> {
+        match job.route.target() {
+            Address::Any(_) => self.publish_delayed(job, NOBODY, deliveries).await,
+            Address::One(_) => self.give_up(job, Death::no_worker(job)).await,
         }
     }
 

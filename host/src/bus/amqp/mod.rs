@@ -2,8 +2,8 @@
 //!
 //! [`names`] says what is declared on the broker. [`connection`] keeps two connections up, [`publisher`] sends through
 //! one (with [`inflight`] for what is not confirmed yet), and each worker has a [`place`] on the other (by [`joining`], and
-//! [`made`] for quorum queues that are new), which [`consumer`] takes jobs from, [`settle`] settles on and [`leave`] tidies
-//! up. [`notices`] are the notifications, and [`foreign`] is what the original's workers say to each other.
+//! [`made`] for quorum queues that are new), which [`consumer`] takes jobs from, [`settle`] settles on, [`unbegun`] hands back and
+//! [`leave`] tidies up. [`notices`] are the notifications, and [`foreign`] is what the original's workers say to each other.
 //! After a reconnect everything is declared and consumed again, then senders go on with what was not confirmed.
 
 mod acks;
@@ -31,6 +31,7 @@ mod publisher;
 mod redelivery;
 mod settle;
 mod tls;
+mod unbegun;
 mod undone;
 
 use std::collections::HashMap;

@@ -23,8 +23,7 @@ pub(super) enum Verdict {
 
 /// Judges a delivery by its flag and its headers.
 pub(super) fn judge(shared: &Shared, redelivered: bool, headers: &Headers<'_>) -> Verdict {
-    let (before, broker_counts) = headers.deliveries();
-    let count = if redelivered && !broker_counts { before.saturating_add(1) } else { before };
+    let (before, count) = (headers.deliveries().0, count(redelivered, headers));
     if count >= shared.limits.deliveries {
         Verdict::TooOften(count)
     } else if count == before || *shared.blocked.borrow() {
@@ -33,6 +32,12 @@ pub(super) fn judge(shared: &Shared, redelivered: bool, headers: &Headers<'_>) -
     } else {
         Verdict::Count(count)
     }
+}
+
+/// How often it was delivered before and never settled.
+pub(super) fn count(redelivered: bool, headers: &Headers<'_>) -> u32 {
+    let (before, broker_counts) = headers.deliveries();
+    if redelivered && !broker_counts { before.saturating_add(1) } else { before }
 }
 
 /// Does what [`judge`] said to a delivery that is not the worker's.

@@ -23,6 +23,8 @@ pub(super) struct AmqpSettle {
     place: Arc<Place>,
     /// Taken once settling has begun.
     receipt: Option<Receipt>,
+    /// How often it was delivered before and never settled.
+    before: u32,
     _in_hand: (OwnedSemaphorePermit, OneInHand),
 }
 
@@ -78,9 +80,10 @@ impl AmqpSettle {
         shared: Arc<Shared>,
         place: Arc<Place>,
         receipt: Receipt,
+        before: u32,
         in_hand: (OwnedSemaphorePermit, OneInHand),
     ) -> Self {
-        Self { shared, place, receipt: Some(receipt), _in_hand: in_hand }
+        Self { shared, place, receipt: Some(receipt), before, _in_hand: in_hand }
     }
 
     /// Acks what has been published again or buried, also where the worker has left meanwhile: its channel stays open for that.
@@ -118,6 +121,12 @@ impl Settle for AmqpSettle {
         self.check()?;
         self.shared.bury(&job, &death).await?;
         self.ack().await
+    }
+
+    async fn put_back(self: Box<Self>, job: Job) -> Result<(), BusError> {
+        self.check()?;
+        self.shared.give_back(&job, self.before).await?;
+        self.take_away().await
     }
 
     async fn requeue(mut self: Box<Self>) -> Result<(), BusError> {

@@ -155,7 +155,14 @@ impl Settle for Ticket {
 
     async fn requeue(mut self: Box<Self>) -> Result<(), BusError> {
         match self.tag.take() {
-            Some(tag) => self.place.pool.requeue(self.place.key, tag),
+            Some(tag) => self.place.pool.requeue(self.place.key, tag, true),
+            None => Ok(()),
+        }
+    }
+
+    async fn put_back(mut self: Box<Self>, _job: Job) -> Result<(), BusError> {
+        match self.tag.take() {
+            Some(tag) => self.place.pool.requeue(self.place.key, tag, false),
             None => Ok(()),
         }
     }
@@ -174,7 +181,7 @@ impl Drop for Ticket {
     fn drop(&mut self) {
         if let Some(tag) = self.tag.take() {
             // Where the consumer has gone, it has handed the job back itself.
-            let _ = self.place.pool.requeue(self.place.key, tag);
+            let _ = self.place.pool.requeue(self.place.key, tag, true);
         }
     }
 }

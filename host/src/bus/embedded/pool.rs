@@ -171,9 +171,10 @@ impl Pool {
         Ok(())
     }
 
-    pub(super) fn requeue(&self, key: SlotKey, tag: usize) -> Result<(), BusError> {
+    pub(super) fn requeue(&self, key: SlotKey, tag: usize, begun: bool) -> Result<(), BusError> {
         self.settle(key, |state, effects| {
-            let held = state.release(key, tag).ok_or_else(handed_back)?;
+            let mut held = state.release(key, tag).ok_or_else(handed_back)?;
+            held.returned = begun;
             state.put_back(vec![held.into_queued()], effects);
             state.fill(key.index, effects);
             Ok(())

@@ -69,7 +69,7 @@ impl RemoteConsumer {
         // The last first: each goes to the front of its queue.
         for delivered in here.into_iter().rev() {
             if which(&delivered.job) {
-                let _ = self.shared.outbound.tell(&Request::HandBack { tag: delivered.tag });
+                let _ = self.shared.outbound.tell(&Request::HandBack { tag: delivered.tag, begun: false });
             } else {
                 self.kept.push(delivered);
             }
@@ -172,6 +172,12 @@ impl Settle for RemoteSettle {
         self.ask(|call, tag| Request::Requeue { call, tag }).await
     }
 
+    /// Does not wait, as [`Settle::ack`] does not.
+    async fn put_back(mut self: Box<Self>, _job: Job) -> Result<(), BusError> {
+        self.begin()?;
+        self.shared.outbound.tell(&Request::HandBack { tag: self.tag, begun: false }).map_err(|_| BusError::Closed)
+    }
+
     async fn bury(self: Box<Self>, _job: Job, death: Death) -> Result<(), BusError> {
         self.ask(|call, tag| Request::Bury { call, tag, death: death.into() }).await
     }
@@ -180,7 +186,7 @@ impl Settle for RemoteSettle {
 impl Drop for RemoteSettle {
     fn drop(&mut self) {
         if !self.settled && self.there.load(Ordering::Acquire) {
-            let _ = self.shared.outbound.tell(&Request::HandBack { tag: self.tag });
+            let _ = self.shared.outbound.tell(&Request::HandBack { tag: self.tag, begun: true });
         }
     }
 }

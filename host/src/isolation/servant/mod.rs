@@ -163,7 +163,10 @@ impl Servant {
             Request::Order { call, consumer, order } => self.order(consumer, call, order),
             Request::Leave { consumer } => drop(self.consumers.remove(&consumer)),
             Request::Ack { tag } => self.settle(None, tag, Some(true), |delivery| Box::pin(delivery.ack())),
-            Request::HandBack { tag } => drop(self.hands.release(tag, None)),
+            Request::HandBack { tag, begun: true } => drop(self.hands.release(tag, None)),
+            Request::HandBack { tag, begun: false } => {
+                self.settle(None, tag, None, |delivery| Box::pin(delivery.put_back()));
+            }
             Request::Requeue { call, tag } => {
                 self.settle(Some(call), tag, None, |delivery| Box::pin(delivery.requeue()))
             }

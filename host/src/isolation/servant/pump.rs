@@ -25,8 +25,10 @@ pub(super) struct JobPump {
 
 impl JobPump {
     pub(super) async fn run(self, mut consumer: Box<dyn Consumer>, mut orders: mpsc::Receiver<(Call, Order)>) {
+        let mut suspect = None;
         // Nothing to be done where the child is gone: this ends soon.
-        let _ = self.pass_on(&mut consumer, &mut orders).await;
+        let _ = self.pass_on(&mut consumer, &mut orders, &mut suspect).await;
+        put_back(suspect).await;
         // Nothing can be settled without the worker's place.
         self.settling.close();
         self.settling.wait().await;
@@ -39,10 +41,11 @@ impl JobPump {
         &self,
         consumer: &mut Box<dyn Consumer>,
         orders: &mut mpsc::Receiver<(Call, Order)>,
+        suspect: &mut Option<Delivery>,
     ) -> Result<(), Closed> {
         let mut takes = true;
-        // A job that has come back waits here until it can be done alone, and others until it is.
-        let (mut suspect, mut is_alone) = (None, false);
+        // A job that has come back waits as the `suspect` until it can be done alone, and others until it is.
+        let mut is_alone = false;
         loop {
             let next = async {
                 self.outbound.room().await;
@@ -53,7 +56,7 @@ impl JobPump {
                 order = orders.recv() => {
                     let Some((call, order)) = order else { return Ok(()) };
                     if !matches!(order, Order::Resume) {
-                        drop(suspect.take());
+                        put_back(suspect.take()).await;
                     }
                     match order {
                         Order::LeaveType => consumer.leave_type().await,
@@ -74,7 +77,7 @@ impl JobPump {
                     }
                 }
                 delivery = next, if takes && !is_alone && suspect.is_none() => match delivery {
-                    Some(delivery) if self.cautious && delivery.redelivered => suspect = Some(delivery),
+                    Some(delivery) if self.cautious && delivery.redelivered => *suspect = Some(delivery),
                     Some(delivery) => self.deliver(delivery)?,
                     None => {
                         takes = false;
@@ -90,6 +93,15 @@ impl JobPump {
         let payload = delivery.job.payload.bytes().clone();
         let tag = self.hands.hold(self.number, delivery);
         self.outbound.push(&Reply::Deliver { consumer: self.number, tag, redelivered, job }, &payload)
+    }
+}
+
+/// Gives a job back that the child has never seen.
+async fn put_back(suspect: Option<Delivery>) {
+    if let Some(suspect) = suspect
+        && let Err(error) = suspect.put_back().await
+    {
+        tracing::debug!(target: super::TARGET, "a job that was not begun comes again, counted: {error}");
     }
 }
 
