@@ -8,6 +8,7 @@
 //! What a keeper is about is its [`SlotState`]; for each there is one function here, which waits for what can happen then
 //! and says what did.
 
+mod expecting;
 mod proving;
 
 use std::fmt::Display;
@@ -18,6 +19,7 @@ use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
 use tokio_util::task::TaskTracker;
 
+use self::expecting::Expecting;
 use super::lease::Lease;
 use super::restarts::{Restarts, Verdict};
 use super::side::{Berth, Side};
@@ -28,9 +30,7 @@ use super::view::SlotView;
 use crate::ids::GenerationId;
 use crate::isolation;
 use crate::topology::{Isolation, ParkedJobs, Slot, WorkerSpec};
-use crate::worker::{
-    Entrance, Expectation, Listeners, Sockets, StartFailure, Stragglers, Trouble, Worker, refuse_jobs,
-};
+use crate::worker::{Entrance, Expected, Listeners, Sockets, StartFailure, Stragglers, Trouble, Worker, refuse_jobs};
 
 const TARGET: &str = "mshost::supervisor";
 
@@ -75,7 +75,8 @@ impl Keeper {
         tasks: &TaskTracker,
     ) -> Self {
         let view = Arc::new(Mutex::new(SlotView::new(slot.clone(), &first)));
-        let expectation = first.side.surroundings.expected.announce(slot.worker_type.clone());
+        let expected = first.side.surroundings.expected.clone();
+        let expecting = Expecting::Once(expected.announce(slot.worker_type.clone()));
         let (wish, wishes) = watch::channel(Some(first));
         let (restart, asked) = mpsc::channel(1);
         let keeping = Keeping {
@@ -93,7 +94,8 @@ impl Keeper {
             again_at: Instant::now(),
             stragglers: Vec::new(),
             drains: tasks.clone(),
-            expectation: Some(expectation),
+            expected,
+            expecting,
         };
         tasks.spawn(keeping.keep());
         Self { wish, handle: SlotHandle { view, restart } }
@@ -150,8 +152,9 @@ struct Keeping {
     /// The threads that each generation has left behind here.
     stragglers: Vec<(GenerationId, Stragglers)>,
     drains: TaskTracker,
-    /// Until the first worker runs, or could not start.
-    expectation: Option<Expectation>,
+    /// Where it says that a worker is on its way.
+    expected: Expected,
+    expecting: Expecting,
 }
 
 impl Keeping {
@@ -182,9 +185,10 @@ impl Keeping {
             }
         }
         self.view.lock().enter(self.state);
-        if self.state != SlotState::Starting {
-            self.expectation = None;
-        }
+        let patience = self.wishes.borrow().as_ref().map_or(Duration::ZERO, |wish| wish.spec.start_timeout);
+        let announce = || self.expected.announce(self.slot.worker_type.clone());
+        self.expecting =
+            std::mem::take(&mut self.expecting).after(self.state, self.current.is_some(), patience, announce);
     }
 
     /// Starts what is wished for and, once it is ready, swaps it in.

@@ -1,4 +1,4 @@
-//! The types of which the host is starting a worker. A job for one of them waits for that worker, where it would be refused
+//! The types of which the host is starting a worker, or starting one again. A job for one of them waits for that worker, where it would be refused
 //! otherwise: the order in which the workers of a host come up is nobody's concern.
 
 use std::collections::HashMap;
@@ -43,18 +43,22 @@ impl Expected {
         Expectation { expected: self.clone(), worker_type }
     }
 
+    /// Whether a worker of this type is expected now.
+    #[must_use]
+    pub fn expects(&self, worker_type: &WorkerType) -> bool {
+        self.0.counts.lock().contains_key(worker_type)
+    }
+
     /// Whether this job may have to wait for a worker. One that a worker sends to its own type does not: where `start`
     /// sends it, it would wait for itself.
     #[must_use]
     pub fn concerns(&self, job: &Job) -> bool {
         let Address::Any(worker_type) = job.route.target() else { return false };
-        self.0.types.load(Ordering::Acquire) > 0
-            && *worker_type != job.sender.worker_type
-            && self.0.counts.lock().contains_key(worker_type)
+        self.0.types.load(Ordering::Acquire) > 0 && *worker_type != job.sender.worker_type && self.expects(worker_type)
     }
 
     /// Sends a job, and again as long as there is nobody for it but somebody is expected. That ends with the `start_timeout`
-    /// of the workers that are being started.
+    /// of the workers that are being started, and where they failed and are tried again after as long once more.
     ///
     /// # Errors
     /// As [`Bus::send`].
@@ -102,7 +106,7 @@ mod tests {
     #[test]
     fn a_type_is_expected_until_the_last_expectation_is_gone() {
         let expected = Expected::default();
-        let is = |name: &str| expected.0.counts.lock().contains_key(&kind(name));
+        let is = |name: &str| expected.expects(&kind(name));
         let (one, two) = (expected.announce(kind("WB")), expected.announce(kind("WB")));
         assert!(is("WB") && !is("WA"));
         drop(one);
