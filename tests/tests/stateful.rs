@@ -3,7 +3,7 @@
 
 use mshost_tests::counter::{library, value};
 use mshost_tests::host::{Host, LIMIT, Site, plugin, workers};
-use mshost_tests::wait::until;
+use mshost_tests::wait::{poll, until};
 use serde_json::Value;
 
 /// A host with a source of jobs and the worker that counts them.
@@ -65,7 +65,7 @@ impl Setup {
     }
 
     fn until(&self, what: &str, mut condition: impl FnMut() -> bool) {
-        mshost_tests::wait::poll(LIMIT, || condition().then_some(()))
+        poll(LIMIT, || condition().then_some(()))
             .unwrap_or_else(|| panic!("waited in vain for {what}\n{}", self.host.log_text()));
     }
 
@@ -85,7 +85,12 @@ impl Setup {
             (queue["ready"] == 0 && queue["unsettled"] == 0).then_some(())
         });
         let accepted = self.value("CS", "accepted");
-        self.until(&format!("{accepted} jobs counted"), || self.value(kind, "count") == accepted);
+        let counted = std::cell::Cell::new(0);
+        let all = poll(LIMIT, || {
+            counted.set(self.value(kind, "count"));
+            (counted.get() == accepted).then_some(())
+        });
+        assert!(all.is_some(), "{} of {accepted} jobs counted\n{}", counted.get(), self.host.log_text());
         for (kind, name) in [("CS", "refused"), ("CS", "lost"), (kind, "unflagged")] {
             assert_eq!(self.value(kind, name), 0, "{name}\n{}", self.host.log_text());
         }

@@ -11,6 +11,8 @@
 mod board;
 mod canary;
 mod carry;
+#[cfg(test)]
+mod carry_tests;
 mod departure;
 mod host;
 mod keeper;
