@@ -4,7 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::sandbox::{Sandbox, sandbox};
-use super::values::{integer, one_of, positive_duration, size};
+use super::values::{integer, number, one_of, positive_duration, size};
 use super::walk::{Fields, Node};
 
 /// What any process needs that runs a plugin, in bytes: less would only ever fail.
@@ -13,6 +13,12 @@ const LEAST_MEMORY: u64 = 16 << 20;
 const MOST_MEMORY: u64 = 1 << 50;
 /// The runtime's own, the log's, the sockets': less would only ever fail.
 const LEAST_FILES: u64 = 32;
+/// The least share of a CPU: with less a process would not answer in time.
+const LEAST_CPUS: f64 = 0.05;
+/// More than any machine has.
+const MOST_CPUS: f64 = 4096.0;
+/// The runtime's own threads and the plugin's: less would only ever fail.
+const LEAST_TASKS: u64 = 16;
 
 /// Where a worker runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
@@ -33,6 +39,11 @@ pub struct ProcessLimits {
     pub cpu_time: Option<Duration>,
     /// The most files and sockets that it has open; at least 32 (`open_files`).
     pub open_files: Option<u64>,
+    /// How much it and what it starts may compute at a time, in thousandths of a CPU; at least 50 (`cpus`, in CPUs). Only a
+    /// cgroup can hold it.
+    pub milli_cpus: Option<u32>,
+    /// The most threads and processes that it and what it starts have; at least 16 (`tasks`). Only a cgroup can hold it.
+    pub tasks: Option<u64>,
 }
 
 impl fmt::Display for Isolation {
@@ -73,6 +84,9 @@ fn limits(node: &Node<'_, '_>) -> Option<ProcessLimits> {
         memory: fields.take("memory", size(LEAST_MEMORY..=MOST_MEMORY)).map(|bytes| bytes as u64),
         cpu_time: fields.take("cpu_time", positive_duration),
         open_files: fields.take("open_files", integer(LEAST_FILES..=1 << 20)),
+        // In range by its reader.
+        milli_cpus: fields.take("cpus", number(LEAST_CPUS..=MOST_CPUS)).map(|cpus| (cpus * 1_000.0).round() as u32),
+        tasks: fields.take("tasks", integer(LEAST_TASKS..=1 << 22)),
     };
     fields.finish(|_| None);
     Some(limits)

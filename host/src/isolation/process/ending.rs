@@ -97,9 +97,8 @@ mod tests {
 
     #[test]
     fn each_way_to_end_has_its_words() {
-        let limits =
-            ProcessLimits { memory: Some(512 << 20), cpu_time: Some(Duration::from_secs(3_600)), open_files: None };
         let none = ProcessLimits::default();
+        let limits = ProcessLimits { memory: Some(512 << 20), cpu_time: Some(Duration::from_secs(3_600)), ..none };
         for (raw, limits, words, cause, text) in [
             (libc::SIGSEGV, none, None, Cause::Signal, "its process was killed by signal 11 (SIGSEGV)"),
             (0, none, None, Cause::Exit, "its process ended by itself, with exit status 0"),

@@ -1,5 +1,6 @@
 //! The host's side of a worker that runs in a process of its own.
 
+mod cgroup;
 mod child_process;
 mod ending;
 mod entering;
@@ -15,6 +16,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::MissedTickBehavior;
 
+use self::cgroup::Cgroup;
 use self::child_process::ChildProcess;
 use self::ending::Cause;
 use self::entering::Beside;
@@ -95,9 +97,17 @@ impl Overseen {
     /// Runs the child to its end.
     async fn run(&self, elsewhere: &mut Elsewhere) -> Result<(), String> {
         let failed = |error: io::Error| format!("no process for it: {error}");
+        let limits = limits_of(&self.spec);
+        let cgroup = tokio::task::spawn_blocking(move || Cgroup::create(&limits));
+        let cgroup = cgroup.await.map_err(io::Error::other).map_err(failed)?;
+        let cgroup = cgroup.map_err(|why| format!("no process for it: {why}"))?;
         let (socket, theirs) = UnixStream::pair().map_err(failed)?;
         let name = format!("{}-child", self.version.plugin);
         let (mut child, said) = ChildProcess::start(name, theirs).await.map_err(failed)?;
+        if let Some(cgroup) = &cgroup {
+            // It waits for what it is to do: nothing of its plugin has run.
+            cgroup.add(child.pid()).map_err(|why| format!("no process for it: {why}"))?;
+        }
         elsewhere.progress.runs_in(ProcessStatus { pid: child.pid(), limits: in_force(&self.spec) });
         tracing::debug!(target: "mshost::isolation", worker = %elsewhere.id, pid = child.pid(), "a process of its own");
         let words = LastWords::default();
@@ -113,6 +123,9 @@ impl Overseen {
             child.kill();
         }
         let status = child.status().await;
+        if let Some(cgroup) = cgroup {
+            cgroup.remove().await;
+        }
         // Whoever else has the pipe may keep it.
         let _ = tokio::time::timeout(Duration::from_secs(1), passing).await;
         if let Some(told) = end.told {
@@ -245,16 +258,25 @@ impl Overseen {
     }
 }
 
+fn limits_of(spec: &WorkerSpec) -> ProcessLimits {
+    match spec.isolation {
+        Isolation::Process(limits) => limits,
+        Isolation::Thread => ProcessLimits::default(),
+    }
+}
+
 /// The limits of a process, each with what enforces it.
 fn in_force(spec: &WorkerSpec) -> Vec<String> {
-    let Isolation::Process(ProcessLimits { memory, cpu_time, open_files }) = spec.isolation else { return Vec::new() };
+    let ProcessLimits { memory, cpu_time, open_files, milli_cpus, tasks } = limits_of(spec);
     let sandbox = spec.sandbox.as_ref().map(|Sandbox { write, connect, bind }| {
         format!("sandbox: writes {write:?}, connects to TCP {connect:?}, listens on TCP {bind:?} (Landlock)")
     });
     let memory = memory.map(|bytes| format!("memory {} (RLIMIT_DATA)", format_size(bytes)));
     let cpu_time = cpu_time.map(|time| format!("cpu_time {} (RLIMIT_CPU)", humantime::format_duration(time)));
     let open_files = open_files.map(|files| format!("open_files {files} (RLIMIT_NOFILE)"));
-    [memory, cpu_time, open_files, sandbox].into_iter().flatten().collect()
+    let cpus = milli_cpus.map(|milli| format!("cpus {} (cpu.max)", f64::from(milli) / 1_000.0));
+    let tasks = tasks.map(|tasks| format!("tasks {tasks} (pids.max)"));
+    [memory, cpu_time, open_files, cpus, tasks, sandbox].into_iter().flatten().collect()
 }
 
 /// How a child was attended to.

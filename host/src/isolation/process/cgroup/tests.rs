@@ -1,0 +1,95 @@
+#![allow(clippy::unwrap_used)]
+use tempfile::TempDir;
+
+use super::*;
+
+/// A folder that looks like a cgroup of the kernel's.
+fn fake(files: &[(&str, &str)]) -> TempDir {
+    let folder = tempfile::tempdir().unwrap();
+    for (name, content) in files {
+        fs::write(folder.path().join(name), content).unwrap();
+    }
+    folder
+}
+
+fn both() -> Vec<Setting> {
+    settings(&ProcessLimits { milli_cpus: Some(1_500), tasks: Some(64), ..ProcessLimits::default() })
+}
+
+fn refused(files: &[(&str, &str)]) -> String {
+    let folder = fake(files);
+    let why = Cgroup::below(folder.path(), &both()).unwrap_err();
+    why.replace(folder.path().to_str().unwrap(), "BASE")
+}
+
+#[test]
+fn limits_that_need_none_get_none() {
+    let limits = ProcessLimits { memory: Some(1 << 30), open_files: Some(64), ..ProcessLimits::default() };
+    assert!(Cgroup::create(&limits).unwrap().is_none());
+}
+
+#[test]
+fn what_is_asked_for_is_written_before_a_process_is_in_it() {
+    let base = fake(&[
+        ("cgroup.type", "domain\n"),
+        ("cgroup.controllers", "cpuset cpu io memory pids\n"),
+        ("cgroup.subtree_control", "memory\n"),
+        ("cgroup.procs", ""),
+    ]);
+    let made = Cgroup::below(base.path(), &both()).unwrap();
+    assert_eq!(read(base.path(), "cgroup.subtree_control").unwrap(), "+cpu +pids");
+    assert_eq!(read(&made.folder, "cpu.max").unwrap(), "150000 100000");
+    assert_eq!(read(&made.folder, "pids.max").unwrap(), "64");
+    assert!(!made.folder.join("cgroup.procs").exists());
+    made.add(7).unwrap();
+    assert_eq!(read(&made.folder, "cgroup.procs").unwrap(), "7");
+}
+
+#[test]
+fn what_is_not_the_hosts_is_left_alone() {
+    let domain = ("cgroup.type", "domain\n");
+    let (all, none) = (("cgroup.controllers", "cpu pids\n"), ("cgroup.subtree_control", ""));
+    assert_eq!(refused(&[all, none]), "the host runs in BASE, the root of the system, which is not its own");
+    assert_eq!(
+        refused(&[domain, ("cgroup.controllers", "cpu memory\n"), none]),
+        "BASE has no controller `pids`, only: cpu memory"
+    );
+    assert_eq!(
+        refused(&[domain, all, none, ("cgroup.procs", "1\n")]),
+        "BASE holds a process that is not the host's (1)"
+    );
+}
+
+#[test]
+fn the_host_makes_room_and_then_leaves_it_at_that() {
+    let own = std::process::id().to_string();
+    let files = [
+        ("cgroup.type", "domain\n"),
+        ("cgroup.controllers", "cpu pids\n"),
+        ("cgroup.subtree_control", ""),
+        ("cgroup.procs", &*own),
+    ];
+    // No kernel takes it out of the list here.
+    assert_eq!(refused(&files), "BASE does not get empty");
+    let base = fake(&files);
+    assert!(Cgroup::below(base.path(), &both()).is_err());
+    assert_eq!(read(&base.path().join(place::LEAF), "cgroup.procs").unwrap(), own);
+    // Where it shares out already, nobody is moved.
+    let base = fake(&[("cgroup.subtree_control", "pids cpu\n"), files[0], files[1], files[3]]);
+    Cgroup::below(base.path(), &both()).unwrap();
+    assert!(!base.path().join(place::LEAF).exists());
+}
+
+#[test]
+fn those_of_dead_hosts_are_removed_and_no_others() {
+    let base = fake(&[]);
+    // Beyond any process id.
+    let dead = format!("{PREFIX}{}-0", u32::MAX);
+    let others = [format!("{PREFIX}{}-9", std::process::id()), "mshost-worker-x-1".to_owned(), "db.service".to_owned()];
+    for name in others.iter().chain([&dead]) {
+        fs::create_dir(base.path().join(name)).unwrap();
+    }
+    remove_stale(base.path());
+    assert!(!base.path().join(dead).exists());
+    assert!(others.iter().all(|name| base.path().join(name).exists()));
+}

@@ -1,0 +1,109 @@
+//! Limits that only a cgroup can hold: they are held, or the worker does not start and says why.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use mshost_tests::fixtures;
+use mshost_tests::host::{Host, LIMIT, Site, workers};
+use mshost_tests::wait::until;
+
+/// A cgroup for a host, as a service manager would make it.
+struct Own(PathBuf);
+
+impl Own {
+    /// `None` where this machine lets us have none.
+    fn make() -> Option<Self> {
+        let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap();
+        let line = mounts.lines().find(|line| line.contains(" - cgroup2 "))?;
+        let (mount, path) = (line.split(' ').nth(4)?, fs::read_to_string("/proc/self/cgroup").ok()?);
+        let path = path.lines().find_map(|line| line.strip_prefix("0::/"))?.to_owned();
+        let folder = Path::new(mount).join(path).join(format!("mshost-test-{}", std::process::id()));
+        fs::create_dir(&folder).ok()?;
+        Some(Self(folder))
+    }
+
+    fn has(&self, controller: &str) -> bool {
+        fs::read_to_string(self.0.join("cgroup.controllers")).unwrap().split_whitespace().any(|has| has == controller)
+    }
+
+    fn below(&self) -> Vec<String> {
+        let all = fs::read_dir(&self.0).unwrap().map(|entry| entry.unwrap());
+        all.filter(|entry| entry.path().is_dir()).map(|entry| entry.file_name().into_string().unwrap()).collect()
+    }
+}
+
+impl Drop for Own {
+    fn drop(&mut self) {
+        let _ = fs::write(self.0.join("cgroup.kill"), "1");
+        until("the cgroups to be gone", LIMIT, || {
+            self.below().iter().for_each(|name| drop(fs::remove_dir(self.0.join(name))));
+            fs::remove_dir(&self.0).is_ok().then_some(())
+        });
+    }
+}
+
+fn topology(workers: &str) -> String {
+    format!("[host]\nadmin = \"127.0.0.1:0\"\ndebounce = \"50ms\"\n{workers}")
+}
+
+fn worker(kind: &str, limits: &str) -> String {
+    format!("[[worker]]\ntype = \"{kind}\"\nplugin = \"crash\"\nisolation = \"process\"\nlimits = {{ {limits} }}\n")
+}
+
+fn driver(first: &str) -> String {
+    format!(
+        "[[worker]]\ntype = \"DR\"\nplugin = \"crash\"\nisolation = \"process\"\nconfig = {{ first = [{first}] }}\n"
+    )
+}
+
+#[test]
+fn what_only_a_cgroup_can_hold_is_held_or_refused() {
+    let site = Site::new();
+    site.plugin_bytes("libcrash.so", &fs::read(fixtures::fixture("crash")).unwrap());
+    site.topology(&topology(&worker("CB", "open_files = 64")));
+    let own = Own::make();
+    let mut host = Host::start(site, &[]);
+    host.until_running("CB", 1);
+    let plain = workers(&host.topology(), "CB").next().unwrap()["process"]["pid"].to_string();
+    if let Some(own) = &own {
+        // The processes that it has by then, too, as if it had been started there.
+        for pid in [host.pid().to_string(), plain] {
+            fs::write(own.0.join("cgroup.procs"), pid).unwrap();
+        }
+    }
+    let both = worker("CA", "cpus = 0.5, tasks = 64");
+    host.site.topology(&topology(&[worker("CB", "open_files = 64"), both, driver("[\"CA\", \"threads\"]")].concat()));
+    let refused = "nothing can hold its `limits.cpus` and `limits.tasks`: ";
+    let held = until("the worker with limits", LIMIT, || {
+        let log = host.log_text();
+        let runs = workers(&host.topology(), "CA").any(|worker| worker["state"] == "running");
+        (runs || log.contains(refused)).then_some(runs)
+    });
+    if let Some(own) = &own {
+        assert_eq!(held, own.has("cpu") && own.has("pids"), "{}", host.log_text());
+    }
+    if held {
+        let limits = workers(&host.topology(), "CA").next().unwrap()["process"]["limits"].clone();
+        assert_eq!(limits, serde_json::json!(["cpus 0.5 (cpu.max)", "tasks 64 (pids.max)"]));
+        let heard = host.until_log(&["heard of CA:"]);
+        assert!(heard.contains("Resource temporarily unavailable"), "{heard}");
+    } else {
+        let said = host.until_log(&[refused]);
+        assert!(said.contains("`Delegate=yes`"), "{said}");
+        assert!(workers(&host.topology(), "CA").all(|worker| worker["state"] != "running"));
+    }
+    if let (Some(own), true) = (&own, held) {
+        let name = own.below().into_iter().find(|name| name.starts_with("mshost-worker-")).expect("its cgroup");
+        let read = |file: &str| fs::read_to_string(own.0.join(&name).join(file)).unwrap();
+        assert_eq!((read("cpu.max").trim(), read("pids.max").trim()), ("50000 100000", "64"));
+        let pid = workers(&host.topology(), "CA").next().unwrap()["process"]["pid"].to_string();
+        assert!(read("cgroup.procs").lines().any(|member| member == pid));
+    }
+    // Those without such limits are as they were.
+    host.until_running("CB", 1);
+    assert!(host.stop().success(), "{}", host.log_text());
+    if let Some(own) = &own {
+        assert!(own.below().iter().all(|name| name == "mshost-host"), "{:?}", own.below());
+    }
+}
