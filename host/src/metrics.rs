@@ -53,6 +53,9 @@ pub struct Metrics {
     pub plugin_file_gone: IntGaugeVec,
     /// `mshost_still_mapped_total`: libraries that dlclose left mapped.
     pub still_mapped: IntCounter,
+    /// `mshost_thread_keys_free`: keys for thread-locals that the process had left when a plugin was last to be loaded; none is
+    /// loaded where 64 or fewer are.
+    pub thread_keys_free: IntGauge,
     /// `mshost_abandoned_threads`: threads that were left behind with a blocking handler that overran or whose job was
     /// given back.
     pub abandoned_threads: IntGauge,
@@ -172,6 +175,7 @@ impl Metrics {
                 &["plugin"],
             )?,
             still_mapped: counter("mshost_still_mapped_total", "Libraries that stayed mapped after unloading")?,
+            thread_keys_free: gauge("mshost_thread_keys_free", "Keys for thread-locals left at the last load")?,
             abandoned_threads: gauge("mshost_abandoned_threads", "Threads left behind with a blocking handler")?,
             plugin_panics: counters("mshost_plugin_panics_total", "Panics of plugins", &["plugin", "where"])?,
             overruns: counters("mshost_overruns_total", "Attempts that took longer than `timeout`", &["type"])?,

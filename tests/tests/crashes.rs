@@ -457,6 +457,41 @@ fn libraries_that_stay_in_memory_are_counted_and_the_next_is_refused_with_what_t
 }
 
 #[test]
+fn where_keys_for_thread_locals_run_short_the_next_version_is_refused_and_the_old_one_goes_on() {
+    // Takes most of the keys before the host starts; each version that stays in memory keeps one more.
+    const HOG: &str = "#include <pthread.h>\n__attribute__((constructor)) void hog(void) \
+                       { pthread_key_t key; for (int i = 0; i < 952; i++) pthread_key_create(&key, 0); }";
+    const MOST: usize = 20;
+    let site = Site::new();
+    let hog = site.path().join("hog.so");
+    std::fs::write(&hog, fixtures::c_library(HOG, &[])).unwrap();
+    let file = std::fs::read(fixtures::fixture("never")).unwrap();
+    site.plugin_bytes("libnever.so", &file);
+    let host = "[host]\nadmin = \"127.0.0.1:0\"\ndebounce = \"50ms\"\nmapped_limit = 100\n";
+    site.topology(&format!("{host}[[worker]]\ntype = \"NV\"\nplugin = \"never\"\n"));
+    let host = Host::start(site, &[("LD_PRELOAD", hog.to_str().unwrap())]);
+    host.until_running("NV", 1);
+    let refusal = (1..MOST).find_map(|number| {
+        host.site.plugin_bytes("libnever.so", &[&*file, &vec![0; number]].concat());
+        host.until_topology("a version or its refusal", |topology| {
+            let plugin = mshost_tests::host::plugin(topology, "never")?;
+            match plugin["last_error"]["message"].as_str() {
+                Some(error) => Some(Some(error.to_owned())),
+                None => (plugin["generation"] == 1 + number).then_some(None),
+            }
+        })
+    });
+    let refusal = refusal.expect("a refusal");
+    for words in ["64 keys for thread-locals left, and keeps 64", "restart the host"] {
+        assert!(refusal.contains(words), "{words}: {refusal}");
+    }
+    let metrics = host.ask("/metrics").body;
+    assert!(metrics.contains("\nmshost_thread_keys_free 64\n"), "{metrics}");
+    host.until_running("NV", 1);
+    assert_eq!(host.ask("/readyz").status, 200);
+}
+
+#[test]
 fn on_rabbitmq_too_a_job_waits_for_the_fresh_worker_and_fails_once_all_are_parked() {
     let bus = format!("url = \"{}\"", Broker::shared().url_of("crashes"));
     let lines = "parked = \"fail\"\nrestart = { delay = \"1ms\", max_restarts = 1, window = \"1h\" }";

@@ -147,6 +147,18 @@ pub enum LoadFailure {
         /// How many may.
         limit: usize,
     },
+    /// Too few keys for thread-locals are left.
+    #[error(
+        "this process has {free} keys for thread-locals left, and keeps {reserve} for what already runs: plugins or their C \
+         libraries do not give theirs back when they are unloaded (build them with the present mshost-plugin-api); \
+         restart the host"
+    )]
+    TooFewKeys {
+        /// How many are left.
+        free: usize,
+        /// How many have to be.
+        reserve: usize,
+    },
     /// It could not be initialised.
     #[error("it cannot be initialised: {0}")]
     Init(String),
@@ -182,6 +194,7 @@ impl LoadError {
             LoadFailure::TimedOut { .. } | LoadFailure::Stuck { .. } => "timed_out",
             LoadFailure::Probe { .. } => "probe",
             LoadFailure::TooManyKept { .. } => "mapped_limit",
+            LoadFailure::TooFewKeys { .. } => "thread_keys",
             LoadFailure::Init(_) => "init",
         }
     }

@@ -21,7 +21,7 @@ use super::error::{LoadError, LoadFailure};
 use super::generation_state::{GenerationEvent, GenerationState, Stage};
 use super::kept::Kept;
 use super::lane::{self, Command, Lane, LaneInner, LaneLink, LaneTask};
-use super::library::{Keys, Library};
+use super::library::{Keys, Library, free_thread_keys};
 use super::log::PluginLog;
 use super::panics::{Place, inside};
 use super::shadow::ShadowCopy;
@@ -80,6 +80,8 @@ struct Running {
 /// An initialised plugin and its library. Field order is drop order: what the library made goes before the library.
 pub(super) struct Loaded {
     plugin: PluginObject,
+    /// Those of its `init`.
+    keys: Keys,
     library: Library,
 }
 
@@ -116,6 +118,9 @@ impl Generation {
         let shadow = shadow.into();
         let original = shadow.original().to_owned();
         options.kept.check().map_err(|failure| failure.of(&original))?;
+        let free_keys = free_thread_keys();
+        options.metrics.thread_keys_free.set(i64::try_from(free_keys).unwrap_or(i64::MAX));
+        Kept::check_keys(free_keys).map_err(|failure| failure.of(&original))?;
         let limit = options.limit;
         let (done, opened) = oneshot::channel();
         let threads = Threads::default();
@@ -320,14 +325,16 @@ fn open(shadow: Arc<ShadowCopy>, plugin: &PluginName, metrics: Arc<Metrics>) -> 
     let library = Library::open(shadow.path())?;
     // The mapping stays; the file is of use to processes of isolated workers only.
     drop(shadow);
-    let host = HostObject::from_value(PluginLog { plugin: plugin.clone(), metrics }, TD_Opaque);
-    let (initialised, _) = inside(Place::Load, || library.module().init()(host));
+    let host = HostObject::from_value(PluginLog { plugin: plugin.clone(), metrics: Arc::clone(&metrics) }, TD_Opaque);
+    let ((initialised, _), keys) = Keys::during(|| inside(Place::Load, || library.module().init()(host)));
     match initialised {
-        RResult::ROk(plugin) => Ok(Loaded { plugin, library }),
+        RResult::ROk(plugin) => Ok(Loaded { plugin, keys, library }),
         RResult::RErr(error) => {
             let message = error.as_str().to_owned();
             drop(error);
-            library.close(&Keys::default());
+            if !library.close(&keys) {
+                metrics.still_mapped.inc();
+            }
             Err(LoadFailure::Init(message))
         }
     }
@@ -341,7 +348,8 @@ fn close(loaded: Loaded, limit: Duration, mut keys: Keys) -> bool {
     let ending =
         thread::Builder::new().name("plugin-end".to_owned()).spawn(move || Keys::during(|| end_plugin(loaded, limit)));
     match ending.map(thread::JoinHandle::join) {
-        Ok(Ok((Some(library), own))) => {
+        Ok(Ok((Some((library, first)), own))) => {
+            keys.extend(first);
             keys.extend(own);
             library.close(&keys)
         }
@@ -353,8 +361,8 @@ fn close(loaded: Loaded, limit: Duration, mut keys: Keys) -> bool {
     }
 }
 
-/// Ends and drops everything of a plugin but its library, which is given back where it may be closed.
-fn end_plugin(loaded: Loaded, limit: Duration) -> Option<Library> {
+/// Ends and drops everything of a plugin but its library, which is given back where it may be closed, and the keys of its `init`.
+fn end_plugin(loaded: Loaded, limit: Duration) -> Option<(Library, Keys)> {
     let limit = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
     let (ended, _) = inside(Place::Unload, || loaded.plugin.shutdown(limit));
     if !ended || loaded.manifest().unload == Unload::Never {
@@ -362,7 +370,7 @@ fn end_plugin(loaded: Loaded, limit: Duration) -> Option<Library> {
         std::mem::forget(loaded);
         return None;
     }
-    let Loaded { plugin, library } = loaded;
+    let Loaded { plugin, keys, library } = loaded;
     inside(Place::Unload, || drop(plugin));
-    Some(library)
+    Some((library, keys))
 }

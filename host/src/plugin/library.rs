@@ -118,6 +118,18 @@ impl Keys {
     }
 }
 
+/// How many keys for thread-locals this process has left. Takes none, not even for a moment, as another thread may need it.
+#[must_use]
+pub fn free_thread_keys() -> usize {
+    let is_free = |key: &libc::pthread_key_t| {
+        // SAFETY: reads a value of this thread; glibc gives null for a key that there is not.
+        let value = unsafe { libc::pthread_getspecific(*key) };
+        // SAFETY: sets a value of this thread, to the null that it is. glibc answers EINVAL for a key that there is not.
+        value.is_null() && unsafe { libc::pthread_setspecific(*key, value) } == libc::EINVAL
+    };
+    (0..MOST_KEYS).filter(is_free).count()
+}
+
 /// Whether a copy is mapped into this process. Its file may be gone; its name is unique.
 fn is_mapped(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();

@@ -46,6 +46,7 @@ pub use generation_state::GenerationState;
 pub use instance::{HandlerError, Instance};
 pub use kept::Kept;
 pub use lane::{Lane, LaneError, LaneTask};
+pub use library::free_thread_keys;
 pub(crate) use log::{log_event, log_level};
 pub(crate) use probe::program;
 pub use probe::{PROBE_OPTION, probe, probe_main, set_probe_program};
