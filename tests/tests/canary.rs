@@ -205,6 +205,20 @@ fn a_version_that_does_not_start_is_given_up_at_once() {
 }
 
 #[test]
+fn a_version_that_dies_on_trial_is_given_up_at_once() {
+    for isolation in ["thread", "process"] {
+        let setup = Setup::isolated(r#"{ share = 0.3, for = "5m", min_jobs = 1000000 }"#, "000", isolation);
+        let before = setup.worker("CP");
+        setup.replace("die");
+        setup.until_ended("given_up", 1);
+        setup.host.until_log(&["given up on trial", "told to die"]);
+        assert_eq!(setup.worker("CP")["id"], before["id"]);
+        setup.until_seen("000", 20);
+        setup.ends_without_a_lost_job();
+    }
+}
+
+#[test]
 fn a_newer_version_takes_the_place_of_one_on_trial() {
     let setup = Setup::new(r#"{ share = 0.3, for = "5m", min_jobs = 10, tolerance = 0.2 }"#, "000");
     let before = setup.worker("CP");
