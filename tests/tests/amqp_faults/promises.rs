@@ -178,7 +178,13 @@ async fn a_retry_outlives_the_host_that_waits_for_it() {
     delivery.retry(Duration::from_millis(1_500)).await.unwrap();
     drop(consumer);
     drop(first);
-    let again = limited("the retry", other.next()).await.unwrap();
+    let mut again = limited("the retry", other.next()).await.unwrap();
+    if again.job.attempt == 1 {
+        // The ack of the first attempt went down with the host.
+        assert!(again.redelivered);
+        again.ack().await.unwrap();
+        again = limited("the retry", other.next()).await.unwrap();
+    }
     assert_eq!(again.job.attempt, 2);
     again.ack().await.unwrap();
 }
