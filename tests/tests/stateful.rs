@@ -77,7 +77,7 @@ impl Setup {
     fn ends_with_every_job_counted(mut self) {
         self.is_sending = false;
         self.configure(&self.config.clone());
-        self.host.until_topology("no source", |topology| workers(topology, "CS").next().is_none().then_some(()));
+        until_source_ended(&self.host);
         let kind = self.kind;
         self.host.until_topology("an empty queue", |topology| {
             let queue =
@@ -96,6 +96,11 @@ impl Setup {
         }
         assert!(self.host.stop().success(), "{}", self.host.log_text());
     }
+}
+
+/// Waits until the source has counted the last job that it sent. Its slot is gone before that: it drains.
+fn until_source_ended(host: &Host) {
+    host.until_log(&["worker: stopped", "plugin=source"]);
 }
 
 fn text(kind: &str, lines: &str, config: &str, is_sending: bool) -> String {
@@ -221,7 +226,7 @@ fn each_of_several_instances_hands_over_to_its_own_successor() {
     setup.is_sending = false;
     setup.configure("revision = 3");
     let host = &setup.host;
-    host.until_topology("no source", |topology| workers(topology, "CS").next().is_none().then_some(()));
+    until_source_ended(host);
     let accepted = setup.value("CS", "accepted");
     // Each state counts on from where it began, whoever has it by now.
     setup.until(&format!("{accepted} jobs counted in all"), || {
