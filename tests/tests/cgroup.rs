@@ -3,10 +3,14 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::{Child, Command};
 
 use mshost_tests::fixtures;
 use mshost_tests::host::{Host, LIMIT, Site, workers};
 use mshost_tests::wait::until;
+
+/// That of a host with a process id that none has.
+const LEFT: &str = "mshost-worker-4294967295-0";
 
 /// A cgroup for a host, as a service manager would make it.
 struct Own(PathBuf);
@@ -25,6 +29,14 @@ impl Own {
 
     fn has(&self, controller: &str) -> bool {
         fs::read_to_string(self.0.join("cgroup.controllers")).unwrap().split_whitespace().any(|has| has == controller)
+    }
+
+    /// What a killed host leaves, with a process in it that a plugin had started.
+    fn leave(&self) -> Child {
+        fs::create_dir(self.0.join(LEFT)).unwrap();
+        let started = Command::new("sleep").arg("600").spawn().unwrap();
+        fs::write(self.0.join(LEFT).join("cgroup.procs"), started.id().to_string()).unwrap();
+        started
     }
 
     fn below(&self) -> Vec<String> {
@@ -72,6 +84,7 @@ fn what_only_a_cgroup_can_hold_is_held_or_refused() {
             fs::write(own.0.join("cgroup.procs"), pid).unwrap();
         }
     }
+    let mut left = own.as_ref().map(Own::leave);
     let both = worker("CA", "cpus = 0.5, tasks = 64");
     host.site.topology(&topology(&[worker("CB", "open_files = 64"), both, driver("[\"CA\", \"threads\"]")].concat()));
     let refused = "nothing can hold its `limits.cpus` and `limits.tasks`: ";
@@ -94,6 +107,10 @@ fn what_only_a_cgroup_can_hold_is_held_or_refused() {
         assert!(workers(&host.topology(), "CA").all(|worker| worker["state"] != "running"));
     }
     if let (Some(own), true) = (&own, held) {
+        until("what the dead host has left to be gone", LIMIT, || {
+            let ended = left.as_mut().unwrap().try_wait().unwrap().is_some();
+            (ended && !own.0.join(LEFT).exists()).then_some(())
+        });
         let name = own.below().into_iter().find(|name| name.starts_with("mshost-worker-")).expect("its cgroup");
         let read = |file: &str| fs::read_to_string(own.0.join(&name).join(file)).unwrap();
         assert_eq!((read("cpu.max").trim(), read("pids.max").trim()), ("50000 100000", "64"));
@@ -104,6 +121,8 @@ fn what_only_a_cgroup_can_hold_is_held_or_refused() {
     host.until_running("CB", 1);
     assert!(host.stop().success(), "{}", host.log_text());
     if let Some(own) = &own {
-        assert!(own.below().iter().all(|name| name == "mshost-host"), "{:?}", own.below());
+        // Where none is made, none is cleared up.
+        let kept = |name: &String| name == "mshost-host" || !held && name == LEFT;
+        assert!(own.below().iter().all(kept), "{:?}", own.below());
     }
 }

@@ -6,6 +6,7 @@ mod place;
 mod room;
 
 use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -35,7 +36,7 @@ pub(super) struct Cgroup {
 }
 
 impl Cgroup {
-    /// Makes one that holds `limits`; `None` where they need none. Blocks for some milliseconds.
+    /// Makes one that holds `limits`; `None` where they need none. Blocks for some milliseconds, in a runtime.
     pub(super) fn create(limits: &ProcessLimits) -> Result<Option<Self>, String> {
         let settings = settings(limits);
         if settings.is_empty() {
@@ -45,7 +46,12 @@ impl Cgroup {
             let own = |name: &str| read(Path::new("/proc/self"), name);
             place::base(&own("cgroup")?, &own("mountinfo")?)
         };
-        base().and_then(|base| Self::below(&base, &settings)).map(Some).map_err(|why| {
+        let make = |base: PathBuf| {
+            let made = Self::below(&base, &settings)?;
+            stale(&base).for_each(|left| drop(tokio::spawn(left.remove())));
+            Ok(Some(made))
+        };
+        base().and_then(make).map_err(|why: String| {
             let keys: Vec<_> = settings.iter().map(|setting| format!("`limits.{}`", setting.key)).collect();
             format!(
                 "nothing can hold its {}: {why}; start the host in a cgroup v2 of its own that it may write to (for systemd: \
@@ -59,11 +65,7 @@ impl Cgroup {
         let _alone = MAKING.lock();
         let controllers: Vec<_> = settings.iter().map(|setting| setting.controller).collect();
         room::share_out(base, &controllers)?;
-        remove_stale(base);
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let folder = base.join(format!("{PREFIX}{}-{number}", std::process::id()));
-        fs::create_dir(&folder).map_err(|error| format!("{} cannot be made: {error}", folder.display()))?;
-        let made = Self { folder };
+        let made = Self { folder: new_folder(base)? };
         for setting in settings {
             write(&made.folder, setting.file, &setting.value)?;
         }
@@ -77,9 +79,8 @@ impl Cgroup {
 
     /// Kills what is still in it, and removes it.
     pub(super) async fn remove(self) {
-        self.kill();
         for _ in 0..ATTEMPTS {
-            if fs::remove_dir(&self.folder).is_ok() {
+            if self.try_remove() {
                 return;
             }
             tokio::time::sleep(PAUSE).await;
@@ -87,16 +88,23 @@ impl Cgroup {
         tracing::warn!(target: "mshost::isolation", "{} cannot be removed: it still holds processes", self.folder.display());
     }
 
-    fn kill(&self) {
+    /// Whether it is gone. Where it still holds processes, they are being killed.
+    fn try_remove(&self) -> bool {
+        match fs::remove_dir(&self.folder) {
+            Ok(()) => return true,
+            // Another that starts a child clears up, too.
+            Err(error) if error.kind() == ErrorKind::NotFound => return true,
+            Err(_) => {}
+        }
         // Kernels before 5.14 cannot. What is left then keeps the cgroup, and its limits.
         let _ = fs::write(self.folder.join("cgroup.kill"), "1");
+        false
     }
 }
 
 impl Drop for Cgroup {
     fn drop(&mut self) {
-        if self.folder.exists() {
-            self.kill();
+        if !self.try_remove() {
             // What is not removed here is by the next host.
             let _ = fs::remove_dir(&self.folder);
         }
@@ -125,15 +133,28 @@ fn settings(limits: &ProcessLimits) -> Vec<Setting> {
     [cpus, tasks].into_iter().flatten().collect()
 }
 
-/// Removes what hosts have left that were killed. The kernel keeps one that is not empty.
-fn remove_stale(base: &Path) {
-    for entry in fs::read_dir(base).into_iter().flatten().flatten() {
-        let name = entry.file_name();
-        let owner = name.to_str().and_then(|name| name.strip_prefix(PREFIX)?.split_once('-')?.0.parse::<u32>().ok());
-        if owner.is_some_and(|pid| !Path::new(&format!("/proc/{pid}")).exists()) {
-            let _ = fs::remove_dir(entry.path());
+/// Makes the folder of another.
+fn new_folder(base: &Path) -> Result<PathBuf, String> {
+    loop {
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let folder = base.join(format!("{PREFIX}{}-{number}", std::process::id()));
+        match fs::create_dir(&folder) {
+            Ok(()) => return Ok(folder),
+            // Left by a host that had this process id before.
+            Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
+            Err(error) => return Err(format!("{} cannot be made: {error}", folder.display())),
         }
     }
+}
+
+/// What hosts have left that were killed; what their plugins had started may still run in there.
+fn stale(base: &Path) -> impl Iterator<Item = Cgroup> {
+    fs::read_dir(base).into_iter().flatten().flatten().filter_map(|entry| {
+        let name = entry.file_name();
+        let owner: u32 = name.to_str()?.strip_prefix(PREFIX)?.split_once('-')?.0.parse().ok()?;
+        let alive = Path::new(&format!("/proc/{owner}")).exists();
+        (!alive).then(|| Cgroup { folder: entry.path() })
+    })
 }
 
 fn read(folder: &Path, name: &str) -> Result<String, String> {

@@ -80,16 +80,35 @@ fn the_host_makes_room_and_then_leaves_it_at_that() {
     assert!(!base.path().join(place::LEAF).exists());
 }
 
-#[test]
-fn those_of_dead_hosts_are_removed_and_no_others() {
+#[tokio::test]
+async fn those_of_dead_hosts_are_removed_and_no_others() {
     let base = fake(&[]);
     // Beyond any process id.
-    let dead = format!("{PREFIX}{}-0", u32::MAX);
+    let dead = ["0", "1"].map(|number| base.path().join(format!("{PREFIX}{}-{number}", u32::MAX)));
     let others = [format!("{PREFIX}{}-9", std::process::id()), "mshost-worker-x-1".to_owned(), "db.service".to_owned()];
-    for name in others.iter().chain([&dead]) {
-        fs::create_dir(base.path().join(name)).unwrap();
+    let others = others.map(|name| base.path().join(name));
+    for folder in others.iter().chain(&dead) {
+        fs::create_dir(folder).unwrap();
     }
-    remove_stale(base.path());
-    assert!(!base.path().join(dead).exists());
-    assert!(others.iter().all(|name| base.path().join(name).exists()));
+    // As if it held a process: the kernel refuses to remove it, too.
+    fs::write(dead[1].join("cgroup.procs"), "7").unwrap();
+    stale(base.path()).for_each(drop);
+    assert!(!dead[0].exists());
+    assert_eq!(read(&dead[1], "cgroup.kill").unwrap(), "1");
+    assert!(others.iter().all(|folder| folder.exists() && !folder.join("cgroup.kill").exists()));
+    // Somebody else may have removed it.
+    Cgroup { folder: dead[0].clone() }.remove().await;
+}
+
+#[test]
+fn one_that_a_host_of_the_same_process_id_has_left_is_in_nobodys_way() {
+    let base = fake(&[]);
+    let next = NEXT.load(Ordering::Relaxed);
+    // Other tests count, too.
+    for number in next..next + 100 {
+        fs::create_dir(base.path().join(format!("{PREFIX}{}-{number}", std::process::id()))).unwrap();
+    }
+    let folder = new_folder(base.path()).unwrap();
+    assert!(folder.is_dir());
+    assert_eq!(fs::read_dir(base.path()).unwrap().count(), 101);
 }
