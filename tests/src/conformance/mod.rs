@@ -108,6 +108,7 @@ macro_rules! conformance_in {
                 a_retried_delivery_waits_for_its_delay,
                 a_retry_that_is_due_while_nobody_is_there_waits,
                 a_retry_at_once_while_nobody_is_there_waits,
+                a_job_in_hand_of_one_that_left_outlives_the_last_worker,
                 attempts_add_up,
                 a_retried_delivery_for_one_worker_goes_to_it,
                 a_dropped_consumer_hands_back_what_it_held,

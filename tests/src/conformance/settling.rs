@@ -121,6 +121,36 @@ pub async fn a_retry_at_once_while_nobody_is_there_waits(stage: &Stage) {
     again.ack().await.unwrap();
 }
 
+/// It was accepted: it waits, however the one that held it gives it back. A worker that drains, or has paused, holds it,
+/// and the last other worker of its type leaves meanwhile.
+pub async fn a_job_in_hand_of_one_that_left_outlives_the_last_worker(stage: &Stage) {
+    for (has_paused, drops) in [(false, false), (false, true), (true, false)] {
+        let kind = stage.kind();
+        let (_, mut first) = stage.join(&kind, 1).await;
+        stage.send_numbers(&kind, [7]).await;
+        let held = next(&mut first).await;
+        if has_paused {
+            first.pause().await;
+        } else {
+            first.leave_type().await;
+        }
+        let (_, mut second) = stage.join_at(&*stage.other, &kind, 1).await;
+        second.stop().await;
+        drop(second);
+        if drops {
+            drop(held);
+        } else {
+            held.requeue().await.unwrap();
+        }
+        first.stop().await;
+        drop(first);
+        let (_, mut third) = stage.join(&kind, 1).await;
+        let again = next(&mut third).await;
+        assert_eq!((number(&again.job), again.job.attempt, again.redelivered), (7, 1, true));
+        again.ack().await.unwrap();
+    }
+}
+
 pub async fn attempts_add_up(stage: &Stage) {
     let kind = stage.kind();
     let (_, mut first) = stage.join(&kind, 1).await;

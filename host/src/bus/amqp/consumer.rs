@@ -16,7 +16,7 @@ use super::names::QueueKind;
 use super::place::{self, Place, Streams};
 use super::redelivery::Verdict;
 use super::settle::{AmqpSettle, InHand, Receipt};
-use super::{Shared, leave, message, redelivery, unbegun};
+use super::{Shared, hold, leave, message, redelivery, unbegun};
 use crate::bus::{BusError, Consumer, ConsumerOptions, Delivery};
 use crate::ids::WorkerRef;
 
@@ -130,11 +130,17 @@ impl AmqpConsumer {
 
     /// As [`Self::hand_back`] for the stream of the type.
     async fn hand_back_type(&mut self) {
+        self.hold_type().await;
         let by_type = self.streams.by_type.take();
         if by_type.is_some() {
             self.place.no_longer(true, self.streams.generation);
         }
         self.hand_back(by_type).await;
+    }
+
+    /// Before it stops to consume from the type's queue.
+    async fn hold_type(&mut self) {
+        hold::take(&self.shared, &self.place.worker.worker_type, self.place.like, &mut self.streams).await;
     }
 
     fn has_jobs_in_hand(&self) -> bool {
@@ -192,6 +198,7 @@ impl Consumer for AmqpConsumer {
         self.hand_back_type().await;
         // Jobs in the worker's hands may still be handed back, and need the queue until the consumer is dropped.
         if !self.has_jobs_in_hand() {
+            hold::release(&mut self.streams).await;
             leave::leave_type(&self.shared, &self.place.worker, self.place.like).await;
         }
     }
@@ -217,12 +224,14 @@ impl Consumer for AmqpConsumer {
         self.stopped = true;
         self.place.left.cancel();
         self.take_over();
+        self.hold_type().await;
         let streams = [self.streams.by_type.take(), self.streams.by_id.take()];
         for stream in streams {
             self.hand_back(stream).await;
         }
         // As in `leave_type`.
         if !self.has_jobs_in_hand() {
+            hold::release(&mut self.streams).await;
             leave::leave(&self.shared, &self.place.worker, self.place.like).await;
         }
     }
@@ -240,6 +249,7 @@ impl Drop for AmqpConsumer {
         // Closing the channel is what hands back the jobs that were begun, before the broker answers.
         self.shared.tasks.spawn_on(
             async move {
+                hold::take(&shared, &worker.worker_type, like, &mut streams).await;
                 for stream in [streams.by_type.take(), streams.by_id.take()].into_iter().flatten() {
                     let (channel, acks) = (streams.channel.as_ref(), streams.acks.as_deref());
                     let _ = streams.down.or(unbegun::hand_back(&shared, channel, acks, stream)).await;

@@ -9,7 +9,7 @@ use lapin::{Channel, Queue};
 use tracing::debug;
 
 use super::names::QueueKind;
-use super::{Shared, attend, errors, message, names};
+use super::{Shared, attend, errors, hold, message, names};
 use crate::bus::{Absent, BusError, Death, Durability};
 use crate::ids::WorkerRef;
 
@@ -121,9 +121,13 @@ async fn remove_type(
     // A message that was routed to a queue while it goes away is confirmed and lost. So no more are routed there first.
     names::unbind_jobs(&channel, queue.clone(), key.clone()).await?;
     let gone = match like {
-        Some(like) if like.durability != Durability::Replicated => {
+        Some(like)
+            if like.durability != Durability::Replicated
+                && !hold::is_held(&connection.create_channel().await?, &worker.worker_type).await? =>
+        {
             channel.queue_delete(queue.clone(), only_unused()).await.is_ok()
         }
+        // What somebody has in hand may come back to it, and waits there for the next worker.
         // Whoever joins binds the queue once more after it consumes, so that one of us two sees the other.
         _ => is_unused(&channel, queue.clone()).await?,
     };

@@ -15,6 +15,7 @@ mod endpoint;
 mod errors;
 mod foreign;
 mod graves;
+mod hold;
 mod inflight;
 mod jobs;
 mod joining;

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `mshost.jobs` | direct, durable; the key is the worker type or the worker id. No alternate exchange: it would suppress `basic.return` |
 //! | `mshost.job.TYPE` | queue; workers of a type compete for it |
+//! | `mshost.hold.TYPE` | queue without messages; workers that have left the type consume from it while they have jobs in hand |
 //! | `mshost.id.ID` | queue of one worker; expires when unused, its messages before that |
 //! | `mshost.retry.MS` | queues that hosts take jobs from when these are due |
 //! | `mshost.undone` | queue of what the broker gave up (expired, rejected): a host buries and reports each |
@@ -81,6 +82,9 @@ const NO_DELIVERY_LIMIT: i64 = 1_000_000;
 /// is due soon does not wait long behind what is due late.
 pub(super) const RETRY_FROM: [u64; 5] = [0, 100, 1_000, 10_000, 100_000];
 
+/// When a queue goes that shows who holds jobs, after the last of these has gone.
+const HOLD_EXPIRES: Duration = Duration::from_secs(60);
+
 /// What subscribers hear, by exchange and routing key. The original's `worker.next` and `worker.next.ack` are not ours.
 pub(super) const HEARD: [(&str, &str); 8] = [
     (NOTIFICATIONS, "worker.new"),
@@ -96,6 +100,11 @@ pub(super) const HEARD: [(&str, &str); 8] = [
 /// The queue of a type.
 pub(super) fn type_queue(kind: &WorkerType) -> ShortString {
     format!("mshost.job.{kind}").into()
+}
+
+/// The queue that shows whether workers which do not consume from a type's queue have jobs of it in hand.
+pub(super) fn hold(kind: &WorkerType) -> ShortString {
+    format!("mshost.hold.{kind}").into()
 }
 
 /// The queue of one worker.
@@ -177,6 +186,12 @@ pub(super) async fn declare_type(channel: &Channel, kind: &WorkerType, like: Que
 /// From here on jobs come to it.
 pub(super) async fn bind_type(channel: &Channel, kind: &WorkerType) -> lapin::Result<()> {
     bind(channel, type_queue(kind), JOBS, kind.as_ref().into()).await
+}
+
+/// Declares the queue of [`hold`]. A classic queue that outlives its connection, as a broker may refuse others.
+pub(super) async fn declare_hold(channel: &Channel, kind: &WorkerType) -> lapin::Result<()> {
+    let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+    channel.queue_declare(hold(kind), options, arguments([("x-expires", millis(HOLD_EXPIRES))])).await.map(drop)
 }
 
 /// Declares the queue of one worker: not exclusive, so that it outlives the connection.
@@ -291,5 +306,6 @@ mod tests {
     fn the_longest_names_fit_a_short_string() {
         let kind = WorkerType::new(&"x".repeat(mshost_plugin_api::MAX_NAME_BYTES)).unwrap();
         assert!(type_queue(&kind).as_str().len() <= 255);
+        assert!(hold(&kind).as_str().len() <= 255);
     }
 }

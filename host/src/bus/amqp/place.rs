@@ -36,6 +36,8 @@ pub(super) struct Streams {
     pub(super) down: Down,
     pub(super) by_type: Option<Stream>,
     pub(super) by_id: Option<Stream>,
+    /// See [`super::hold`].
+    pub(super) hold: Option<Stream>,
 }
 
 /// What the broker delivers to, as far as is known.

@@ -25,7 +25,7 @@ pub(super) struct AmqpSettle {
     receipt: Option<Receipt>,
     /// How often it was delivered before and never settled.
     before: u32,
-    _in_hand: (OwnedSemaphorePermit, OneInHand),
+    in_hand: Option<(OwnedSemaphorePermit, OneInHand)>,
 }
 
 /// What a delivery is settled by.
@@ -83,7 +83,7 @@ impl AmqpSettle {
         before: u32,
         in_hand: (OwnedSemaphorePermit, OneInHand),
     ) -> Self {
-        Self { shared, place, receipt: Some(receipt), before, _in_hand: in_hand }
+        Self { shared, place, receipt: Some(receipt), before, in_hand: Some(in_hand) }
     }
 
     /// Acks what has been published again or buried, also where the worker has left meanwhile: its channel stays open for that.
@@ -139,7 +139,12 @@ impl Settle for AmqpSettle {
 impl Drop for AmqpSettle {
     fn drop(&mut self) {
         if let Some(receipt) = self.receipt.take() {
-            self.shared.runtime.spawn(async move { receipt.requeue().await });
+            let in_hand = self.in_hand.take();
+            self.shared.runtime.spawn(async move {
+                let _ = receipt.requeue().await;
+                // Until now its queue was needed.
+                drop(in_hand);
+            });
         }
     }
 }
