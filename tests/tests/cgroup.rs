@@ -1,4 +1,5 @@
-//! Limits that only a cgroup can hold: they are held, or the worker does not start and says why.
+//! Limits that only a cgroup can hold: they are held, or the worker does not start and says why. `memory`, of which it can hold
+//! more than a process can for itself, never keeps a worker from starting.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::fs;
@@ -39,6 +40,16 @@ impl Own {
         started
     }
 
+    /// What is in a file of the cgroup that this worker is in.
+    fn of(&self, worker: &str, host: &Host, file: &str) -> Option<String> {
+        let pid = pid(host, worker);
+        let read = |name: &str, file: &str| fs::read_to_string(self.0.join(name).join(file)).ok();
+        let is_in =
+            |name: &String| read(name, "cgroup.procs").is_some_and(|all| all.lines().any(|member| member == pid));
+        let name = self.below().into_iter().find(|name| name.starts_with("mshost-worker-") && is_in(name));
+        read(&name.expect("its cgroup"), file).map(|content| content.trim().to_owned())
+    }
+
     fn below(&self) -> Vec<String> {
         let all = fs::read_dir(&self.0).unwrap().map(|entry| entry.unwrap());
         all.filter(|entry| entry.path().is_dir()).map(|entry| entry.file_name().into_string().unwrap()).collect()
@@ -56,11 +67,21 @@ impl Drop for Own {
 }
 
 fn topology(workers: &str) -> String {
-    format!("[host]\nadmin = \"127.0.0.1:0\"\ndebounce = \"50ms\"\n{workers}")
+    // A job that ends a worker ends one.
+    let bus = "[bus]\nurl = \"embedded\"\ndelivery_limit = 1";
+    format!("[host]\nadmin = \"127.0.0.1:0\"\ndebounce = \"50ms\"\n{bus}\n{workers}")
 }
 
 fn worker(kind: &str, limits: &str) -> String {
     format!("[[worker]]\ntype = \"{kind}\"\nplugin = \"crash\"\nisolation = \"process\"\nlimits = {{ {limits} }}\n")
+}
+
+fn process(host: &Host, kind: &str) -> serde_json::Value {
+    workers(&host.topology(), kind).next().unwrap()["process"].clone()
+}
+
+fn pid(host: &Host, kind: &str) -> String {
+    process(host, kind)["pid"].to_string()
 }
 
 fn driver(first: &str) -> String {
@@ -77,7 +98,7 @@ fn what_only_a_cgroup_can_hold_is_held_or_refused() {
     let own = Own::make();
     let mut host = Host::start(site, &[]);
     host.until_running("CB", 1);
-    let plain = workers(&host.topology(), "CB").next().unwrap()["process"]["pid"].to_string();
+    let plain = pid(&host, "CB");
     if let Some(own) = &own {
         // The processes that it has by then, too, as if it had been started there.
         for pid in [host.pid().to_string(), plain] {
@@ -85,8 +106,10 @@ fn what_only_a_cgroup_can_hold_is_held_or_refused() {
         }
     }
     let mut left = own.as_ref().map(Own::leave);
-    let both = worker("CA", "cpus = 0.5, tasks = 64");
-    host.site.topology(&topology(&[worker("CB", "open_files = 64"), both, driver("[\"CA\", \"threads\"]")].concat()));
+    let limited =
+        [worker("CB", "open_files = 64"), worker("CA", "cpus = 0.5, tasks = 64"), worker("CC", "memory = \"128MiB\"")]
+            .concat();
+    host.site.topology(&topology(&[&*limited, &driver("[\"CA\", \"threads\"]")].concat()));
     let refused = "nothing can hold its `limits.cpus` and `limits.tasks`: ";
     let held = until("the worker with limits", LIMIT, || {
         let log = host.log_text();
@@ -97,8 +120,7 @@ fn what_only_a_cgroup_can_hold_is_held_or_refused() {
         assert_eq!(held, own.has("cpu") && own.has("pids"), "{}", host.log_text());
     }
     if held {
-        let limits = workers(&host.topology(), "CA").next().unwrap()["process"]["limits"].clone();
-        assert_eq!(limits, serde_json::json!(["cpus 0.5 (cpu.max)", "tasks 64 (pids.max)"]));
+        assert_eq!(process(&host, "CA")["limits"], serde_json::json!(["cpus 0.5 (cpu.max)", "tasks 64 (pids.max)"]));
         let heard = host.until_log(&["heard of CA:"]);
         assert!(heard.contains("Resource temporarily unavailable"), "{heard}");
     } else {
@@ -111,11 +133,26 @@ fn what_only_a_cgroup_can_hold_is_held_or_refused() {
             let ended = left.as_mut().unwrap().try_wait().unwrap().is_some();
             (ended && !own.0.join(LEFT).exists()).then_some(())
         });
-        let name = own.below().into_iter().find(|name| name.starts_with("mshost-worker-")).expect("its cgroup");
-        let read = |file: &str| fs::read_to_string(own.0.join(&name).join(file)).unwrap();
-        assert_eq!((read("cpu.max").trim(), read("pids.max").trim()), ("50000 100000", "64"));
-        let pid = workers(&host.topology(), "CA").next().unwrap()["process"]["pid"].to_string();
-        assert!(read("cgroup.procs").lines().any(|member| member == pid));
+        let read = |file| own.of("CA", &host, file).unwrap();
+        assert_eq!((&*read("cpu.max"), &*read("pids.max")), ("50000 100000", "64"));
+    }
+    host.until_running("CC", 1);
+    if own.as_ref().is_some_and(|own| own.has("memory")) {
+        let own = own.as_ref().unwrap();
+        assert_eq!(process(&host, "CC")["limits"], serde_json::json!(["memory 128MiB (memory.max, RLIMIT_DATA)"]));
+        assert_eq!(own.of("CC", &host, "memory.max").unwrap(), (128 << 20).to_string());
+        assert_eq!(own.of("CC", &host, "memory.oom.group").unwrap(), "1");
+        // Without swap there is no such file.
+        assert_eq!(own.of("CC", &host, "memory.swap.max").unwrap_or("0".to_owned()), "0");
+        let before = process(&host, "CC")["pid"].clone();
+        host.site.topology(&topology(&[&*limited, &driver("[\"CC\", \"share\"]")].concat()));
+        host.until_log(&["killed for using more than `limits.memory` (128MiB, memory.max: "]);
+        until("another in its place", LIMIT, || {
+            let is_new = |worker: &serde_json::Value| worker["process"]["pid"] != before;
+            workers(&host.topology(), "CC").any(|worker| worker["state"] == "running" && is_new(worker)).then_some(())
+        });
+    } else if own.is_some() {
+        assert_eq!(process(&host, "CC")["limits"], serde_json::json!(["memory 128MiB (RLIMIT_DATA)"]));
     }
     // Those without such limits are as they were.
     host.until_running("CB", 1);

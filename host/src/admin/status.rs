@@ -161,7 +161,7 @@ pub struct WorkerStatus {
 pub struct ProcessStatus {
     /// Its id.
     pub pid: u32,
-    /// The limits that are in force, each with what enforces it: `memory 512MiB (RLIMIT_DATA)`.
+    /// The limits that are in force, each with what enforces it: `memory 512MiB (memory.max, RLIMIT_DATA)`.
     pub limits: Vec<String>,
 }
 

@@ -33,7 +33,8 @@ pub enum Isolation {
 /// What a process of a worker may use; `None` is what the host itself may.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize, serde::Deserialize)]
 pub struct ProcessLimits {
-    /// The most memory that it writes to, in bytes; at least 16 MiB (`memory`).
+    /// The most memory that it writes to, in bytes; at least 16 MiB (`memory`). Where a cgroup can hold it, the most that it and
+    /// what it starts use in all.
     pub memory: Option<u64>,
     /// The most time that it may compute in all; rounded up to whole seconds (`cpu_time`).
     pub cpu_time: Option<Duration>,

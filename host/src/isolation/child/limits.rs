@@ -12,7 +12,7 @@ const CPU_GRACE: Duration = Duration::from_secs(5);
 pub(super) fn apply(isolation: Isolation) -> Result<(), String> {
     // A core of every crash would fill the disk.
     set("no core files", Resource::Core, 0, 0)?;
-    // The others are its cgroup's.
+    // The others are its cgroup's; `memory` is, too, where it has one.
     let Isolation::Process(ProcessLimits { memory, cpu_time, open_files, .. }) = isolation else { return Ok(()) };
     if let Some(bytes) = memory {
         // What it has written to or may, and not what is only reserved or mapped from files, as in RLIMIT_AS.

@@ -34,11 +34,8 @@ impl Cause {
 
 /// Says how it ended. `last_words` is what it wrote last to standard error that is not of its log.
 pub(super) fn explain(status: ExitStatus, isolation: Isolation, last_words: Option<&str>) -> (Cause, String) {
-    let limits = match isolation {
-        Isolation::Process(limits) => limits,
-        Isolation::Thread => ProcessLimits::default(),
-    };
-    let (cause, mut text) = match status.signal() {
+    let limits = limits(isolation);
+    let (cause, text) = match status.signal() {
         Some(signal) if signal == libc::SIGXCPU => (Cause::CpuTime, beyond_cpu_time(limits.cpu_time)),
         Some(signal) if signal == libc::SIGABRT && last_words.is_some_and(|words| words.contains(OUT_OF_MEMORY)) => {
             (Cause::Memory, beyond_memory(limits.memory))
@@ -49,10 +46,31 @@ pub(super) fn explain(status: ExitStatus, isolation: Isolation, last_words: Opti
             (Cause::Exit, format!("its process ended by itself, with exit status {code}"))
         }
     };
-    if let Some(words) = last_words {
-        text.push_str(&format!("; its last words: {words}"));
+    (cause, with_words(text, last_words))
+}
+
+/// Says that the kernel has killed it at the limit of its cgroup.
+pub(super) fn beyond_cgroup_memory(isolation: Isolation, last_words: Option<&str>) -> (Cause, String) {
+    let limit = limits(isolation).memory.map(|limit| format!("{}, ", format_size(limit))).unwrap_or_default();
+    let text = format!(
+        "its process was killed for using more than `limits.memory` ({limit}memory.max: shared memory, files in memory and what it \
+         has started count, too)"
+    );
+    (Cause::Memory, with_words(text, last_words))
+}
+
+fn limits(isolation: Isolation) -> ProcessLimits {
+    match isolation {
+        Isolation::Process(limits) => limits,
+        Isolation::Thread => ProcessLimits::default(),
     }
-    (cause, text)
+}
+
+fn with_words(text: String, last_words: Option<&str>) -> String {
+    match last_words {
+        Some(words) => format!("{text}; its last words: {words}"),
+        None => text,
+    }
 }
 
 fn beyond_cpu_time(limit: Option<Duration>) -> String {
@@ -126,5 +144,17 @@ mod tests {
         ] {
             assert_eq!(said(raw, limits, words), (cause, text.to_owned()));
         }
+    }
+
+    #[test]
+    fn a_limit_that_its_cgroup_held_has_words_of_its_own() {
+        let limits = ProcessLimits { memory: Some(256 << 20), ..ProcessLimits::default() };
+        let (cause, text) = beyond_cgroup_memory(Isolation::Process(limits), Some("so much"));
+        assert_eq!(cause, Cause::Memory);
+        assert_eq!(
+            text,
+            "its process was killed for using more than `limits.memory` (256MiB, memory.max: shared memory, files in memory and \
+             what it has started count, too); its last words: so much"
+        );
     }
 }

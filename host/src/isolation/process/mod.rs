@@ -104,11 +104,12 @@ impl Overseen {
         let (socket, theirs) = UnixStream::pair().map_err(failed)?;
         let name = format!("{}-child", self.version.plugin);
         let (mut child, said) = ChildProcess::start(name, theirs).await.map_err(failed)?;
-        if let Some(cgroup) = &cgroup {
-            // It waits for what it is to do: nothing of its plugin has run.
-            cgroup.add(child.pid()).map_err(|why| format!("no process for it: {why}"))?;
-        }
-        elsewhere.progress.runs_in(ProcessStatus { pid: child.pid(), limits: in_force(&self.spec) });
+        // It waits for what it is to do: nothing of its plugin has run.
+        let cgroup = match cgroup {
+            Some(cgroup) => cgroup.with(child.pid()).map_err(|why| format!("no process for it: {why}"))?,
+            None => None,
+        };
+        elsewhere.progress.runs_in(ProcessStatus { pid: child.pid(), limits: in_force(&self.spec, cgroup.as_ref()) });
         tracing::debug!(target: "mshost::isolation", worker = %elsewhere.id, pid = child.pid(), "a process of its own");
         let words = LastWords::default();
         let (id, plugin) = (elsewhere.id.clone(), self.version.plugin.clone());
@@ -123,6 +124,7 @@ impl Overseen {
             child.kill();
         }
         let status = child.status().await;
+        let is_over_memory = cgroup.as_ref().is_some_and(Cgroup::is_over_memory);
         if let Some(cgroup) = cgroup {
             cgroup.remove().await;
         }
@@ -133,6 +135,8 @@ impl Overseen {
         }
         let status = status.map_err(|error| format!("its process cannot be waited for: {error}"))?;
         let (cause, text) = match (end.killed, end.fault) {
+            // What was cut off, or did not come in time, was so for that.
+            _ if is_over_memory => ending::beyond_cgroup_memory(self.spec.isolation, words.get().as_deref()),
             (Some(why), _) => (Cause::Stuck, format!("its process was killed, since {why}")),
             (None, Some(fault)) => (Cause::Exit, format!("its process was ended: {fault}")),
             (None, None) => ending::explain(status, self.spec.isolation, words.get().as_deref()),
@@ -266,12 +270,13 @@ fn limits_of(spec: &WorkerSpec) -> ProcessLimits {
 }
 
 /// The limits of a process, each with what enforces it.
-fn in_force(spec: &WorkerSpec) -> Vec<String> {
+fn in_force(spec: &WorkerSpec, cgroup: Option<&Cgroup>) -> Vec<String> {
     let ProcessLimits { memory, cpu_time, open_files, milli_cpus, tasks } = limits_of(spec);
     let sandbox = spec.sandbox.as_ref().map(|Sandbox { write, connect, bind }| {
         format!("sandbox: writes {write:?}, connects to TCP {connect:?}, listens on TCP {bind:?} (Landlock)")
     });
-    let memory = memory.map(|bytes| format!("memory {} (RLIMIT_DATA)", format_size(bytes)));
+    let by = if cgroup.is_some_and(Cgroup::holds_memory) { "memory.max, RLIMIT_DATA" } else { "RLIMIT_DATA" };
+    let memory = memory.map(|bytes| format!("memory {} ({by})", format_size(bytes)));
     let cpu_time = cpu_time.map(|time| format!("cpu_time {} (RLIMIT_CPU)", humantime::format_duration(time)));
     let open_files = open_files.map(|files| format!("open_files {files} (RLIMIT_NOFILE)"));
     let cpus = milli_cpus.map(|milli| format!("cpus {} (cpu.max)", f64::from(milli) / 1_000.0));

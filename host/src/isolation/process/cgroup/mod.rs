@@ -4,6 +4,7 @@
 
 mod place;
 mod room;
+mod settings;
 
 use std::fs;
 use std::io::ErrorKind;
@@ -13,13 +14,11 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 
+use self::settings::Setting;
 use crate::topology::ProcessLimits;
 
 /// What the names of those of children begin with; the host's process id and a number follow.
 const PREFIX: &str = "mshost-worker-";
-
-/// In which time the kernel counts what is computed, in microseconds.
-const PERIOD: u64 = 100_000;
 
 /// How often it is tried to remove one whose processes are being killed, and the time between.
 const ATTEMPTS: usize = 100;
@@ -33,48 +32,81 @@ static NEXT: AtomicU64 = AtomicU64::new(0);
 #[derive(Debug)]
 pub(super) struct Cgroup {
     folder: PathBuf,
+    holds_memory: bool,
+    /// It holds what nothing else can.
+    is_needed: bool,
 }
 
 impl Cgroup {
-    /// Makes one that holds `limits`; `None` where they need none. Blocks for some milliseconds, in a runtime.
+    /// Makes one that holds `limits`; `None` where they need none, or where only `memory` would have one and none can be had.
+    /// Blocks for some milliseconds, in a runtime.
     pub(super) fn create(limits: &ProcessLimits) -> Result<Option<Self>, String> {
-        let settings = settings(limits);
-        if settings.is_empty() {
+        let (needed, memory) = (settings::needed(limits), settings::memory(limits));
+        if needed.is_empty() && memory.is_empty() {
             return Ok(None);
         }
-        let base = || {
-            let own = |name: &str| read(Path::new("/proc/self"), name);
-            place::base(&own("cgroup")?, &own("mountinfo")?)
-        };
-        let make = |base: PathBuf| {
-            let made = Self::below(&base, &settings)?;
+        let own = |name: &str| read(Path::new("/proc/self"), name);
+        let base = own("cgroup").and_then(|cgroup| place::base(&cgroup, &own("mountinfo")?));
+        let made = base.and_then(|base| {
+            let made = Self::best(&base, &needed, &memory)?;
             stale(&base).for_each(|left| drop(tokio::spawn(left.remove())));
-            Ok(Some(made))
-        };
-        base().and_then(make).map_err(|why: String| {
-            let keys: Vec<_> = settings.iter().map(|setting| format!("`limits.{}`", setting.key)).collect();
-            format!(
-                "nothing can hold its {}: {why}; start the host in a cgroup v2 of its own that it may write to (for systemd: \
-                 `Delegate=yes` in the unit), or leave them out",
-                keys.join(" and ")
-            )
-        })
+            Ok(made)
+        });
+        match made {
+            Ok(made) => Ok(Some(made)),
+            Err(why) if needed.is_empty() => {
+                not_by_this(&why);
+                Ok(None)
+            }
+            Err(why) => Err(refusal(&needed, &why)),
+        }
+    }
+
+    /// One that holds all; where `memory` cannot be held, one that holds what is needed.
+    fn best(base: &Path, needed: &[Setting], memory: &[Setting]) -> Result<Self, String> {
+        if memory.is_empty() {
+            return Self::below(base, needed);
+        }
+        match Self::below(base, &[needed, memory].concat()) {
+            Err(why) if !needed.is_empty() => {
+                not_by_this(&why);
+                Self::below(base, needed)
+            }
+            made => made,
+        }
     }
 
     fn below(base: &Path, settings: &[Setting]) -> Result<Self, String> {
         let _alone = MAKING.lock();
-        let controllers: Vec<_> = settings.iter().map(|setting| setting.controller).collect();
+        let mut controllers: Vec<_> = settings.iter().map(|setting| setting.controller).collect();
+        controllers.dedup();
         room::share_out(base, &controllers)?;
-        let made = Self { folder: new_folder(base)? };
-        for setting in settings {
-            write(&made.folder, setting.file, &setting.value)?;
-        }
+        let holds = |memory: bool| settings.iter().any(|setting| (setting.key == settings::MEMORY) == memory);
+        let made = Self { folder: new_folder(base)?, holds_memory: holds(true), is_needed: holds(false) };
+        settings.iter().try_for_each(|setting| setting.apply(&made.folder))?;
         Ok(made)
     }
 
-    /// Takes a process in, with all that it starts from now on.
-    pub(super) fn add(&self, pid: u32) -> Result<(), String> {
-        write(&self.folder, "cgroup.procs", &pid.to_string())
+    /// Whether `limits.memory` is one of what it holds.
+    pub(super) fn holds_memory(&self) -> bool {
+        self.holds_memory
+    }
+
+    /// Whether what was in it has been killed for using more than its `limits.memory`.
+    pub(super) fn is_over_memory(&self) -> bool {
+        self.holds_memory && settings::is_over_memory(&self.folder)
+    }
+
+    /// Takes a process in, with all that it starts from now on. `None` where it cannot, and holds nothing that must be held.
+    pub(super) fn with(self, pid: u32) -> Result<Option<Self>, String> {
+        match write(&self.folder, "cgroup.procs", &pid.to_string()) {
+            Ok(()) => Ok(Some(self)),
+            Err(why) if !self.is_needed => {
+                not_by_this(&why);
+                Ok(None)
+            }
+            Err(why) => Err(why),
+        }
     }
 
     /// Kills what is still in it, and removes it.
@@ -111,26 +143,18 @@ impl Drop for Cgroup {
     }
 }
 
-/// What holds a limit.
-struct Setting {
-    key: &'static str,
-    controller: &'static str,
-    file: &'static str,
-    value: String,
+/// The process holds it for itself then.
+fn not_by_this(why: &str) {
+    tracing::debug!(target: "mshost::isolation", "no cgroup holds `limits.memory`: {why}");
 }
 
-fn settings(limits: &ProcessLimits) -> Vec<Setting> {
-    let cpus = limits.milli_cpus.map(|milli| {
-        let value = format!("{} {PERIOD}", u64::from(milli) * PERIOD / 1_000);
-        Setting { key: "cpus", controller: "cpu", file: "cpu.max", value }
-    });
-    let tasks = limits.tasks.map(|tasks| Setting {
-        key: "tasks",
-        controller: "pids",
-        file: "pids.max",
-        value: tasks.to_string(),
-    });
-    [cpus, tasks].into_iter().flatten().collect()
+fn refusal(needed: &[Setting], why: &str) -> String {
+    let keys: Vec<_> = needed.iter().map(|setting| format!("`limits.{}`", setting.key)).collect();
+    format!(
+        "nothing can hold its {}: {why}; start the host in a cgroup v2 of its own that it may write to (for systemd: \
+         `Delegate=yes` in the unit), or leave them out",
+        keys.join(" and ")
+    )
 }
 
 /// Makes the folder of another.
@@ -153,7 +177,7 @@ fn stale(base: &Path) -> impl Iterator<Item = Cgroup> {
         let name = entry.file_name();
         let owner: u32 = name.to_str()?.strip_prefix(PREFIX)?.split_once('-')?.0.parse().ok()?;
         let alive = Path::new(&format!("/proc/{owner}")).exists();
-        (!alive).then(|| Cgroup { folder: entry.path() })
+        (!alive).then(|| Cgroup { folder: entry.path(), holds_memory: false, is_needed: false })
     })
 }
 

@@ -13,7 +13,11 @@ fn fake(files: &[(&str, &str)]) -> TempDir {
 }
 
 fn both() -> Vec<Setting> {
-    settings(&ProcessLimits { milli_cpus: Some(1_500), tasks: Some(64), ..ProcessLimits::default() })
+    settings::needed(&ProcessLimits { milli_cpus: Some(1_500), tasks: Some(64), ..ProcessLimits::default() })
+}
+
+fn memory() -> Vec<Setting> {
+    settings::memory(&ProcessLimits { memory: Some(256 << 20), ..ProcessLimits::default() })
 }
 
 fn refused(files: &[(&str, &str)]) -> String {
@@ -24,7 +28,7 @@ fn refused(files: &[(&str, &str)]) -> String {
 
 #[test]
 fn limits_that_need_none_get_none() {
-    let limits = ProcessLimits { memory: Some(1 << 30), open_files: Some(64), ..ProcessLimits::default() };
+    let limits = ProcessLimits { open_files: Some(64), ..ProcessLimits::default() };
     assert!(Cgroup::create(&limits).unwrap().is_none());
 }
 
@@ -41,8 +45,63 @@ fn what_is_asked_for_is_written_before_a_process_is_in_it() {
     assert_eq!(read(&made.folder, "cpu.max").unwrap(), "150000 100000");
     assert_eq!(read(&made.folder, "pids.max").unwrap(), "64");
     assert!(!made.folder.join("cgroup.procs").exists());
-    made.add(7).unwrap();
+    let made = made.with(7).unwrap().unwrap();
     assert_eq!(read(&made.folder, "cgroup.procs").unwrap(), "7");
+}
+
+#[test]
+fn memory_is_held_where_that_can_be_had() {
+    let fake = |controllers| {
+        fake(&[
+            ("cgroup.type", "domain\n"),
+            ("cgroup.controllers", controllers),
+            ("cgroup.subtree_control", ""),
+            ("cgroup.procs", ""),
+        ])
+    };
+    for (needed, shared) in [(Vec::new(), "+memory"), (both(), "+cpu +pids +memory")] {
+        let base = fake("cpu memory pids\n");
+        let made = Cgroup::best(base.path(), &needed, &memory()).unwrap();
+        assert!(made.holds_memory());
+        assert_eq!(read(base.path(), "cgroup.subtree_control").unwrap(), shared);
+        assert_eq!(read(&made.folder, "memory.max").unwrap(), "268435456");
+        assert_eq!(read(&made.folder, "memory.oom.group").unwrap(), "1");
+        assert_eq!(made.folder.join("cpu.max").exists(), !needed.is_empty());
+        // Where the kernel has it, it is set.
+        assert!(!made.folder.join("memory.swap.max").exists());
+        fs::write(made.folder.join("memory.swap.max"), "max\n").unwrap();
+        memory().iter().for_each(|setting| setting.apply(&made.folder).unwrap());
+        assert_eq!(read(&made.folder, "memory.swap.max").unwrap(), "0");
+        // As if the kernel would not have a process in there.
+        fs::create_dir(made.folder.join("cgroup.procs")).unwrap();
+        assert_eq!(made.with(7).is_ok_and(|made| made.is_none()), needed.is_empty());
+    }
+    // Alone it has none; with others, one for them.
+    let base = fake("cpu pids\n");
+    assert!(Cgroup::best(base.path(), &[], &memory()).unwrap_err().contains("has no controller `memory`"));
+    let made = Cgroup::best(base.path(), &both(), &memory()).unwrap();
+    assert!(!made.holds_memory() && !made.folder.join("memory.max").exists());
+    assert_eq!(read(&made.folder, "pids.max").unwrap(), "64");
+    // What is needed is asked for all the same.
+    let base = fake("memory\n");
+    assert!(Cgroup::best(base.path(), &both(), &memory()).unwrap_err().contains("has no controller `cpu`"));
+}
+
+#[test]
+fn a_death_at_its_own_limit_is_told_from_one_for_want_of_memory_elsewhere() {
+    for (events, over) in [
+        ("low 0\nhigh 0\nmax 41\noom 1\noom_kill 1\noom_group_kill 1\n", true),
+        ("low 0\nhigh 0\nmax 0\noom 0\noom_kill 1\noom_group_kill 0\n", false),
+        ("low 0\nhigh 0\nmax 7\noom 1\noom_kill 0\n", false),
+        ("", false),
+    ] {
+        let folder = fake(&[("memory.events", events)]);
+        let made = |holds_memory| Cgroup { folder: folder.path().to_owned(), holds_memory, is_needed: false };
+        assert_eq!(made(true).is_over_memory(), over, "{events}");
+        assert!(!made(false).is_over_memory());
+    }
+    let without = fake(&[]);
+    assert!(!Cgroup { folder: without.path().to_owned(), holds_memory: true, is_needed: false }.is_over_memory());
 }
 
 #[test]
@@ -97,7 +156,7 @@ async fn those_of_dead_hosts_are_removed_and_no_others() {
     assert_eq!(read(&dead[1], "cgroup.kill").unwrap(), "1");
     assert!(others.iter().all(|folder| folder.exists() && !folder.join("cgroup.kill").exists()));
     // Somebody else may have removed it.
-    Cgroup { folder: dead[0].clone() }.remove().await;
+    Cgroup { folder: dead[0].clone(), holds_memory: false, is_needed: true }.remove().await;
 }
 
 #[test]
