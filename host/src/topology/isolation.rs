@@ -47,6 +47,17 @@ pub struct ProcessLimits {
     pub tasks: Option<u64>,
 }
 
+impl Isolation {
+    /// What a process may use; a thread may what the host may.
+    #[must_use]
+    pub fn limits(self) -> ProcessLimits {
+        match self {
+            Self::Process(limits) => limits,
+            Self::Thread => ProcessLimits::default(),
+        }
+    }
+}
+
 impl fmt::Display for Isolation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {

@@ -82,12 +82,12 @@ impl HostServices for Outbox {
         let must_wait = !request.by_start && !self.gate.is_open();
         let job = self.job(request);
         let id = job.id.clone();
-        let gate = must_wait.then(|| self.gate.clone());
         match self.reach.prospect(&job) {
             Prospect::Refused(refusal) => return SendOutcome::Done(tally(&self.counters, Err(refusal)).map(|()| id)),
-            Prospect::Expected => return self.send_later(gate, job),
-            Prospect::Open if must_wait => return self.send_later(gate, job),
-            Prospect::Open => {}
+            Prospect::Open if !must_wait => {}
+            Prospect::Open | Prospect::Expected => {
+                return self.send_later(must_wait.then(|| self.gate.clone()), job);
+            }
         }
         match self.surroundings.bus.try_send(job) {
             Ok(sent) => SendOutcome::Done(tally(&self.counters, sent).map(|()| id)),

@@ -120,12 +120,11 @@ impl AmqpConsumer {
         }
     }
 
-    /// See [`unbegun::hand_back`]. Where the link goes down meanwhile, that hands everything back.
+    /// See [`unbegun::hand_back`].
     async fn hand_back(&self, stream: Option<lapin::Consumer>) {
-        let Some(stream) = stream else { return };
-        let Streams { channel, acks, .. } = &self.streams;
-        let handing_back = unbegun::hand_back(&self.shared, channel.as_ref(), acks.as_deref(), stream);
-        let _ = self.streams.down.or(handing_back).await;
+        if let Some(stream) = stream {
+            unbegun::hand_back(&self.shared, &self.streams, stream).await;
+        }
     }
 
     /// As [`Self::hand_back`] for the stream of the type.
@@ -251,8 +250,7 @@ impl Drop for AmqpConsumer {
             async move {
                 hold::take(&shared, &worker.worker_type, like, &mut streams).await;
                 for stream in [streams.by_type.take(), streams.by_id.take()].into_iter().flatten() {
-                    let (channel, acks) = (streams.channel.as_ref(), streams.acks.as_deref());
-                    let _ = streams.down.or(unbegun::hand_back(&shared, channel, acks, stream)).await;
+                    unbegun::hand_back(&shared, &streams, stream).await;
                 }
                 counting.close();
                 let counted = async {

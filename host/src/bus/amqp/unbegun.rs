@@ -10,10 +10,17 @@ use lapin::options::{BasicCancelOptions, BasicNackOptions};
 
 use super::acks::Acks;
 use super::message::{self, Headers};
+use super::place::Streams;
 use super::{Shared, attend, redelivery};
 
-/// Takes no more from a stream, and hands back what was delivered by it and is still in lapin's hands.
-pub(super) async fn hand_back(
+/// Takes no more from a stream, and hands back what was delivered by it and is still in lapin's hands. Where the link goes down
+/// meanwhile, that hands everything back.
+pub(super) async fn hand_back(shared: &Shared, streams: &Streams, stream: lapin::Consumer) {
+    let Streams { channel, acks, down, .. } = streams;
+    let _ = down.or(empty(shared, channel.as_ref(), acks.as_deref(), stream)).await;
+}
+
+async fn empty(
     shared: &Shared,
     channel: Option<&Channel>,
     acks: Option<&Acks>,

@@ -4,7 +4,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 use std::time::Duration;
 
-use crate::topology::{Isolation, ProcessLimits, format_size};
+use crate::topology::{Isolation, format_size};
 
 /// What Rust's allocation failure says before it aborts.
 pub(super) const OUT_OF_MEMORY: &str = "memory allocation of ";
@@ -34,7 +34,7 @@ impl Cause {
 
 /// Says how it ended. `last_words` is what it wrote last to standard error that is not of its log.
 pub(super) fn explain(status: ExitStatus, isolation: Isolation, last_words: Option<&str>) -> (Cause, String) {
-    let limits = limits(isolation);
+    let limits = isolation.limits();
     let (cause, text) = match status.signal() {
         Some(signal) if signal == libc::SIGXCPU => (Cause::CpuTime, beyond_cpu_time(limits.cpu_time)),
         Some(signal) if signal == libc::SIGABRT && last_words.is_some_and(|words| words.contains(OUT_OF_MEMORY)) => {
@@ -51,19 +51,12 @@ pub(super) fn explain(status: ExitStatus, isolation: Isolation, last_words: Opti
 
 /// Says that the kernel has killed it at the limit of its cgroup.
 pub(super) fn beyond_cgroup_memory(isolation: Isolation, last_words: Option<&str>) -> (Cause, String) {
-    let limit = limits(isolation).memory.map(|limit| format!("{}, ", format_size(limit))).unwrap_or_default();
+    let limit = isolation.limits().memory.map(|limit| format!("{}, ", format_size(limit))).unwrap_or_default();
     let text = format!(
         "its process was killed for using more than `limits.memory` ({limit}memory.max: shared memory, files in memory and what it \
          has started count, too)"
     );
     (Cause::Memory, with_words(text, last_words))
-}
-
-fn limits(isolation: Isolation) -> ProcessLimits {
-    match isolation {
-        Isolation::Process(limits) => limits,
-        Isolation::Thread => ProcessLimits::default(),
-    }
 }
 
 fn with_words(text: String, last_words: Option<&str>) -> String {
@@ -108,6 +101,7 @@ fn signal_name(signal: i32) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::topology::ProcessLimits;
 
     fn said(raw: i32, limits: ProcessLimits, words: Option<&str>) -> (Cause, String) {
         explain(ExitStatus::from_raw(raw), Isolation::Process(limits), words)

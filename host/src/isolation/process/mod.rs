@@ -31,7 +31,7 @@ use crate::admin::ProcessStatus;
 use crate::bus::Notification;
 use crate::ids::{GenerationId, PluginName, WorkerRef};
 use crate::plugin::{ShadowCopy, log_level};
-use crate::topology::{Isolation, ProcessLimits, Sandbox, WorkerSpec, format_size};
+use crate::topology::{ProcessLimits, Sandbox, WorkerSpec, format_size};
 use crate::worker::{Elsewhere, Entrance, Listeners, Order, StartFailure, Surroundings, Worker, WorkerState};
 
 /// How long a child may take to load its plugin, which has been tried before.
@@ -97,7 +97,7 @@ impl Overseen {
     /// Runs the child to its end.
     async fn run(&self, elsewhere: &mut Elsewhere) -> Result<(), String> {
         let failed = |error: io::Error| format!("no process for it: {error}");
-        let limits = limits_of(&self.spec);
+        let limits = self.spec.isolation.limits();
         let cgroup = tokio::task::spawn_blocking(move || Cgroup::create(&limits));
         let cgroup = cgroup.await.map_err(io::Error::other).map_err(failed)?;
         let cgroup = cgroup.map_err(|why| format!("no process for it: {why}"))?;
@@ -262,16 +262,9 @@ impl Overseen {
     }
 }
 
-fn limits_of(spec: &WorkerSpec) -> ProcessLimits {
-    match spec.isolation {
-        Isolation::Process(limits) => limits,
-        Isolation::Thread => ProcessLimits::default(),
-    }
-}
-
 /// The limits of a process, each with what enforces it.
 fn in_force(spec: &WorkerSpec, cgroup: Option<&Cgroup>) -> Vec<String> {
-    let ProcessLimits { memory, cpu_time, open_files, milli_cpus, tasks } = limits_of(spec);
+    let ProcessLimits { memory, cpu_time, open_files, milli_cpus, tasks } = spec.isolation.limits();
     let sandbox = spec.sandbox.as_ref().map(|Sandbox { write, connect, bind }| {
         format!("sandbox: writes {write:?}, connects to TCP {connect:?}, listens on TCP {bind:?} (Landlock)")
     });
