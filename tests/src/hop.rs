@@ -4,9 +4,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mshost::bus::embedded::EmbeddedBus;
-use mshost::bus::{Bus, BusLimits, Codec, Consumer, ConsumerOptions, Job, Payload, Route};
-use mshost::ids::{JobId, WorkerId, WorkerRef};
+use mshost_bus::{Bus, BusLimits, Codec, Consumer, ConsumerOptions, Job, Payload, Route};
+use mshost_bus_embedded::EmbeddedBus;
+use mshost_core::ids::{JobId, WorkerId, WorkerRef};
 use tokio::sync::mpsc;
 
 /// Bytes in each job: about the size of the movies in MessagePack.

@@ -8,13 +8,13 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use mshost::ids::{GenerationId, JobId, PluginName, WorkerId, WorkerRef, WorkerType};
-use mshost::metrics::Metrics;
-use mshost::plugin::{
+use mshost_core::ids::{GenerationId, JobId, PluginName, WorkerId, WorkerRef, WorkerType};
+use mshost_core::metrics::Metrics;
+use mshost_plugin_api::{Codec, Payload, Route};
+use mshost_plugin_host::{
     Generation, HandlerError, HostServices, Instance, JobHeader, Lane, LoadError, LoadOptions, SendOutcome,
     SendRequest, ShadowCopy, probe, set_probe_program,
 };
-use mshost_plugin_api::{Codec, Payload, Route};
 use tokio::sync::watch;
 
 /// How long a test waits for what must come.

@@ -4,12 +4,12 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use mshost::bus::{
+use mshost_bus::{
     Bus, BusError, BusLimits, BusState, Codec, Consumer, ConsumerOptions, DeadLetter, Job, Notification, QueueDepth,
     Requeued, SendError, Subscription,
 };
-use mshost::ids::WorkerRef;
-use mshost::isolation::{Facts, RemoteBus, Rights, serve};
+use mshost_core::ids::WorkerRef;
+use mshost_isolation::{Facts, RemoteBus, Rights, serve};
 use tokio::net::UnixStream;
 use tokio::runtime::Handle;
 use tokio::sync::watch;

@@ -7,8 +7,8 @@ use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
-use mshost::bus::embedded::EmbeddedBus;
-use mshost::bus::{Bus, BusLimits, Codec, Consumer, ConsumerOptions};
+use mshost_bus::{Bus, BusLimits, Codec, Consumer, ConsumerOptions};
+use mshost_bus_embedded::EmbeddedBus;
 use tokio::runtime::Builder;
 use tokio::sync::oneshot;
 

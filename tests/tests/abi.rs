@@ -4,9 +4,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use mshost::bus::Failure;
-use mshost::plugin::{Generation, HandlerError, SendOutcome};
+use mshost_bus::Failure;
 use mshost_plugin_api::{Address, Codec, Payload, Retry, SendError};
+use mshost_plugin_host::{Generation, HandlerError, SendOutcome};
 use mshost_tests::fixtures::fixture;
 use mshost_tests::plugins::{FakeHost, PATIENCE, handle, header, job_id, load, on_lane, start, worker};
 use serde_json::{Value, json};

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use mshost::plugin::{LoadError, ShadowCopy, probe, set_probe_program};
+use mshost_plugin_host::{LoadError, ShadowCopy, probe, set_probe_program};
 use mshost_tests::fixtures::{Build, fixture, fixture_built, mshost_binary, with_deed};
 
 /// The message without the file's path, and the label for metrics.

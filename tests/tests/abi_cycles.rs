@@ -6,9 +6,9 @@ use std::fs;
 use std::sync::Arc;
 use std::time::Instant;
 
-use mshost::ids::{GenerationId, PluginName};
-use mshost::metrics::Metrics;
-use mshost::plugin::{Generation, LoadOptions, ShadowCopy};
+use mshost_core::ids::{GenerationId, PluginName};
+use mshost_core::metrics::Metrics;
+use mshost_plugin_host::{Generation, LoadOptions, ShadowCopy};
 use mshost_tests::fixtures::fixture;
 use mshost_tests::footprint::Footprint;
 use mshost_tests::plugins::{FakeHost, PATIENCE, handle, on_lane, start};

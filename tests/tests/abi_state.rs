@@ -4,8 +4,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use mshost::plugin::{Generation, HandlerError, Snapshot};
 use mshost_plugin_api::Retry;
+use mshost_plugin_host::{Generation, HandlerError, Snapshot};
 use mshost_tests::fixtures::fixture;
 use mshost_tests::plugins::{FakeHost, PATIENCE, handle, load, on_lane, start};
 use serde_json::{Value, json};

@@ -7,11 +7,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 
-use mshost::bus::amqp::{AmqpBus, AmqpOptions};
-use mshost::bus::{Bus, BusState, Codec, ConsumerOptions, Job, Payload, Route};
-use mshost::ids::{JobId, WorkerId, WorkerRef};
-use mshost::metrics::Metrics;
-use mshost::topology::{self, BusUrl};
+use mshost_bus::{Bus, BusState, Codec, ConsumerOptions, Job, Payload, Route};
+use mshost_bus_amqp::{AmqpBus, AmqpOptions};
+use mshost_core::ids::{JobId, WorkerId, WorkerRef};
+use mshost_core::metrics::Metrics;
 use mshost_tests::authority::{Authority, Signed};
 use mshost_tests::broker::Broker;
 use mshost_tests::fixtures;
@@ -19,6 +18,7 @@ use mshost_tests::host::{Host, Site};
 use mshost_tests::http::{get, post};
 use mshost_tests::movie::Topology;
 use mshost_tests::tls_listener::TlsListener;
+use mshost_topology::BusUrl;
 use tempfile::TempDir;
 
 /// The longest wait for one condition.
@@ -71,7 +71,7 @@ impl Farm {
     /// The bus of a topology with these lines in `[bus]`.
     fn bus(&self, lines: &str) -> AmqpBus {
         let file = self.0.path().join("topology.toml");
-        let topology = topology::parse(&file, &format!("[bus]\n{lines}"), &|_| None);
+        let topology = mshost_topology::parse(&file, &format!("[bus]\n{lines}"), &|_| None);
         let bus = topology.unwrap_or_else(|errors| panic!("{errors}")).bus;
         let BusUrl::Amqp(url) = bus.url else { panic!("no broker: {:?}", bus.url) };
         let options = AmqpOptions {

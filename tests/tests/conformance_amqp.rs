@@ -8,12 +8,12 @@ use std::time::Duration;
 use lapin::options::QueueDeclareOptions;
 use lapin::types::FieldTable;
 use lapin::{Connection, ConnectionProperties};
-use mshost::bus::amqp::{AmqpBus, AmqpOptions};
-use mshost::bus::{Bus, BusState, Codec, Durability};
-use mshost::metrics::Metrics;
-use mshost::topology::BusTls;
+use mshost_bus::{Bus, BusState, Codec, Durability};
+use mshost_bus_amqp::{AmqpBus, AmqpOptions};
+use mshost_core::metrics::Metrics;
 use mshost_tests::broker::Broker;
 use mshost_tests::conformance::{Engine, Settings};
+use mshost_topology::BusTls;
 use tokio::sync::Mutex;
 
 struct Amqp;

@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
-use mshost::bus::embedded::{EmbeddedBus, EmbeddedOptions, JournalConfig, JournalSync};
-use mshost::bus::{Bus, Codec};
+use mshost_bus::{Bus, Codec};
+use mshost_bus_embedded::{EmbeddedBus, EmbeddedOptions, JournalConfig, JournalSync};
 use mshost_tests::conformance::{Engine, Settings};
 
 fn open(codec: Codec, settings: Settings, journal: Option<JournalConfig>) -> [Arc<dyn Bus>; 2] {

@@ -3,14 +3,14 @@
 
 use std::sync::Arc;
 
-use mshost::bus::amqp::{AmqpBus, AmqpOptions};
-use mshost::bus::embedded::{EmbeddedBus, EmbeddedOptions};
-use mshost::bus::{Bus, BusState, Codec, Durability};
-use mshost::metrics::Metrics;
-use mshost::topology::BusTls;
+use mshost_bus::{Bus, BusState, Codec, Durability};
+use mshost_bus_amqp::{AmqpBus, AmqpOptions};
+use mshost_bus_embedded::{EmbeddedBus, EmbeddedOptions};
+use mshost_core::metrics::Metrics;
 use mshost_tests::broker::Broker;
 use mshost_tests::conformance::{Engine, Settings};
 use mshost_tests::remote::join;
+use mshost_topology::BusTls;
 
 /// Two children of one host.
 struct OntoEmbedded;

@@ -4,15 +4,15 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mshost::bus::amqp::{AmqpBus, AmqpOptions};
-use mshost::bus::{Absent, Bus, BusLimits, Codec, Durability, Event, Job, Notification, Payload, Route};
-use mshost::ids::{JobId, WorkerId, WorkerRef};
-use mshost::metrics::Metrics;
-use mshost::topology::BusTls;
+use mshost_bus::{Absent, Bus, BusLimits, Codec, Durability, Event, Job, Notification, Payload, Route};
+use mshost_bus_amqp::{AmqpBus, AmqpOptions};
+use mshost_core::ids::{JobId, WorkerId, WorkerRef};
+use mshost_core::metrics::Metrics;
 use mshost_tests::broker::Broker;
 use mshost_tests::fixtures;
 use mshost_tests::host::{Host, LIMIT, Site, workers};
 use mshost_tests::wait::until;
+use mshost_topology::BusTls;
 use nix::sys::signal::Signal;
 
 /// How long it may take until another manager is active; a stopped host is noticed after two heartbeats.

@@ -5,7 +5,7 @@ use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
-use mshost::plugin::{ShadowCopy, probe, set_probe_program};
+use mshost_plugin_host::{ShadowCopy, probe, set_probe_program};
 use mshost_tests::fixtures::{c_library, mshost_binary};
 use proptest::prelude::*;
 use proptest::sample::Index;

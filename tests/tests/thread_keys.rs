@@ -3,9 +3,9 @@
 
 use std::sync::Arc;
 
-use mshost::ids::{GenerationId, PluginName};
-use mshost::metrics::Metrics;
-use mshost::plugin::{Generation, LoadOptions, ShadowCopy, free_thread_keys};
+use mshost_core::ids::{GenerationId, PluginName};
+use mshost_core::metrics::Metrics;
+use mshost_plugin_host::{Generation, LoadOptions, ShadowCopy, free_thread_keys};
 use mshost_tests::fixtures::fixture;
 use mshost_tests::plugins::{FakeHost, PATIENCE, handle, on_lane, start};
 use serde_json::json;

@@ -8,8 +8,8 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mshost::plugin::{HandlerError, SendOutcome};
 use mshost_plugin_api::{Address, Codec, Retry, SendError};
+use mshost_plugin_host::{HandlerError, SendOutcome};
 use mshost_tests::fixtures::{Build, echo_of_another_api, fixture, fixture_built, fossil};
 use mshost_tests::plugins::{FakeHost, PATIENCE, handle, header, job_id, load, on_lane, start};
 use serde_json::json;

@@ -4,9 +4,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use bytes::Bytes;
-use mshost::bus::codec::{Message, WireJob, decode_job, decode_notification, encode_job, encode_notification};
-use mshost::bus::{Announcement, Codec, Failure, Job, Notification, Payload, PoolEntry, Route};
-use mshost::ids::{JobId, WorkerId, WorkerRef};
+use mshost_bus::codec::{Message, WireJob, decode_job, decode_notification, encode_job, encode_notification};
+use mshost_bus::{Announcement, Codec, Failure, Job, Notification, Payload, PoolEntry, Route};
+use mshost_core::ids::{JobId, WorkerId, WorkerRef};
 use mshost_tests::peer::Peer;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};

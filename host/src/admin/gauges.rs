@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use super::status::{BusHealth, HostStatus, ManagerState, PluginState};
-use crate::metrics::Metrics;
+use mshost_core::metrics::Metrics;
+use mshost_core::status::{BusHealth, HostStatus, ManagerState, PluginState};
 
 /// How the name of a type's queue ends. The queues of single workers are left out: their ids would be labels for ever.
 const OF_A_TYPE: &str = ":*";

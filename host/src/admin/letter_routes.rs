@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use hyper::body::Incoming;
 use hyper::{Method, Request, StatusCode};
+use mshost_core::ids::MAX_NAME_BYTES;
 use serde::Serialize;
 
 use super::letters::{LetterError, LetterFilter, MAX_LISTED, MAX_REQUEUED, Purged, RequeueRequest};
 use super::routes::{Answer, Routes, error, json, read};
-use crate::ids::MAX_NAME_BYTES;
 
 /// Where all of them are.
 pub(super) const LETTERS: &str = "/api/dead-letters";

@@ -1,9 +1,8 @@
 //! Dead letters as the admin server and `mshost dead-letters` show them. Their JSON is an interface that scripts rely on.
 
 use async_trait::async_trait;
+use mshost_core::status::Timestamp;
 use serde::{Deserialize, Serialize};
-
-use super::status::Timestamp;
 
 /// The most dead letters that are looked at for one question; a filter finds none beyond.
 pub const MAX_LISTED: usize = 10_000;

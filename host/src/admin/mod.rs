@@ -8,17 +8,19 @@ mod gauges;
 mod guard;
 mod letter_routes;
 mod letters;
-mod readiness;
 mod reload;
 mod reload_routes;
 mod restarts;
 mod routes;
 mod server;
-mod status;
 
 pub use letters::{
     DeadLetterSource, Letter, LetterError, LetterFilter, LetterJob, LetterList, LetterRaw, MAX_LISTED, MAX_REQUEUED,
     Purged, Refused, RequeueReport, RequeueRequest,
+};
+pub use mshost_core::status::{
+    BusHealth, BusStatus, Complaint, HostStatus, LeavingBus, ManagerState, Phase, PluginState, PluginStatus,
+    ProcessStatus, QueueStatus, StatusSource, Timestamp, TopologyStatus, WorkerState, WorkerStatus,
 };
 pub use reload::{
     BusChange, MAX_TOPOLOGY, PluginAction, PluginChange, ReloadError, ReloadReport, ReloadSource, RunningHost,
@@ -26,7 +28,3 @@ pub use reload::{
 };
 pub use restarts::{RestartAsked, RestartRefused, WorkerRestarts};
 pub use server::{Admin, AdminConfig, AdminError};
-pub use status::{
-    BusHealth, BusStatus, Complaint, HostStatus, LeavingBus, ManagerState, Phase, PluginState, PluginStatus,
-    ProcessStatus, QueueStatus, StatusSource, Timestamp, TopologyStatus, WorkerState, WorkerStatus,
-};

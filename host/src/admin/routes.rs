@@ -8,6 +8,8 @@ use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS};
 use hyper::{Method, Request, Response, StatusCode};
+use mshost_core::metrics::Metrics;
+use mshost_core::status::{HostStatus, StatusSource};
 use serde::Serialize;
 use serde_json::json;
 
@@ -17,8 +19,6 @@ use super::letter_routes::{LETTER, LETTERS, REQUEUE};
 use super::letters::DeadLetterSource;
 use super::reload::ReloadSource;
 use super::restarts::{RESTART, WORKERS, WorkerRestarts};
-use super::status::{HostStatus, StatusSource};
-use crate::metrics::Metrics;
 
 /// How long the source of a status may take.
 const STATUS_TIMEOUT: Duration = Duration::from_secs(3);

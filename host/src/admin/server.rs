@@ -11,6 +11,8 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
+use mshost_core::metrics::Metrics;
+use mshost_core::status::StatusSource;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
@@ -21,8 +23,6 @@ use super::letters::DeadLetterSource;
 use super::reload::ReloadSource;
 use super::restarts::WorkerRestarts;
 use super::routes::Routes;
-use super::status::StatusSource;
-use crate::metrics::Metrics;
 
 /// How long to wait after an `accept` that failed for want of file descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

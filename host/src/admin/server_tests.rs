@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::time::{Instant, SystemTime};
 
 use async_trait::async_trait;
+use mshost_core::ids::{GenerationId, PluginName, WorkerType};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -20,7 +21,6 @@ use crate::admin::{
     BusHealth, BusStatus, Complaint, HostStatus, ManagerState, Phase, PluginState, PluginStatus, QueueStatus,
     RestartAsked, RestartRefused, Timestamp, TopologyStatus, WorkerState, WorkerStatus,
 };
-use crate::ids::{GenerationId, PluginName, WorkerType};
 
 struct Source(Mutex<HostStatus>);
 

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::ExitCode;
 
+use mshost_core::ids::PluginName;
+use mshost_plugin_host::watch::PluginFolder;
+use mshost_topology::{Diagnostics, Topology, check_worker};
+
 use super::inspect::manifest;
 use super::print::{Failure, err, out, show};
 use super::run::load;
-use crate::ids::PluginName;
-use crate::plugin::watch::PluginFolder;
-use crate::topology::{Diagnostics, Topology, check_worker};
 
 pub(super) fn check(path: &Path) -> Result<ExitCode, Failure> {
     let topology = load(path)?;

@@ -5,9 +5,9 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use mshost_plugin_api::{Manifest, WorkerKind};
+use mshost_plugin_host::{ShadowCopy, probe};
 
 use super::print::{Failure, out};
-use crate::plugin::{ShadowCopy, probe};
 
 /// How long a plugin may take to load.
 const LIMIT: Duration = Duration::from_secs(10);

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::telemetry::Escaped;
+use mshost_core::telemetry::Escaped;
 
 /// A text as one harmless line.
 pub(super) fn line(text: &str) -> String {

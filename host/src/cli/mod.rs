@@ -16,9 +16,8 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-
-use crate::isolation::{WORKER_OPTION, worker_main};
-use crate::plugin::{PROBE_OPTION, probe_main};
+use mshost_isolation::{WORKER_OPTION, worker_main};
+use mshost_plugin_host::{PROBE_OPTION, probe_main};
 
 const EXAMPLES: &str = "\
 Examples:

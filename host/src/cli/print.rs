@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io::{ErrorKind, IsTerminal, Write};
 
-use crate::topology::{Diagnostics, Style};
+use mshost_topology::{Diagnostics, Style};
 
 /// Why a command failed, as the person who typed it reads it.
 #[derive(Debug)]

@@ -3,12 +3,12 @@
 use std::path::Path;
 use std::process::ExitCode;
 
+use mshost_core::telemetry::Telemetry;
+use mshost_topology::Topology;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::print::{Failure, show};
 use crate::supervisor::Host;
-use crate::telemetry::Telemetry;
-use crate::topology::{self, Topology};
 
 /// Runs until SIGTERM or SIGINT, and drains then; SIGHUP reloads. A second SIGTERM or SIGINT ends it at once.
 pub(super) fn run(path: &Path) -> Result<ExitCode, Failure> {
@@ -24,7 +24,7 @@ pub(super) fn run(path: &Path) -> Result<ExitCode, Failure> {
 /// Reads a topology for a command; its warnings and errors are shown.
 pub(super) fn load(path: &Path) -> Result<Topology, Failure> {
     let topology =
-        topology::load(path, &|name| std::env::var(name).ok()).map_err(|errors| Failure::new(show(&errors)))?;
+        mshost_topology::load(path, &|name| std::env::var(name).ok()).map_err(|errors| Failure::new(show(&errors)))?;
     if let Some(warnings) = &topology.warnings {
         super::print::err(&show(warnings));
     }

@@ -5,6 +5,9 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use async_trait::async_trait;
+use mshost_bus::BusState;
+use mshost_core::ids::PluginName;
+use mshost_topology::{Plan, Planned, Slot};
 use parking_lot::Mutex;
 
 use super::keeper::{Keeper, SlotHandle};
@@ -16,9 +19,6 @@ use crate::admin::{
     BusHealth, BusStatus, Complaint, HostStatus, LeavingBus, ManagerState, Phase, PluginState, PluginStatus,
     QueueStatus, StatusSource, TopologyStatus, WorkerState, WorkerStatus,
 };
-use crate::bus::BusState;
-use crate::ids::PluginName;
-use crate::topology::{Plan, Planned, Slot};
 
 /// See the module.
 pub(super) struct Board {
@@ -81,7 +81,7 @@ impl Board {
 
     async fn queues(&self, side: &Side) -> Vec<QueueStatus> {
         let depths = side.bus().depths().await;
-        let status = |depth: crate::bus::QueueDepth| QueueStatus {
+        let status = |depth: mshost_bus::QueueDepth| QueueStatus {
             queue: depth.queue,
             ready: depth.ready,
             unsettled: depth.unsettled,
@@ -185,7 +185,7 @@ fn pending_status((slot, planned): (&Slot, &Planned), shelf: &Shelf) -> WorkerSt
 
 fn worker_status(view: &SlotView) -> WorkerStatus {
     let progress = view.progress.as_deref();
-    let failed_attempt = || progress.and_then(crate::worker::Progress::last_error);
+    let failed_attempt = || progress.and_then(mshost_worker::Progress::last_error);
     WorkerStatus {
         slot: view.slot.to_string(),
         worker_type: view.slot.worker_type.clone(),
@@ -194,11 +194,11 @@ fn worker_status(view: &SlotView) -> WorkerStatus {
         generation: Some(view.generation),
         state: shown(view.state),
         since: view.since.into(),
-        process: progress.and_then(crate::worker::Progress::process).cloned(),
+        process: progress.and_then(mshost_worker::Progress::process).cloned(),
         addresses: view.addresses.clone(),
-        in_flight: progress.map_or(0, crate::worker::Progress::in_flight),
-        done: progress.map_or(0, crate::worker::Progress::done),
-        failed: progress.map_or(0, crate::worker::Progress::failed),
+        in_flight: progress.map_or(0, mshost_worker::Progress::in_flight),
+        done: progress.map_or(0, mshost_worker::Progress::done),
+        failed: progress.map_or(0, mshost_worker::Progress::failed),
         restarts: view.restarts,
         last_error: view.last_error.clone().or_else(failed_attempt),
     }

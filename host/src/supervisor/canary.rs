@@ -2,12 +2,12 @@
 
 use std::sync::Arc;
 
+use mshost_topology::CanaryConfig;
 use tokio::sync::Notify;
 use tokio_util::task::TaskTracker;
 
 use super::lease::Lease;
 use super::trial::{Decision, Trial};
-use crate::topology::CanaryConfig;
 
 /// What makes trials.
 #[derive(Debug)]

@@ -7,15 +7,15 @@ use std::time::{Duration, SystemTime};
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
+use mshost_bus::{
+    Bus, BusError, ConsumerOptions, DeadLetter, Death, DeathReason, Delivery, EXPIRED, Failure, Job, SendError,
+};
+use mshost_core::ids::{Address, WorkerRef, WorkerType};
+use mshost_worker::fresh_id;
 use tokio::time::Instant;
 
 use super::side::Side;
 use super::sides::Sides;
-use crate::bus::{
-    Bus, BusError, ConsumerOptions, DeadLetter, Death, DeathReason, Delivery, EXPIRED, Failure, Job, SendError,
-};
-use crate::ids::{Address, WorkerRef, WorkerType};
-use crate::worker::fresh_id;
 
 const TARGET: &str = "mshost::supervisor";
 

@@ -4,14 +4,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use mshost_bus::{Bus, Codec, ConsumerOptions, Death, DeathReason, Event, Job, Notification, Payload, Route};
+use mshost_core::ids::{JobId, WorkerId, WorkerRef, WorkerType};
+use mshost_core::metrics::Metrics;
+use mshost_topology::Topology;
 use tokio_util::task::TaskTracker;
 
 use super::moves::Moves;
 use super::sides::Sides;
-use crate::bus::{Bus, Codec, ConsumerOptions, Death, DeathReason, Event, Job, Notification, Payload, Route};
-use crate::ids::{JobId, WorkerId, WorkerRef, WorkerType};
-use crate::metrics::Metrics;
-use crate::topology::{self, Topology};
 
 const OLD: &str = "absent = \"wait\"";
 const NEW: &str = "absent = \"wait\"\nqueue_limit = 9";
@@ -24,7 +24,7 @@ struct Host {
 }
 
 fn topology(bus: &str) -> Topology {
-    topology::parse(Path::new("topology.toml"), &format!("[bus]\n{bus}\n"), &|_| None).unwrap()
+    mshost_topology::parse(Path::new("topology.toml"), &format!("[bus]\n{bus}\n"), &|_| None).unwrap()
 }
 
 fn worker(id: &str) -> WorkerRef {

@@ -3,18 +3,18 @@
 //! Keepers start a successor for each worker on the new bus. Once all have one, whoever brings work in on the old bus
 //! finishes what it has begun while the others go on; then what still waits there is done, for a while, and all leave. What is
 //! left on an embedded bus is carried over ([`carry`](super::carry)); a broker keeps it for others. Until the end each side
-//! reaches the other through its [`Transit`](crate::bus::Transit).
+//! reaches the other through its [`Transit`](super::transit::Transit).
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use mshost_bus::{Bus, QueueDepth};
+use mshost_topology::BusUrl;
 use tokio_util::sync::CancellationToken;
 
 use super::carry::Porter;
 use super::side::Side;
 use super::sides::Sides;
-use crate::bus::{Bus, QueueDepth};
-use crate::topology::BusUrl;
 
 const TARGET: &str = "mshost::supervisor";
 

@@ -5,6 +5,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use mshost_bus::BusError;
+use mshost_core::metrics::Metrics;
+use mshost_core::telemetry::Telemetry;
+use mshost_plugin_host::watch::Watcher;
+use mshost_plugin_host::{Kept, LoadOptions, ShadowCopy};
+use mshost_topology::Topology;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -18,12 +24,6 @@ use super::requests::{Request, Requests};
 use super::shelf::Shelf;
 use super::sides::Sides;
 use crate::admin::{Admin, AdminConfig, AdminError, Phase, TopologyStatus};
-use crate::bus::BusError;
-use crate::metrics::Metrics;
-use crate::plugin::watch::Watcher;
-use crate::plugin::{Kept, LoadOptions, ShadowCopy};
-use crate::telemetry::Telemetry;
-use crate::topology::Topology;
 
 const TARGET: &str = "mshost::supervisor";
 

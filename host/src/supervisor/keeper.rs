@@ -15,6 +15,9 @@ use std::fmt::Display;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use mshost_core::ids::GenerationId;
+use mshost_topology::{Isolation, ParkedJobs, Slot, WorkerSpec};
+use mshost_worker::{Entrance, Expected, Listeners, Sockets, StartFailure, Stragglers, Trouble, Worker, refuse_jobs};
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
 use tokio_util::task::TaskTracker;
@@ -27,10 +30,6 @@ use super::slot_state::{SlotEvent, SlotState};
 use super::takeover::{self, Turns};
 use super::trial::Trial;
 use super::view::SlotView;
-use crate::ids::GenerationId;
-use crate::isolation;
-use crate::topology::{Isolation, ParkedJobs, Slot, WorkerSpec};
-use crate::worker::{Entrance, Expected, Listeners, Sockets, StartFailure, Stragglers, Trouble, Worker, refuse_jobs};
 
 const TARGET: &str = "mshost::supervisor";
 
@@ -256,7 +255,7 @@ impl Keeping {
             }
             Isolation::Process(_) => {
                 let version = wish.generation.version().ok_or_else(gone)?;
-                isolation::spawn(version, spec, lent, surroundings, entrance)?
+                mshost_isolation::spawn(version, spec, lent, surroundings, entrance)?
             }
         };
         let berth = wish.side.berth();

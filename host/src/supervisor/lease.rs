@@ -5,12 +5,11 @@ use std::fmt;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
+use mshost_core::ids::{GenerationId, PluginName};
+use mshost_isolation::Version;
+use mshost_plugin_host::{Generation, PluginInfo, ShadowCopy, Unload};
 use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
-
-use crate::ids::{GenerationId, PluginName};
-use crate::isolation::Version;
-use crate::plugin::{Generation, PluginInfo, ShadowCopy, Unload};
 
 const TARGET: &str = "mshost::plugin";
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
+use mshost_bus::{Bus, BusError, DeadLetter, DeathReason, Job};
 use serde_json::Value;
 
 use super::sides::Sides;
@@ -12,7 +13,6 @@ use crate::admin::{
     DeadLetterSource, Letter, LetterError, LetterFilter, LetterJob, LetterList, LetterRaw, MAX_LISTED, Refused,
     RequeueReport,
 };
-use crate::bus::{Bus, BusError, DeadLetter, DeathReason, Job};
 
 /// The most dead letters of one id that are shown whole: each may be as large as the bus allows.
 const MAX_SHOWN: usize = 10;
@@ -177,10 +177,11 @@ fn is_shallow(data: &Value, depth: usize) -> bool {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use mshost_bus::{BusLimits, Codec, ConsumerOptions, Death, Payload, Route};
+    use mshost_bus_embedded::EmbeddedBus;
+    use mshost_core::ids::{JobId, WorkerId, WorkerRef};
+
     use super::*;
-    use crate::bus::embedded::EmbeddedBus;
-    use crate::bus::{BusLimits, Codec, ConsumerOptions, Death, Payload, Route};
-    use crate::ids::{JobId, WorkerId, WorkerRef};
 
     fn worker(id: &str) -> WorkerRef {
         WorkerId::new(id).unwrap().into()

@@ -21,6 +21,7 @@ mod letters;
 mod moves;
 #[cfg(test)]
 mod moves_tests;
+mod open_bus;
 mod outlook;
 mod preview;
 mod prove;
@@ -34,10 +35,12 @@ mod side;
 mod sides;
 mod slot_state;
 mod takeover;
+mod transit;
 mod trial;
 mod unfinished;
 mod view;
 
 pub use host::{Host, HostError};
 pub use letters::BusLetters;
+pub use open_bus::open_bus;
 pub use preview::{PreviewError, preview_start};

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use mshost_bus::BusState;
+use mshost_topology::Topology;
 use tokio_util::task::TaskTracker;
 
 use super::departure;
 use super::side::Side;
 use super::sides::Sides;
-use crate::bus::BusState;
-use crate::topology::Topology;
 
 const TARGET: &str = "mshost::supervisor";
 

@@ -5,6 +5,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use mshost_bus::Notification;
+use mshost_core::metrics::Metrics;
+use mshost_topology::Topology;
 use tempfile::TempDir;
 use tokio::time::Instant;
 use tokio_util::task::TaskTracker;
@@ -12,9 +15,6 @@ use tokio_util::task::TaskTracker;
 use super::moves::Moves;
 use super::side::Side;
 use super::sides::Sides;
-use crate::bus::Notification;
-use crate::metrics::Metrics;
-use crate::topology::{self, Topology};
 
 /// A host without workers, in a folder. Its clock is paused, so that waits take no time.
 struct Place {
@@ -67,7 +67,7 @@ impl Place {
 
 fn topology(folder: &Path, bus: &str) -> Topology {
     let text = format!("[bus]\n{bus}\n");
-    topology::parse(&folder.join("topology.toml"), &text, &|_| None).unwrap()
+    mshost_topology::parse(&folder.join("topology.toml"), &text, &|_| None).unwrap()
 }
 
 /// Patient by the real clock: a journal is closed by a thread of its own, for which the paused one does not wait.

@@ -3,12 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures::StreamExt;
+use mshost_core::ids::{GenerationId, PluginName};
+use mshost_plugin_host::PluginInfo;
+use mshost_plugin_host::watch::{FileProblem, PluginFile};
 
 use super::shelf::{Entry, Found, Needed, Purpose, Shelf, look};
 use crate::admin::{PluginAction, PluginChange};
-use crate::ids::{GenerationId, PluginName};
-use crate::plugin::PluginInfo;
-use crate::plugin::watch::{FileProblem, PluginFile};
 
 /// All plugins, by name.
 pub(super) type Outlook = BTreeMap<PluginName, Standing>;

@@ -5,6 +5,11 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 
+use mshost_core::ids::{PluginName, WorkerType};
+use mshost_core::metrics::Metrics;
+use mshost_plugin_host::LoadOptions;
+use mshost_plugin_host::watch::{FolderError, PluginFolder};
+use mshost_topology::{Change, Diagnostics, Isolation, Plan, Slot, Topology};
 use parking_lot::Mutex;
 use tokio_util::task::TaskTracker;
 
@@ -13,11 +18,6 @@ use super::outlook::{Outlook, generations, plugin_changes};
 use super::report::{bus_change, setting_changes, worker_changes};
 use super::shelf::{Found, Needed, Shelf};
 use crate::admin::{ReloadReport, RunningHost};
-use crate::ids::{PluginName, WorkerType};
-use crate::metrics::Metrics;
-use crate::plugin::LoadOptions;
-use crate::plugin::watch::{FolderError, PluginFolder};
-use crate::topology::{self, Change, Diagnostics, Isolation, Plan, Slot, Topology};
 
 /// What runs, for comparison.
 pub(super) struct Running<'a> {
@@ -73,7 +73,7 @@ pub(super) async fn preview(
     let (refused, errors) = unfit_workers(newer, &after);
     let nothing = Plan::default();
     let plan = running.as_ref().map_or(&nothing, |running| running.plan);
-    let wanted = topology::plan(newer, &generations(&after));
+    let wanted = mshost_topology::plan(newer, &generations(&after));
     let changes = fit_changes(plan, &wanted, &refused);
     let is_down = |slot: &Slot| running.as_ref().is_some_and(|running| (running.is_down)(slot));
     ReloadReport {
@@ -90,7 +90,7 @@ pub(super) async fn preview(
 
 /// Reads a topology from its file.
 pub(super) fn read(path: &Path) -> Result<Topology, Vec<String>> {
-    usable(path, topology::load(path, &|name| std::env::var(name).ok()))
+    usable(path, mshost_topology::load(path, &|name| std::env::var(name).ok()))
 }
 
 /// Reads a topology from a text, as if it stood in the file. Also gives what of the environment it has used.
@@ -101,7 +101,7 @@ pub(super) fn read_text(path: &Path, text: &str) -> (Result<Topology, Vec<String
         used.lock().push((name.to_owned(), value.clone()));
         Some(value)
     };
-    let read = usable(path, topology::parse(path, text, &environment));
+    let read = usable(path, mshost_topology::parse(path, text, &environment));
     (read, Used(used.into_inner()))
 }
 
@@ -168,7 +168,7 @@ pub(super) fn unfit_workers(topology: &Topology, outlook: &Outlook) -> (RefusedW
     let mut errors = Vec::new();
     for (index, worker) in topology.workers.iter().enumerate() {
         let Some(info) = outlook.get(&worker.plugin).and_then(|standing| standing.info.as_ref()) else { continue };
-        let found = topology::check_worker(topology, index, info);
+        let found = mshost_topology::check_worker(topology, index, info);
         let Some(found) = Diagnostics::new(&topology.source, found) else { continue };
         if found.has_errors() {
             refused.insert((worker.worker_type.clone(), worker.plugin.clone()));
@@ -180,7 +180,7 @@ pub(super) fn unfit_workers(topology: &Topology, outlook: &Outlook) -> (RefusedW
 
 /// The changes from one plan to another but for those of workers that are to stay.
 pub(super) fn fit_changes(running: &Plan, wanted: &Plan, refused: &RefusedWorkers) -> Vec<Change> {
-    let mut changes = topology::diff(running, wanted);
+    let mut changes = mshost_topology::diff(running, wanted);
     changes.retain(|change| !refused.contains(&(change.slot().worker_type.clone(), change.slot().plugin.clone())));
     changes
 }
@@ -210,7 +210,7 @@ mod tests {
             "[[worker]]\ntype = \"WA\"\nplugin = \"rest\"\ninstances = 2\n[worker.config]\nsecret = \"hunter2\"\n";
         std::fs::create_dir(folder.path().join("plugins")).unwrap();
         std::fs::write(folder.path().join("plugins/librest.so"), "no library").unwrap();
-        let topology = topology::parse(&folder.path().join("topology.toml"), text, &|_| None).unwrap();
+        let topology = mshost_topology::parse(&folder.path().join("topology.toml"), text, &|_| None).unwrap();
         let report = preview_start(&topology).await.unwrap();
         let said = serde_json::to_string(&report).unwrap();
         assert!(!said.contains("hunter2"), "{said}");

@@ -1,8 +1,9 @@
 //! The part of one slot in the trial of a new version: see [`Trial`].
 
+use mshost_worker::{Entrance, Share, StartFailure, Worker};
+
 use super::keeper::Wish;
 use super::trial::{Decision, Trial};
-use crate::worker::{Entrance, Share, StartFailure, Worker};
 
 const TARGET: &str = "mshost::supervisor";
 

@@ -5,6 +5,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
+use mshost_core::telemetry::Telemetry;
+use mshost_plugin_host::watch::{PluginFolder, Roots, WatchMode, WatchSettings};
+use mshost_topology::{Change, Diagnostic, Diagnostics, HostConfig, Plan, Planned, Slot, Topology, Watch};
+use mshost_worker::{Expectation, Sockets};
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio_util::task::TaskTracker;
@@ -20,10 +24,6 @@ use super::shelf::{Found, Needed, Shelf};
 use super::sides::Sides;
 use super::takeover::Turns;
 use crate::admin::{Complaint, ReloadReport, RunningHost, SettingChange, TopologyStatus};
-use crate::plugin::watch::{PluginFolder, Roots, WatchMode, WatchSettings};
-use crate::telemetry::Telemetry;
-use crate::topology::{self, Change, Diagnostic, Diagnostics, HostConfig, Plan, Planned, Slot, Topology, Watch};
-use crate::worker::{Expectation, Sockets};
 
 const TARGET: &str = "mshost::supervisor";
 
@@ -97,7 +97,7 @@ impl Reconciler {
         self.read_plugins(&needed).await;
         let outlook = self.shelf.standings();
         let (refused, unfit) = unfit_workers(&self.topology, &outlook);
-        let wanted = topology::plan(&self.topology, &self.shelf.generations());
+        let wanted = mshost_topology::plan(&self.topology, &self.shelf.generations());
         let changes = fit_changes(&self.plan, &wanted, &refused);
         let told = worker_changes(&changes, &self.plan, &wanted, &outlook, |slot| self.is_down(slot));
         // All of them at once: the first may send to the last.

@@ -1,8 +1,9 @@
 //! A reload in words: for `POST /api/reload` and `mshost plan`.
 
+use mshost_topology::{BusConfig, BusUrl, Change, Plan, Slot};
+
 use super::outlook::Outlook;
 use crate::admin::{BusChange, SettingChange, TakesEffect, WorkerAction, WorkerChange};
-use crate::topology::{self, BusConfig, BusUrl, Change, Plan, Slot};
 
 /// The changes of workers. `running` and `wanted` are what `changes` lead from and to; `is_down` tells whether a slot has
 /// no worker that runs.
@@ -24,7 +25,7 @@ pub(super) fn worker_changes(
             Change::Stop { .. } => WorkerAction::Stop,
             Change::Wait { .. } => WorkerAction::Wait,
         };
-        let mut reasons = topology::reasons(change, running, wanted);
+        let mut reasons = mshost_topology::reasons(change, running, wanted);
         if action == WorkerAction::Wait {
             reasons.extend(outlook.get(&slot.plugin).and_then(|standing| standing.error.clone()));
         }
@@ -56,8 +57,8 @@ pub(super) fn bus_change(old: &BusConfig, new: &BusConfig) -> Option<BusChange> 
 }
 
 /// The settings that differ.
-pub(super) fn setting_changes(settings: Vec<topology::ChangedSetting>) -> Vec<SettingChange> {
-    let change = |setting: topology::ChangedSetting| SettingChange {
+pub(super) fn setting_changes(settings: Vec<mshost_topology::ChangedSetting>) -> Vec<SettingChange> {
+    let change = |setting: mshost_topology::ChangedSetting| SettingChange {
         setting: setting.name.to_owned(),
         takes_effect: if setting.needs_restart { TakesEffect::Restart } else { TakesEffect::Now },
     };

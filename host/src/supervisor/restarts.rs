@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use crate::backoff::shortened;
-use crate::topology::RestartPolicy;
+use mshost_core::backoff::shortened;
+use mshost_topology::RestartPolicy;
 
 /// The failures of a slot, as far as they matter to its [`RestartPolicy`].
 #[derive(Debug, Default)]

@@ -6,6 +6,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use futures::StreamExt;
+use mshost_core::ids::{GenerationId, PluginName};
+use mshost_core::metrics::Metrics;
+use mshost_plugin_host::watch::{FileProblem, Fingerprint, PluginFile};
+use mshost_plugin_host::{Generation, LoadError, LoadOptions, PluginInfo, ShadowCopy, probe};
 use tokio::sync::Notify;
 use tokio_util::task::TaskTracker;
 
@@ -13,10 +17,6 @@ use super::canary::{Canaries, OnTrial};
 use super::lease::{Lease, Loaded, WeakLease};
 use super::trial::{Decision, Trial};
 use crate::admin::Complaint;
-use crate::ids::{GenerationId, PluginName};
-use crate::metrics::Metrics;
-use crate::plugin::watch::{FileProblem, Fingerprint, PluginFile};
-use crate::plugin::{Generation, LoadError, LoadOptions, PluginInfo, ShadowCopy, probe};
 
 const TARGET: &str = "mshost::plugin";
 

@@ -2,18 +2,20 @@
 
 use std::sync::Arc;
 
+use mshost_bus::{Bus, BusError};
+use mshost_core::ids::Address;
+use mshost_core::metrics::Metrics;
+use mshost_manager::{Manager, ManagerConfig, Registry};
+use mshost_msjs::Interop;
+use mshost_topology::{BusConfig, Topology};
+use mshost_worker::{Closing, Expected, Surroundings, Switchboard};
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
-use crate::bus::{self, Bus, BusError, Transit};
-use crate::ids::Address;
-use crate::interop::Interop;
-use crate::manager::{Manager, ManagerConfig, Registry};
-use crate::metrics::Metrics;
-use crate::topology::{self, BusConfig, Topology};
-use crate::worker::{Closing, Expected, Surroundings, Switchboard};
+use super::open_bus::open_bus;
+use super::transit::Transit;
 
 const TARGET: &str = "mshost::supervisor";
 
@@ -35,7 +37,7 @@ pub(super) struct Side {
 
 /// The manager at work, and what goes by it.
 struct Managing {
-    config: topology::ManagerConfig,
+    config: mshost_topology::ManagerConfig,
     tasks: TaskTracker,
     stop: CancellationToken,
 }
@@ -59,7 +61,7 @@ impl Side {
     /// # Errors
     /// Where it can never be used.
     pub(super) fn open(topology: &Topology, expected: Expected, metrics: &Arc<Metrics>) -> Result<Self, BusError> {
-        let transit = Arc::new(Transit::new(bus::open(topology, metrics)?));
+        let transit = Arc::new(Transit::new(open_bus(topology, metrics)?));
         let bus: Arc<dyn Bus> = Arc::clone(&transit) as _;
         let registry = Arc::new(Registry::new(topology.manager.max_workers, Arc::clone(metrics)));
         if topology.manager.enabled {
@@ -147,7 +149,7 @@ impl Side {
     }
 
     /// Has the manager go by these numbers.
-    pub(super) async fn manage(&self, config: &topology::ManagerConfig) {
+    pub(super) async fn manage(&self, config: &mshost_topology::ManagerConfig) {
         if self.managing.lock().config == *config {
             return;
         }
@@ -181,7 +183,7 @@ impl Drop for Managing {
 
 impl Managing {
     fn begin(
-        config: &topology::ManagerConfig,
+        config: &mshost_topology::ManagerConfig,
         bus: &Arc<Transit>,
         registry: &Arc<Registry>,
         metrics: &Arc<Metrics>,

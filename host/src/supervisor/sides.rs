@@ -4,16 +4,16 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use futures::future::join_all;
+use mshost_bus::BusError;
+use mshost_core::ids::WorkerType;
+use mshost_core::metrics::Metrics;
+use mshost_topology::{BusConfig, Topology};
+use mshost_worker::Expected;
 use parking_lot::{Mutex, RwLock};
 use tokio_util::sync::CancellationToken;
 
 use super::side::Side;
 use super::unfinished::Unfinished;
-use crate::bus::BusError;
-use crate::ids::WorkerType;
-use crate::metrics::Metrics;
-use crate::topology::{BusConfig, Topology};
-use crate::worker::Expected;
 
 /// See the module.
 pub(super) struct Sides {

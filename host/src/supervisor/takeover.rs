@@ -4,12 +4,12 @@
 use std::sync::Arc;
 
 use dashmap::DashMap;
+use mshost_core::ids::WorkerType;
+use mshost_core::metrics::Metrics;
+use mshost_worker::{Entrance, StartFailure, Worker};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use super::keeper::Wish;
-use crate::ids::WorkerType;
-use crate::metrics::Metrics;
-use crate::worker::{Entrance, StartFailure, Worker};
 
 const TARGET: &str = "mshost::supervisor";
 

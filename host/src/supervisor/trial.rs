@@ -13,13 +13,12 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Weak};
 use std::time::{Duration, Instant};
 
+use mshost_core::ids::{GenerationId, WorkerType};
+use mshost_topology::CanaryConfig;
+use mshost_worker::Progress;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 use tokio_util::task::TaskTracker;
-
-use crate::ids::{GenerationId, WorkerType};
-use crate::topology::CanaryConfig;
-use crate::worker::Progress;
 
 /// How often the numbers are looked at.
 const LOOK: Duration = Duration::from_millis(50);

@@ -5,10 +5,9 @@ use std::fs::{self, File};
 use std::io::{self, ErrorKind, Write};
 use std::path::{Path, PathBuf};
 
+use mshost_topology::{BusConfig, BusUrl, JournalConfig, JournalSync, Topology};
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-
-use crate::topology::{BusConfig, BusUrl, JournalConfig, JournalSync, Topology};
 
 /// See the module.
 pub(super) struct Unfinished {
@@ -115,7 +114,7 @@ mod tests {
     use super::*;
 
     fn topology(bus: &str) -> Topology {
-        crate::topology::parse(Path::new("topology.toml"), &format!("[bus]\n{bus}\n"), &|_| None).unwrap()
+        mshost_topology::parse(Path::new("topology.toml"), &format!("[bus]\n{bus}\n"), &|_| None).unwrap()
     }
 
     #[test]

@@ -5,12 +5,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::SystemTime;
 
+use mshost_core::ids::{GenerationId, WorkerId};
+use mshost_topology::{Slot, WorkerSpec};
+use mshost_worker::{Progress, StartFailure, Stragglers, Worker};
+
 use super::keeper::Wish;
 use super::slot_state::SlotState;
 use crate::admin::{Complaint, WorkerState};
-use crate::ids::{GenerationId, WorkerId};
-use crate::topology::{Slot, WorkerSpec};
-use crate::worker::{Progress, StartFailure, Stragglers, Worker};
 
 /// A slot, as the admin server shows it.
 #[derive(Debug, Clone)]

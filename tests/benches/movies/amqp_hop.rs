@@ -5,16 +5,16 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
-use mshost::bus::amqp::{AmqpBus, AmqpOptions};
-use mshost::bus::{Absent, Bus, BusLimits, BusState, Codec, Consumer, ConsumerOptions, Durability, Job};
-use mshost::ids::JobId;
-use mshost::metrics::Metrics;
-use mshost::topology::BusTls;
+use mshost_bus::{Absent, Bus, BusLimits, BusState, Codec, Consumer, ConsumerOptions, Durability, Job};
+use mshost_bus_amqp::{AmqpBus, AmqpOptions};
+use mshost_core::ids::JobId;
+use mshost_core::metrics::Metrics;
 use mshost_tests::baseline::amqp::Chain;
 use mshost_tests::broker::Broker;
 use mshost_tests::hop::{PAYLOAD, job, worker};
 use mshost_tests::laps::{self, Ends, Failure, Laps, within};
 use mshost_tests::table::Table;
+use mshost_topology::BusTls;
 use tokio::task::JoinHandle;
 
 use crate::Outcome;

@@ -5,9 +5,9 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use mshost::ids::{GenerationId, PluginName};
-use mshost::metrics::Metrics;
-use mshost::plugin::{Generation, LoadOptions, ShadowCopy};
+use mshost_core::ids::{GenerationId, PluginName};
+use mshost_core::metrics::Metrics;
+use mshost_plugin_host::{Generation, LoadOptions, ShadowCopy};
 use mshost_tests::movie;
 use mshost_tests::table::Table;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};

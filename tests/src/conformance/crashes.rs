@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use mshost::bus::BusLimits;
+use mshost_bus::BusLimits;
 
 use super::dead_letters::{keep, letter_of};
 use super::stage::{Stage, next, number};
@@ -16,7 +16,7 @@ pub fn limits() -> BusLimits {
 /// More than may be delivered and not settled.
 const ROUNDS: usize = 4;
 
-async fn takes_all(stage: &Stage, kind: &mshost::ids::WorkerType, expected: BTreeSet<u32>) {
+async fn takes_all(stage: &Stage, kind: &mshost_core::ids::WorkerType, expected: BTreeSet<u32>) {
     let (_, mut last) = stage.join(kind, 4).await;
     let mut seen = BTreeSet::new();
     while seen != expected {

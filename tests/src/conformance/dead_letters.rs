@@ -4,7 +4,7 @@
 //! them all has the bus for itself.
 #![allow(clippy::missing_panics_doc, missing_docs)]
 
-use mshost::bus::{Bus, BusLimits, Consumer, DeadLetter, Death, DeathReason, Job, Requeued, SendError};
+use mshost_bus::{Bus, BusLimits, Consumer, DeadLetter, Death, DeathReason, Job, Requeued, SendError};
 use tokio::sync::RwLock;
 
 use super::stage::{Stage, eventually, limited, next, next_number};

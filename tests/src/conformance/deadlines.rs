@@ -3,8 +3,8 @@
 
 use std::time::{Duration, SystemTime};
 
-use mshost::bus::{BusLimits, DeathReason, Job, Notification, Subscription};
-use mshost::ids::WorkerRef;
+use mshost_bus::{BusLimits, DeathReason, Job, Notification, Subscription};
+use mshost_core::ids::WorkerRef;
 
 use super::dead_letters::{keep, letter_of};
 use super::stage::{Stage, hear, next, next_number};

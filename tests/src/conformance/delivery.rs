@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use mshost::bus::{BusLimits, Job, Payload, Route};
-use mshost::ids::WorkerType;
+use mshost_bus::{BusLimits, Job, Payload, Route};
+use mshost_core::ids::WorkerType;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
@@ -198,7 +198,7 @@ pub async fn other_runtimes_may_use_the_bus(stage: &Stage) {
     let thread = std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         runtime.block_on(async {
-            let options = mshost::bus::ConsumerOptions::new(1);
+            let options = mshost_bus::ConsumerOptions::new(1);
             let mut echo = bus.join(&worker_of(&echoed, &worker), options).await.unwrap();
             let route = Route::parse([&*from, &*echoed]).unwrap();
             bus.send(Job { route, ..template }).await.unwrap();
@@ -214,7 +214,7 @@ pub async fn other_runtimes_may_use_the_bus(stage: &Stage) {
 }
 
 /// A worker of `kind` that is numbered like another.
-fn worker_of(kind: &WorkerType, like: &mshost::ids::WorkerRef) -> mshost::ids::WorkerRef {
+fn worker_of(kind: &WorkerType, like: &mshost_core::ids::WorkerRef) -> mshost_core::ids::WorkerRef {
     let (_, number) = like.id.split_once(':').unwrap();
-    mshost::ids::WorkerId::new(&format!("{kind}:{number}")).unwrap().into()
+    mshost_core::ids::WorkerId::new(&format!("{kind}:{number}")).unwrap().into()
 }

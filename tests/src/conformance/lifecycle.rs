@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use mshost::bus::{BusError, BusLimits, BusState, ConsumerOptions, Notification, SendError, type_queue};
+use mshost_bus::{BusError, BusLimits, BusState, ConsumerOptions, Notification, SendError, type_queue};
 
 use super::stage::{Stage, eventually, limited, next};
 

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use mshost::bus::{BusLimits, Codec, Payload, SendError};
+use mshost_bus::{BusLimits, Codec, Payload, SendError};
 
 use super::stage::{Stage, assert_no_worker, eventually, limited, next, next_number};
 

@@ -19,7 +19,7 @@ pub mod waiting;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mshost::bus::{Absent, Bus, BusLimits, Codec};
+use mshost_bus::{Absent, Bus, BusLimits, Codec};
 
 pub use stage::Stage;
 
@@ -183,7 +183,7 @@ macro_rules! conformance_checks {
             #[test]
             fn $check() {
                 use $crate::conformance::{$group, run};
-                run::<$engine>(mshost::bus::Codec::$codec, $group::limits(), async |stage| $group::$check(stage).await);
+                run::<$engine>(mshost_bus::Codec::$codec, $group::limits(), async |stage| $group::$check(stage).await);
             }
         )*
     };

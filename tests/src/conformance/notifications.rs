@@ -1,7 +1,7 @@
 //! What is told to everybody.
 #![allow(clippy::missing_panics_doc, missing_docs)]
 
-use mshost::bus::{Announcement, BusLimits, Codec, Event, Failure, Notification, Payload, PoolEntry};
+use mshost_bus::{Announcement, BusLimits, Codec, Event, Failure, Notification, Payload, PoolEntry};
 
 use super::stage::{Stage, hear, limited};
 

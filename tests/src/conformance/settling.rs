@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use mshost::bus::BusLimits;
+use mshost_bus::BusLimits;
 
 use super::stage::{Stage, next, next_number, number};
 
@@ -63,7 +63,7 @@ pub async fn a_retried_delivery_comes_again_as_the_next_attempt(stage: &Stage) {
     next(&mut consumer).await.retry(Duration::ZERO).await.unwrap();
     let again = next(&mut consumer).await;
     assert_eq!(again.job.attempt, 2);
-    assert_eq!(mshost::bus::Job { attempt: 1, ..again.job.clone() }, job);
+    assert_eq!(mshost_bus::Job { attempt: 1, ..again.job.clone() }, job);
     again.ack().await.unwrap();
 }
 

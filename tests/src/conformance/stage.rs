@@ -4,11 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use mshost::bus::{
+use mshost_bus::{
     Bus, BusLimits, Codec, Consumer, ConsumerOptions, Delivery, Event, Job, Notification, Payload, Route, SendError,
     Subscription,
 };
-use mshost::ids::{JobId, WorkerId, WorkerRef, WorkerType};
+use mshost_core::ids::{JobId, WorkerId, WorkerRef, WorkerType};
 use serde::Serialize;
 
 /// The longest wait for one condition.

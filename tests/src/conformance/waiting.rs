@@ -1,7 +1,7 @@
 //! `absent = "wait"`: jobs wait for a type whose workers are away.
 #![allow(clippy::missing_panics_doc, missing_docs)]
 
-use mshost::bus::{Absent, BusLimits};
+use mshost_bus::{Absent, BusLimits};
 
 use super::Settings;
 use super::stage::{Stage, assert_no_worker, eventually, limited, next, next_number};

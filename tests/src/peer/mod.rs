@@ -6,7 +6,7 @@
 //!
 //! ```no_run
 //! # use mshost_tests::peer::Peer;
-//! # use mshost::bus::Codec;
+//! # use mshost_bus::Codec;
 //! # let url = String::new();
 //! let manager = Peer::manager(&url, Codec::Json).start();
 //! let worker = Peer::worker(&url, Codec::Json, "WB").to(&["$sender"]).start();
@@ -48,7 +48,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use mshost::bus::Codec;
+use mshost_bus::Codec;
 use serde_json::{Value, json};
 
 use crate::host::LIMIT;

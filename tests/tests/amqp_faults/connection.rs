@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use mshost::bus::amqp::AmqpOptions;
-use mshost::bus::{Bus, BusError, BusLimits, BusState, Durability, Event, Notification, SendError};
+use mshost_bus::{Bus, BusError, BusLimits, BusState, Durability, Event, Notification, SendError};
+use mshost_bus_amqp::AmqpOptions;
 use mshost_tests::broker::Broker;
 use mshost_tests::proxy::Proxy;
 

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
-use mshost::bus::amqp::AmqpOptions;
-use mshost::bus::{Bus, BusState, Durability, SendError};
-use mshost::ids::WorkerType;
+use mshost_bus::{Bus, BusState, Durability, SendError};
+use mshost_bus_amqp::AmqpOptions;
+use mshost_core::ids::WorkerType;
 use mshost_tests::broker::Broker;
 use mshost_tests::proxy::Proxy;
 use parking_lot::Mutex;
@@ -165,7 +165,7 @@ async fn a_network_that_stalls_for_longer_than_the_heartbeat_loses_nothing() {
 async fn a_broker_that_is_low_on_memory_makes_senders_wait() {
     let broker = Broker::start();
     let (sender, taker) = (connected(&broker.url(), patient()).await, connected(&broker.url(), patient()).await);
-    let hasty = mshost::bus::BusLimits { send_timeout: Duration::from_secs(1), ..patient() };
+    let hasty = mshost_bus::BusLimits { send_timeout: Duration::from_secs(1), ..patient() };
     let hasty = connected(&broker.url(), hasty).await;
     let kind = kind();
     let seen = under_load(&sender, &taker, &kind, async || {

@@ -2,11 +2,11 @@
 
 use std::time::{Duration, SystemTime};
 
-use mshost::bus::{
+use mshost_bus::{
     Absent, Bus, BusLimits, Consumer, DeadLetter, DeathReason, Durability, Event, Failure, Job, Notification,
     SendError, Subscription,
 };
-use mshost::ids::WorkerType;
+use mshost_core::ids::WorkerType;
 use mshost_tests::broker::Broker;
 use mshost_tests::proxy::Proxy;
 
@@ -55,7 +55,7 @@ fn in_millis(millis: u64) -> Option<SystemTime> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_job_that_waits_beyond_its_deadline_is_given_up() {
     for durability in [Durability::Transient, Durability::Durable, Durability::Replicated] {
-        let host = connected_as(mshost::bus::amqp::AmqpOptions { durability, ..options(&own_url(), patient()) }).await;
+        let host = connected_as(mshost_bus_amqp::AmqpOptions { durability, ..options(&own_url(), patient()) }).await;
         let (kind, mut subscription) = (kind(), host.bus.subscribe().await.unwrap());
         let (_, mut consumer) = join(&host.bus, &kind, 1).await;
         host.bus.send(job(&kind, 1)).await.unwrap();
@@ -84,7 +84,7 @@ async fn a_retry_that_is_due_after_the_deadline_is_given_up() {
 async fn a_job_that_is_never_settled_is_given_up() {
     for durability in [Durability::Durable, Durability::Replicated] {
         let limits = BusLimits { deliveries: 3, ..patient() };
-        let host = connected_as(mshost::bus::amqp::AmqpOptions { durability, ..options(&own_url(), limits) }).await;
+        let host = connected_as(mshost_bus_amqp::AmqpOptions { durability, ..options(&own_url(), limits) }).await;
         let (kind, mut subscription) = (kind(), host.bus.subscribe().await.unwrap());
         // So that the queue is there all the time.
         let idle = join(&host.bus, &kind, 1).await.1;
@@ -126,7 +126,7 @@ async fn dead_letters_are_listed_sent_again_and_purged() {
     for number in 0..3 {
         host.bus.send(Job { deadline: in_millis(60_000), ..job(&kind, number) }).await.unwrap();
         let delivery = limited("a job", consumer.next()).await.unwrap();
-        let death = mshost::bus::Death::now(DeathReason::Failed, "as it should", None);
+        let death = mshost_bus::Death::now(DeathReason::Failed, "as it should", None);
         delivery.bury(death).await.unwrap();
     }
     let letters = host.bus.dead_letters(2).await.unwrap();
@@ -152,14 +152,14 @@ async fn dead_letters_are_listed_sent_again_and_purged() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn where_jobs_may_wait_they_wait_for_the_next_worker_of_their_type() {
     let url = own_url();
-    let host = connected_as(mshost::bus::amqp::AmqpOptions { absent: Absent::Wait, ..options(&url, patient()) }).await;
+    let host = connected_as(mshost_bus_amqp::AmqpOptions { absent: Absent::Wait, ..options(&url, patient()) }).await;
     let kind = kind();
     let unheard_of = host.bus.send(job(&kind, 1)).await;
     assert!(matches!(unheard_of, Err(SendError::NoWorker(_))), "{unheard_of:?}");
     let (_, consumer) = join(&host.bus, &kind, 1).await;
     drop(consumer);
     host.bus.close().await;
-    let host = connected_as(mshost::bus::amqp::AmqpOptions { absent: Absent::Wait, ..options(&url, patient()) }).await;
+    let host = connected_as(mshost_bus_amqp::AmqpOptions { absent: Absent::Wait, ..options(&url, patient()) }).await;
     host.bus.send(job(&kind, 2)).await.unwrap();
     let (_, mut consumer) = join(&host.bus, &kind, 1).await;
     limited("the job", consumer.next()).await.unwrap().ack().await.unwrap();
@@ -189,7 +189,7 @@ async fn a_retry_outlives_the_host_that_waits_for_it() {
     again.ack().await.unwrap();
 }
 
-async fn take_either(one: &mut dyn Consumer, other: &mut dyn Consumer) -> mshost::bus::Delivery {
+async fn take_either(one: &mut dyn Consumer, other: &mut dyn Consumer) -> mshost_bus::Delivery {
     tokio::select! {
         delivery = one.next() => delivery.unwrap(),
         delivery = other.next() => delivery.unwrap(),

@@ -6,8 +6,8 @@ use std::time::{Duration, SystemTime};
 use lapin::options::{BasicPublishOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Connection, ConnectionProperties};
-use mshost::bus::{Bus, BusError, ConsumerOptions, EXPIRED, Event, Failure, Notification, SendError, Subscription};
-use mshost::ids::JobId;
+use mshost_bus::{Bus, BusError, ConsumerOptions, EXPIRED, Event, Failure, Notification, SendError, Subscription};
+use mshost_core::ids::JobId;
 use mshost_tests::broker::Broker;
 
 use super::support::{connected, eventually, job, join, kind, limited, patient, worker};

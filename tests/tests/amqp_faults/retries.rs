@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use mshost::bus::amqp::AmqpOptions;
-use mshost::bus::{Absent, Bus, BusLimits};
+use mshost_bus::{Absent, Bus, BusLimits};
+use mshost_bus_amqp::AmqpOptions;
 use mshost_tests::broker::Broker;
 
 use super::support::{LIMIT, connected, connected_as, eventually, job, join, kind, limited, options, patient};

@@ -2,7 +2,7 @@
 
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::{BasicProperties, Connection, ConnectionProperties};
-use mshost::bus::{Bus, DeadLetter, DeathReason, Event, Notification};
+use mshost_bus::{Bus, DeadLetter, DeathReason, Event, Notification};
 use mshost_tests::broker::Broker;
 
 use super::support::{connected, eventually, job, join, kind, limited, patient, worker};

@@ -4,13 +4,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use mshost::bus::amqp::{AmqpBus, AmqpOptions};
-use mshost::bus::{
-    Absent, Bus, BusLimits, BusState, Codec, Consumer, ConsumerOptions, Durability, Job, Payload, Route,
-};
-use mshost::ids::{JobId, WorkerId, WorkerRef, WorkerType};
-use mshost::metrics::Metrics;
-use mshost::topology::BusTls;
+use mshost_bus::{Absent, Bus, BusLimits, BusState, Codec, Consumer, ConsumerOptions, Durability, Job, Payload, Route};
+use mshost_bus_amqp::{AmqpBus, AmqpOptions};
+use mshost_core::ids::{JobId, WorkerId, WorkerRef, WorkerType};
+use mshost_core::metrics::Metrics;
+use mshost_topology::BusTls;
 
 /// The longest wait for one condition; a broker may have to start in it.
 pub const LIMIT: Duration = Duration::from_secs(120);

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use lapin::options::QueueDeclareOptions;
 use lapin::types::FieldTable;
 use lapin::{Connection, ConnectionProperties};
-use mshost::bus::amqp::AmqpOptions;
-use mshost::bus::{Bus, BusState, ConsumerOptions, Durability};
+use mshost_bus::{Bus, BusState, ConsumerOptions, Durability};
+use mshost_bus_amqp::AmqpOptions;
 use mshost_tests::broker::Broker;
 
 use super::support::{Host, connected_as, eventually, job, join, kind, limited, options, patient, state, worker};

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime};
 
-use mshost::bus::{Codec, DeathReason};
+use mshost_bus::{Codec, DeathReason};
 use mshost_tests::host::LIMIT;
 use mshost_tests::peer::Peer;
 use mshost_tests::wait::until;

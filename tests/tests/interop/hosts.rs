@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use mshost::bus::Codec;
+use mshost_bus::Codec;
 use mshost_tests::host::{Host, LIMIT};
 use mshost_tests::peer::Peer;
 use mshost_tests::wait::until;

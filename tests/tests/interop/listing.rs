@@ -1,6 +1,6 @@
 //! Who is there: the original's manager lists our workers, ours lists the original's.
 
-use mshost::bus::Codec;
+use mshost_bus::Codec;
 use mshost_tests::host::Host;
 use mshost_tests::peer::Peer;
 

@@ -2,7 +2,7 @@
 
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
-use mshost::bus::{Codec, Payload};
+use mshost_bus::{Codec, Payload};
 use mshost_tests::host::Host;
 use mshost_tests::peer::Peer;
 use serde_json::{Value, json};

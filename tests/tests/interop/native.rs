@@ -4,16 +4,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::SystemTime;
 
-use mshost::bus::amqp::{AmqpBus, AmqpOptions};
-use mshost::bus::{
+use mshost_bus::{
     Absent, Announcement, Bus, BusLimits, BusState, Codec, Consumer, ConsumerOptions, DeadLetter, Durability, Event,
     Failure, Job, Notification, Payload, Route, SendError, Subscription,
 };
-use mshost::ids::{JobId, WorkerId, WorkerRef};
-use mshost::metrics::Metrics;
-use mshost::topology::BusTls;
+use mshost_bus_amqp::{AmqpBus, AmqpOptions};
+use mshost_core::ids::{JobId, WorkerId, WorkerRef};
+use mshost_core::metrics::Metrics;
 use mshost_tests::host::LIMIT;
 use mshost_tests::wait::until;
+use mshost_topology::BusTls;
 use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::runtime::Runtime;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mshost::bus::Codec;
+use mshost_bus::Codec;
 use mshost_tests::peer::Peer;
 use serde_json::{Value, json};
 

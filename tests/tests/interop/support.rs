@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mshost::bus::Codec;
+use mshost_bus::Codec;
 use mshost_tests::broker::Broker;
 use mshost_tests::fixtures;
 use mshost_tests::host::{Host, LIMIT, Site, workers};

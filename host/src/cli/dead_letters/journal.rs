@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use mshost_bus::Bus;
+use mshost_bus_embedded::{EmbeddedBus, EmbeddedOptions};
 
 use crate::admin::{DeadLetterSource, LetterError, LetterFilter, LetterList, MAX_REQUEUED, RequeueReport};
-use crate::bus::Bus;
-use crate::bus::embedded::{EmbeddedBus, EmbeddedOptions};
 use crate::supervisor::BusLetters;
 
 /// How long its disk may take for as many changes as are asked for at a time.

@@ -17,11 +17,11 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 use clap::builder::PossibleValuesParser;
+use mshost_bus::DeathReason;
 
 use self::reach::reach;
 use super::print::Failure;
 use crate::admin::LetterFilter;
-use crate::bus::DeathReason;
 
 const EXAMPLES: &str = "\
 Examples:

@@ -5,16 +5,17 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use mshost_bus::{Bus, BusState};
+use mshost_bus_embedded::{EmbeddedOptions, JournalConfig};
+use mshost_core::metrics::Metrics;
+use mshost_topology::{BusUrl, Topology};
+
 use super::super::print::Failure;
 use super::super::run::load;
 use super::journal::JournalLetters;
 use super::remote::RemoteLetters;
 use crate::admin::DeadLetterSource;
-use crate::bus::embedded::{EmbeddedOptions, JournalConfig};
-use crate::bus::{self, Bus, BusState};
-use crate::metrics::Metrics;
-use crate::supervisor::BusLetters;
-use crate::topology::{BusUrl, Topology};
+use crate::supervisor::{BusLetters, open_bus};
 
 /// How long a broker may take to let us in.
 const CONNECT_LIMIT: Duration = Duration::from_secs(5);
@@ -74,7 +75,7 @@ pub(super) async fn reach(topology: &Path, admin: Option<String>) -> Result<Reac
 
 async fn on_broker(topology: &Topology) -> Result<Reached, Failure> {
     let place = topology.bus.url.to_string();
-    let bus = bus::open(topology, &Metrics::new().map_err(Failure::new)?).map_err(Failure::new)?;
+    let bus = open_bus(topology, &Metrics::new().map_err(Failure::new)?).map_err(Failure::new)?;
     let mut state = bus.state();
     let settled = state.wait_for(|state| !matches!(state, BusState::Away { .. }));
     let connected = matches!(tokio::time::timeout(CONNECT_LIMIT, settled).await, Ok(Ok(_)));

@@ -6,12 +6,12 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use hyper::{Method, StatusCode};
+use mshost_topology::Topology;
 
 use super::print::{Failure, err, out, show};
 use super::remote::RemoteHost;
 use crate::admin::{MAX_TOPOLOGY, ReloadReport};
 use crate::supervisor::preview_start;
-use crate::topology::{self, Topology};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -81,7 +81,7 @@ async fn compare(args: &PlanArgs) -> Result<ReloadReport, Failure> {
 
 /// Its warnings are part of the report.
 fn read(path: &Path) -> Result<Topology, Failure> {
-    topology::load(path, &|name| std::env::var(name).ok()).map_err(|errors| Failure::new(show(&errors)))
+    mshost_topology::load(path, &|name| std::env::var(name).ok()).map_err(|errors| Failure::new(show(&errors)))
 }
 
 async fn ask(host: &RemoteHost, path: &Path) -> Result<ReloadReport, Failure> {

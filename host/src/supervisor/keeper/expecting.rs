@@ -2,11 +2,10 @@
 
 use std::time::Duration;
 
+use mshost_worker::Expectation;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::SlotState;
-
-use crate::worker::Expectation;
 
 /// Whether a worker of the slot is on its way. One whose place is kept for it is not expected: its jobs wait there.
 #[derive(Debug, Default)]
@@ -51,9 +50,10 @@ impl Expecting {
 mod tests {
     #![allow(clippy::unwrap_used)]
 
+    use mshost_core::ids::WorkerType;
+    use mshost_worker::Expected;
+
     use super::*;
-    use crate::ids::WorkerType;
-    use crate::worker::Expected;
 
     const PATIENCE: Duration = Duration::from_secs(30);
 

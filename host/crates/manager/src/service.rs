@@ -1,0 +1,341 @@
+//! The task that keeps the registry true: it asks who is there, listens, and expires whoever no longer answers.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use futures::FutureExt;
+use mshost_bus::{Announcement, Bus, BusError, BusState, Event, Failure, Notification, Subscription};
+use mshost_core::ids::WorkerRef;
+use mshost_core::metrics::{MANAGER, Metrics};
+use tokio::sync::mpsc;
+use tokio::time::{Instant, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, info, warn};
+
+use super::graves::{Graves, tidy_up};
+use super::questions::Questions;
+use super::registry::{Added, Registry};
+
+/// `tracing` target of all that the manager says (`SystemManager_log`).
+pub(super) const LOG: &str = "mshost::manager";
+
+/// How many notifications that already wait are heard before anybody is declared dead.
+const HEAR_FIRST: usize = 4_096;
+
+/// How long after a loss the manager asks again. At once would be wrong: each question is a notification too, and into a
+/// queue that is full it would push out the next one, for ever.
+const CATCH_UP: Duration = Duration::from_millis(200);
+
+/// The same for a manager that stands by: the active one has asked by then, and the answers are for all.
+const CATCH_UP_STANDING_BY: Duration = Duration::from_secs(2);
+
+/// An answer takes another way through the bus than its question, and may be heard this much earlier.
+const OVERTAKING: Duration = Duration::from_millis(200);
+
+/// How often the manager looks at things when it is never to ask (`keepalive = 0`).
+const NEVER: Duration = Duration::from_secs(60 * 60 * 24 * 365);
+
+/// The numbers of `[manager]`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ManagerConfig {
+    /// How often the active manager asks who is there; `None` asks only at the start and after a time without the bus.
+    pub keepalive: Option<Duration>,
+    /// How long after a question a worker that has not answered is taken for dead.
+    pub expire_after: Duration,
+    /// The most workers that it keeps track of.
+    pub max_workers: usize,
+}
+
+impl Default for ManagerConfig {
+    fn default() -> Self {
+        Self { keepalive: Some(Duration::from_secs(10)), expire_after: Duration::from_secs(30), max_workers: 100_000 }
+    }
+}
+
+/// The SystemManager of the original.
+pub struct Manager {
+    id: String,
+    config: ManagerConfig,
+    bus: Arc<dyn Bus>,
+    registry: Arc<Registry>,
+    metrics: Arc<Metrics>,
+    questions: Questions,
+    graves: Graves,
+    /// It is the one that asks and tidies up for all hosts.
+    active: bool,
+    /// When to ask out of turn.
+    ask_again: Option<Instant>,
+}
+
+impl fmt::Debug for Manager {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Manager").field("id", &self.id).field("config", &self.config).finish_non_exhaustive()
+    }
+}
+
+impl Manager {
+    /// Makes a manager that does nothing until [`Manager::run`], and the registry that it will keep.
+    #[must_use]
+    pub fn new(config: ManagerConfig, bus: Arc<dyn Bus>, metrics: Arc<Metrics>) -> (Self, Arc<Registry>) {
+        let registry = Arc::new(Registry::new(config.max_workers, Arc::clone(&metrics)));
+        (Self::of(config, bus, Arc::clone(&registry), metrics), registry)
+    }
+
+    /// Makes one that takes over the registry of another, which has stopped.
+    #[must_use]
+    pub fn of(config: ManagerConfig, bus: Arc<dyn Bus>, registry: Arc<Registry>, metrics: Arc<Metrics>) -> Self {
+        registry.limit(config.max_workers);
+        Self {
+            id: new_id(),
+            questions: Questions::new(config.expire_after),
+            config,
+            bus,
+            registry,
+            metrics,
+            graves: Graves::default(),
+            active: false,
+            ask_again: None,
+        }
+    }
+
+    /// Its id, `SM` and 13 digits.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// Keeps the registry until `stop` is cancelled or the bus is closed.
+    ///
+    /// # Errors
+    /// Where the bus cannot be subscribed to.
+    pub async fn run(mut self, stop: CancellationToken) -> Result<(), BusError> {
+        let mut subscription = tokio::select! {
+            () = stop.cancelled() => return Ok(()),
+            subscription = self.bus.subscribe() => subscription?,
+        };
+        self.announce_counters();
+        info!(target: LOG, id = self.id, "listening to the bus");
+        let (bus, registry) = (Arc::clone(&self.bus), Arc::clone(&self.registry));
+        let (dead, buried) = mpsc::channel(1);
+        tokio::select! {
+            () = stop.cancelled() => {}
+            () = self.serve(&mut *subscription, dead) => {}
+            () = tidy_up(&*bus, &registry, buried) => {}
+        }
+        self.metrics.manager_active.set(0);
+        info!(target: LOG, id = self.id, "stopped");
+        Ok(())
+    }
+
+    /// Returns when the bus is closed.
+    async fn serve(&mut self, subscription: &mut dyn Subscription, dead: mpsc::Sender<WorkerRef>) {
+        let (mut state, mut leads) = (self.bus.state(), self.bus.leads());
+        let period = self.config.keepalive.unwrap_or(NEVER);
+        let mut keepalive = tokio::time::interval_at(Instant::now() + period, period);
+        keepalive.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        self.lead(*leads.borrow_and_update());
+        loop {
+            let due = self.questions.due();
+            tokio::select! {
+                event = subscription.next() => match event {
+                    Some(event) => self.hear(event),
+                    None => return,
+                },
+                () = at(self.ask_again) => self.ask().await,
+                _ = keepalive.tick() => {
+                    if self.active {
+                        self.ask().await;
+                    }
+                }
+                () = at(due) => {
+                    if !self.expire(due, subscription) {
+                        return;
+                    }
+                }
+                Ok(room) = dead.reserve(), if self.active && !self.graves.is_empty() => {
+                    if let Some(worker) = self.graves.take() {
+                        room.send(worker);
+                    }
+                }
+                Ok(()) = leads.changed() => self.lead(*leads.borrow_and_update()),
+                changed = state.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    match &*state.borrow_and_update() {
+                        BusState::Closed => return,
+                        BusState::Connected => self.ask_soon("the bus can be used"),
+                        BusState::Away { .. } => self.questions.forget(),
+                    }
+                }
+            }
+        }
+    }
+
+    /// Begins or ends to act for all hosts.
+    fn lead(&mut self, active: bool) {
+        self.active = active;
+        self.metrics.manager_active.set(active.into());
+        if active {
+            info!(target: LOG, id = self.id, "active: asks who is there, for all hosts on the bus");
+            self.graves.forget_old(Instant::now());
+            self.ask_again = Some(Instant::now());
+        } else {
+            info!(target: LOG, id = self.id, "standing by: listens, and takes over from the active manager");
+            self.ask_again = Some(Instant::now() + CATCH_UP_STANDING_BY);
+        }
+    }
+
+    fn hear(&mut self, event: Event) {
+        match event {
+            Event::Notification(notification) => self.notified(notification),
+            Event::Missed(count) => {
+                debug!(target: LOG, count, "notifications were lost");
+                self.ask_soon("notifications were lost");
+            }
+            Event::Reconnected => self.ask_soon("the bus was away"),
+        }
+    }
+
+    /// Answers may have been lost: nobody expires for that, and everybody is asked again.
+    fn ask_soon(&mut self, reason: &str) {
+        self.questions.forget();
+        if self.ask_again.is_none() {
+            warn!(target: LOG, "{reason}: asking again who is there");
+            let wait = if self.active { CATCH_UP } else { CATCH_UP_STANDING_BY };
+            self.ask_again = Some(Instant::now() + wait);
+        }
+    }
+
+    fn notified(&mut self, notification: Notification) {
+        match notification {
+            Notification::New { worker, .. } => self.joined(worker),
+            Notification::Del(worker) => self.left(&worker),
+            Notification::ListRequest => self.log_list(),
+            Notification::Error(failure) => self.failed(&failure),
+            Notification::GetAll => self.asked(),
+            // The pools are the workers' own business, and so are the jobs of the original.
+            Notification::List(_) | Notification::Next(_) | Notification::Taken { .. } => {}
+        }
+    }
+
+    /// It does not matter who asked: everybody hears the answers.
+    fn asked(&mut self) {
+        self.questions.ask(Instant::now());
+        self.ask_again = None;
+    }
+
+    fn joined(&self, announcement: Announcement) {
+        self.received("worker_registration");
+        let WorkerRef { id, worker_type } = announcement.worker.clone();
+        if id.worker_type() != worker_type {
+            self.metrics.malformed.with_label_values(&["bus", "announcement"]).inc();
+            warn!(target: LOG, %id, r#type = %worker_type, "an announcement whose id is of another type is ignored");
+            return;
+        }
+        let host = announcement.host.clone();
+        match self.registry.add(announcement, Instant::now()) {
+            Added::New => info!(target: LOG, %id, host, workers = self.registry.len(), "worker joined"),
+            Added::Again => {}
+            // Debug: each keepalive would repeat it. `mshost_workers_refused_total` is what to watch.
+            Added::Refused => debug!(target: LOG, %id, limit = self.config.max_workers, "no room for this worker"),
+        }
+    }
+
+    fn left(&self, worker: &WorkerRef) {
+        self.received("worker_deletion");
+        if self.registry.remove(&worker.id) {
+            info!(target: LOG, id = %worker.id, workers = self.registry.len(), "worker left");
+        }
+    }
+
+    fn failed(&self, failure: &Failure) {
+        self.received("error");
+        if failure.error.get(..19).is_some_and(|start| start.eq_ignore_ascii_case("no worker available")) {
+            self.metrics.job_errors.with_label_values(&[MANAGER, "no_worker_available"]).inc();
+        }
+    }
+
+    fn log_list(&self) {
+        self.received("workers_list_request");
+        let list = self.registry.list();
+        info!(target: LOG, workers = list.len(), "list of workers requested");
+        for known in list {
+            info!(target: LOG, id = %known.worker.id, host = known.host, since = %known.since, "worker");
+        }
+    }
+
+    /// Asks who is there, unless nobody could hear it.
+    async fn ask(&mut self) {
+        self.ask_again = None;
+        if *self.bus.state().borrow() != BusState::Connected {
+            return;
+        }
+        match self.bus.publish(Notification::GetAll).await {
+            Ok(()) => self.metrics.sent.with_label_values(&[MANAGER, "keepalive"]).inc(),
+            Err(error) => {
+                self.questions.forget();
+                warn!(target: LOG, %error, "cannot ask who is there; it will be tried again");
+            }
+        }
+    }
+
+    /// Removes whoever left the question that was `due` unanswered. Returns whether the bus is still open.
+    fn expire(&mut self, due: Option<Instant>, subscription: &mut dyn Subscription) -> bool {
+        let late = due.map_or(Duration::ZERO, |due| due.elapsed());
+        for _ in 0..HEAR_FIRST {
+            match subscription.next().now_or_never() {
+                Some(Some(event)) => self.hear(event),
+                Some(None) => return false,
+                None => break,
+            }
+        }
+        if late > self.config.expire_after / 2 {
+            // This process itself stood still (a debugger, a frozen container): the answers are still on their way.
+            self.ask_soon("this process stood still");
+            return true;
+        }
+        let now = Instant::now();
+        if !self.active {
+            self.graves.forget_old(now);
+        }
+        let Some(asked) = self.questions.take_due(now) else { return true };
+        for known in self.registry.expire(asked.checked_sub(OVERTAKING).unwrap_or(asked)) {
+            self.metrics.workers_expired.inc();
+            warn!(target: LOG, id = %known.worker.id, host = known.host, "worker no longer answers; it is taken for dead");
+            self.graves.add(known.worker, now);
+        }
+        true
+    }
+
+    /// A counter that appears with its first event hides that event from `rate()`.
+    fn announce_counters(&self) {
+        for kind in ["error", "worker_registration", "worker_deletion", "worker_list_update", "workers_list_request"] {
+            self.metrics.received.with_label_values(&[MANAGER, kind]);
+        }
+        self.metrics.sent.with_label_values(&[MANAGER, "keepalive"]);
+        self.metrics.job_errors.with_label_values(&[MANAGER, "no_worker_available"]);
+    }
+
+    fn received(&self, kind: &str) {
+        self.metrics.received.with_label_values(&[MANAGER, kind]).inc();
+    }
+}
+
+/// Waits until then; for ever where there is no then.
+async fn at(time: Option<Instant>) {
+    match time {
+        Some(time) => tokio::time::sleep_until(time).await,
+        None => std::future::pending().await,
+    }
+}
+
+fn new_id() -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    format!("SM{:013}", now.as_millis())
+}
+
+#[cfg(test)]
+#[path = "service_tests.rs"]
+mod tests;

@@ -1,0 +1,93 @@
+//! A worker that is run elsewhere: in a process of its own.
+
+use std::sync::Arc;
+
+use mshost_core::ids::WorkerId;
+use mshost_core::status::{Complaint, ProcessStatus};
+use mshost_plugin_host::Snapshot;
+use mshost_topology::WorkerSpec;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::handle::{End, ORDERS, Progress, Worker};
+use super::handover::{Entrance, Order};
+use super::{Listeners, StartFailure, WorkerState, fresh};
+
+/// The other end of a [`Worker`], held by whoever runs it. Dropping it ends the worker.
+pub struct Elsewhere {
+    /// Its id on the bus.
+    pub id: WorkerId,
+    /// Where it is in its life.
+    pub state: watch::Sender<WorkerState>,
+    /// What it has done.
+    pub progress: Arc<Progress>,
+    /// It is to drain and leave.
+    pub stop: CancellationToken,
+    /// It may join, with the state of the one before where there is any; `None` where it need not wait for that.
+    pub admitted: Option<oneshot::Receiver<Option<Snapshot>>>,
+    /// What else is to be done.
+    pub orders: mpsc::Receiver<Order>,
+    // Never sent to: dropped at the end, which is the signal.
+    _ended: oneshot::Sender<()>,
+}
+
+impl Worker {
+    /// A worker that is run elsewhere, and the end for whoever runs it.
+    pub fn elsewhere(
+        spec: &WorkerSpec,
+        listeners: &Listeners,
+        entrance: &Entrance,
+    ) -> Result<(Self, Elsewhere), StartFailure> {
+        let id = fresh::worker_id(&spec.worker_type).map_err(|error| StartFailure(error.to_string()))?;
+        let (report, state) = watch::channel(WorkerState::Starting);
+        let (progress, stop) = (Arc::new(Progress::default()), CancellationToken::new());
+        let (ended, end) = oneshot::channel();
+        let (orders, received) = mpsc::channel(ORDERS);
+        let (admission, admitted) = match entrance {
+            Entrance::Admitted => {
+                let (sender, receiver) = oneshot::channel();
+                (Some(sender), Some(receiver))
+            }
+            Entrance::AtOnce | Entrance::OnTrial(_) => (None, None),
+        };
+        let worker = Self {
+            id: id.clone(),
+            state,
+            progress: Arc::clone(&progress),
+            stop: stop.clone(),
+            admission,
+            orders,
+            end: End::Elsewhere(end),
+            addresses: listeners.addresses(),
+        };
+        Ok((worker, Elsewhere { id, state: report, progress, stop, admitted, orders: received, _ended: ended }))
+    }
+}
+
+/// What whoever runs it takes note of.
+impl Progress {
+    /// A job is in its hands.
+    pub fn took(&self) {
+        self.taken();
+    }
+
+    /// A job is no longer in its hands: done, failed, or (`None`) handed back.
+    pub fn let_go(&self, is_done: Option<bool>) {
+        self.settled(is_done);
+    }
+
+    /// So many jobs have come into its hands.
+    pub fn have_begun(&self, jobs: u64) {
+        self.set_begun(jobs);
+    }
+
+    /// Why an attempt has failed.
+    pub fn complain(&self, error: String) {
+        self.set_last_error(Complaint::now(error));
+    }
+
+    /// It runs in this process.
+    pub fn runs_in(&self, process: ProcessStatus) {
+        self.set_process(process);
+    }
+}

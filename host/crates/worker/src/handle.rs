@@ -1,0 +1,342 @@
+//! The supervisor's end of a worker.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
+
+use mshost_core::ids::WorkerId;
+use mshost_core::status::{Complaint, ProcessStatus};
+use mshost_plugin_host::{Generation, LaneTask, Snapshot};
+use mshost_topology::WorkerSpec;
+use parking_lot::Mutex;
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio_util::sync::CancellationToken;
+
+use super::attempt::Outcome;
+use super::handover::{Entrance, Order};
+use super::state::{StartFailure, WorkerState};
+use super::{Listeners, Stragglers, Surroundings, fresh, life};
+
+/// What a worker has done so far. Written by its lane, read by whoever looks.
+#[derive(Debug, Default)]
+pub struct Progress {
+    in_flight: AtomicU64,
+    done: AtomicU64,
+    failed: AtomicU64,
+    last_error: Mutex<Option<Complaint>>,
+    /// The process that it runs in, where that is not the host.
+    process: OnceLock<ProcessStatus>,
+}
+
+impl Progress {
+    /// Jobs in hand.
+    pub fn in_flight(&self) -> u64 {
+        self.in_flight.load(Ordering::Relaxed)
+    }
+
+    /// Jobs done.
+    pub fn done(&self) -> u64 {
+        self.done.load(Ordering::Relaxed)
+    }
+
+    /// Attempts that failed.
+    pub fn failed(&self) -> u64 {
+        self.failed.load(Ordering::Relaxed)
+    }
+
+    /// Jobs that came into its hands.
+    pub fn begun(&self) -> u64 {
+        self.in_flight() + self.done() + self.failed()
+    }
+
+    /// Why the last failed attempt failed.
+    pub fn last_error(&self) -> Option<Complaint> {
+        self.last_error.lock().clone()
+    }
+
+    /// The process that it runs in, where that is not the host.
+    pub fn process(&self) -> Option<&ProcessStatus> {
+        self.process.get()
+    }
+
+    pub(super) fn set_begun(&self, jobs: u64) {
+        self.done.store(jobs, Ordering::Relaxed);
+    }
+
+    pub(super) fn set_process(&self, process: ProcessStatus) {
+        // It has one only.
+        let _ = self.process.set(process);
+    }
+
+    pub(super) fn set_last_error(&self, error: Complaint) {
+        *self.last_error.lock() = Some(error);
+    }
+
+    /// A job is no longer in hand: done, failed, or (`None`) handed back.
+    pub(super) fn settled(&self, is_done: Option<bool>) {
+        self.in_flight.fetch_sub(1, Ordering::Relaxed);
+        if let Some(is_done) = is_done {
+            if is_done { &self.done } else { &self.failed }.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    pub(super) fn taken(&self) {
+        self.in_flight.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Jobs that were taken, and given back unfinished.
+    pub(super) fn handed_back(&self, jobs: usize) {
+        self.in_flight.fetch_sub(jobs as u64, Ordering::Relaxed);
+    }
+
+    pub(super) fn finished(&self, outcome: Outcome) {
+        match outcome {
+            Outcome::Done => self.settled(Some(true)),
+            Outcome::Failed(error) => {
+                self.settled(Some(false));
+                self.set_last_error(Complaint::now(error));
+            }
+        }
+    }
+}
+
+/// Why a worker has to be replaced.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Trouble {
+    /// Its plugin panicked. It finishes what it has, and still has to be stopped.
+    Broken(StartFailure),
+    /// It has left.
+    Ended(StartFailure),
+}
+
+/// Orders that a worker has not read; its keeper gives one at a time.
+pub(super) const ORDERS: usize = 4;
+
+/// How the end of a worker is heard of.
+pub(super) enum End {
+    Lane(LaneTask),
+    /// Dropped at the end.
+    Elsewhere(oneshot::Receiver<()>),
+}
+
+/// One instance, running on a lane of its generation or in a process of its own. Dropping this does not stop it: see [`Worker::stop`].
+pub struct Worker {
+    pub(super) id: WorkerId,
+    pub(super) state: watch::Receiver<WorkerState>,
+    pub(super) progress: Arc<Progress>,
+    pub(super) stop: CancellationToken,
+    pub(super) admission: Option<oneshot::Sender<Option<Snapshot>>>,
+    pub(super) orders: mpsc::Sender<Order>,
+    pub(super) end: End,
+    pub(super) addresses: BTreeMap<String, SocketAddr>,
+}
+
+impl fmt::Debug for Worker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Worker").field("id", &self.id).field("state", &*self.state.borrow()).finish_non_exhaustive()
+    }
+}
+
+impl Worker {
+    /// Starts a worker of `spec` in `generation`; it is not ready yet, and joins the bus as `entrance` says.
+    ///
+    /// # Errors
+    /// Where the worker type is too long for an id.
+    pub fn spawn(
+        generation: &Generation,
+        spec: Arc<WorkerSpec>,
+        listeners: Listeners,
+        stragglers: Stragglers,
+        surroundings: Surroundings,
+        entrance: Entrance,
+    ) -> Result<Self, StartFailure> {
+        let id = fresh::worker_id(&spec.worker_type).map_err(|error| StartFailure(error.to_string()))?;
+        Ok(Self::spawn_as(id, generation, spec, listeners, stragglers, surroundings, entrance))
+    }
+
+    /// Starts a worker that has its id already.
+    pub fn spawn_as(
+        id: WorkerId,
+        generation: &Generation,
+        spec: Arc<WorkerSpec>,
+        listeners: Listeners,
+        stragglers: Stragglers,
+        surroundings: Surroundings,
+        entrance: Entrance,
+    ) -> Self {
+        let (report, state) = watch::channel(WorkerState::Starting);
+        let progress = Arc::new(Progress::default());
+        let stop = CancellationToken::new();
+        let addresses = listeners.addresses();
+        let (mut admission, mut admitted, mut share) = (None, None, None);
+        match entrance {
+            Entrance::AtOnce => {}
+            Entrance::Admitted => {
+                let (sender, receiver) = oneshot::channel();
+                (admission, admitted) = (Some(sender), Some(receiver));
+            }
+            Entrance::OnTrial(part) => share = Some(part),
+        }
+        let (orders, received) = mpsc::channel(ORDERS);
+        let control = life::Control { stop: stop.clone(), admission: admitted, share, orders: received };
+        let slot = life::Lent { listeners, stragglers };
+        let life = life::Life::new(id.clone(), spec, slot, surroundings, report, Arc::clone(&progress), control);
+        let end = End::Lane(generation.spawn(move |lane| life.live(lane)));
+        Self { id, state, progress, stop, admission, orders, end, addresses }
+    }
+
+    /// Its id on the bus.
+    #[must_use]
+    pub fn id(&self) -> &WorkerId {
+        &self.id
+    }
+
+    /// Where its sockets listen.
+    #[must_use]
+    pub fn addresses(&self) -> &BTreeMap<String, SocketAddr> {
+        &self.addresses
+    }
+
+    /// Where it is in its life, now and at each change.
+    #[must_use]
+    pub fn state(&self) -> watch::Receiver<WorkerState> {
+        self.state.clone()
+    }
+
+    /// What it has done so far.
+    #[must_use]
+    pub fn progress(&self) -> Arc<Progress> {
+        Arc::clone(&self.progress)
+    }
+
+    /// Waits until it takes jobs. Cancel safe.
+    ///
+    /// # Errors
+    /// Where it never will.
+    pub async fn ready(&mut self) -> Result<(), StartFailure> {
+        self.decided(|state| !matches!(state, WorkerState::Starting | WorkerState::Prepared)).await
+    }
+
+    /// Waits until it could be [admitted](Worker::admit). Cancel safe.
+    ///
+    /// # Errors
+    /// Where it never will.
+    pub async fn prepared(&mut self) -> Result<(), StartFailure> {
+        self.decided(|state| *state != WorkerState::Starting).await
+    }
+
+    async fn decided(&mut self, is_decided: impl Fn(&WorkerState) -> bool) -> Result<(), StartFailure> {
+        match self.state.wait_for(|state| is_decided(state)).await.map(|state| state.clone()) {
+            Ok(WorkerState::Failed(failure)) => Err(failure),
+            Ok(_) => Ok(()),
+            Err(_) => Err(StartFailure("the worker's thread ended while it started".to_owned())),
+        }
+    }
+
+    /// Whether it waits, or will wait, to be admitted.
+    #[must_use]
+    pub fn is_to_be_admitted(&self) -> bool {
+        self.admission.is_some()
+    }
+
+    /// Has a worker that was spawned with [`Entrance::Admitted`] join the bus, with the state of the one before where there
+    /// is any; [`Worker::ready`] tells when it has. Idempotent.
+    pub fn admit(&mut self, state: Option<Snapshot>) {
+        if let Some(admission) = self.admission.take() {
+            // Where it has failed, `ready` says so.
+            let _ = admission.send(state);
+        }
+    }
+
+    /// Has it stop taking jobs of its type, finish those in hand (or hand them back after `drain_timeout`), and tell its
+    /// state. It keeps its place on the bus, and waits for [`Worker::go_on`] or [`Worker::stop`]. Dropping this future, too,
+    /// makes it go on.
+    ///
+    /// # Errors
+    /// Why there is no state to be had. It goes on by itself then, unless it has ended.
+    pub async fn hand_over(&self) -> Result<Snapshot, StartFailure> {
+        self.handing_over().await
+    }
+
+    /// As [`Worker::hand_over`], for a task of its own.
+    pub fn handing_over(&self) -> impl Future<Output = Result<Snapshot, StartFailure>> + Send + use<> {
+        let orders = self.orders.clone();
+        async move {
+            let (answer, told) = oneshot::channel();
+            let unheard = || StartFailure("it ended before it could hand over".to_owned());
+            orders.send(Order::HandOver(answer)).await.map_err(|_| unheard())?;
+            told.await.unwrap_or_else(|_| Err(unheard()))
+        }
+    }
+
+    /// Has it take jobs again after [`Worker::hand_over`]. Harmless at any other time.
+    pub async fn go_on(&self) {
+        // Where it has ended, `ended` says so.
+        let _ = self.orders.send(Order::GoOn).await;
+    }
+
+    /// Waits until it has to be replaced. Not to be called again after [`Trouble::Ended`]. Cancel safe.
+    pub async fn trouble(&mut self) -> Trouble {
+        let mut state = self.state.clone();
+        tokio::select! {
+            Some(failure) = broken(&mut state) => Trouble::Broken(failure),
+            end = self.ended() => {
+                Trouble::Ended(end.err().unwrap_or_else(|| StartFailure("it stopped by itself".to_owned())))
+            }
+        }
+    }
+
+    /// Waits until it has left, for whatever reason, and says why where it was not asked to. Cancel safe.
+    pub async fn ended(&mut self) -> Result<(), StartFailure> {
+        let crashed = match &mut self.end {
+            End::Lane(task) => task.await.is_err(),
+            End::Elsewhere(end) => {
+                // Nothing is ever sent.
+                let _ = end.await;
+                false
+            }
+        };
+        match &*self.state.borrow() {
+            WorkerState::Stopped => Ok(()),
+            WorkerState::Failed(failure) => Err(failure.clone()),
+            _ if crashed => Err(StartFailure("the worker's task panicked".to_owned())),
+            _ => Err(StartFailure("the worker's thread ended".to_owned())),
+        }
+    }
+
+    /// Waits until it is no longer of use, and says why. Cancel safe.
+    pub async fn left(&self) -> String {
+        let mut state = self.state.clone();
+        let left = state
+            .wait_for(|state| matches!(state, WorkerState::Broken(_) | WorkerState::Stopped | WorkerState::Failed(_)))
+            .await;
+        match left.as_deref() {
+            Ok(WorkerState::Broken(failure) | WorkerState::Failed(failure)) => failure.to_string(),
+            Ok(state) => state.to_string(),
+            Err(_) => "its thread ended".to_owned(),
+        }
+    }
+
+    /// Whether it is no longer of use.
+    #[must_use]
+    pub fn is_lost(&self) -> bool {
+        self.state.has_changed().is_err()
+            || matches!(*self.state.borrow(), WorkerState::Broken(_) | WorkerState::Stopped | WorkerState::Failed(_))
+    }
+
+    /// Has it drain and leave; [`Worker::ended`] tells when it has. Idempotent.
+    pub fn stop(&self) {
+        self.stop.cancel();
+    }
+}
+
+/// Waits until a worker is broken; `None` where it never will be.
+async fn broken(state: &mut watch::Receiver<WorkerState>) -> Option<StartFailure> {
+    let broken = state.wait_for(|state| matches!(state, WorkerState::Broken(_))).await.ok()?;
+    match &*broken {
+        WorkerState::Broken(failure) => Some(failure.clone()),
+        _ => None,
+    }
+}
