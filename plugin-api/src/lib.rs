@@ -47,3 +47,8 @@ pub mod __private {
     pub use crate::export::{CrateFacts, Registration};
     pub use crate::glue::init;
 }
+
+/// The examples of the authors' guide, compiled as they stand.
+#[cfg(doctest)]
+#[doc = include_str!("../../docs/authoring.md")]
+struct AuthoringGuide;

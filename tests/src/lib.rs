@@ -18,6 +18,7 @@ pub mod http;
 pub mod knobs;
 pub mod laps;
 pub mod load;
+pub mod module_graph;
 pub mod movie;
 pub mod patrons;
 pub mod peer;
