@@ -27,6 +27,7 @@ pub(super) fn restore(core: &Arc<Core>, restored: Restored) {
     }
     if jobs + letters > 0 {
         tracing::info!(
+            target: "mshost::bus",
             "the journal held {waiting} jobs that wait for workers, {} whose workers are gone, and {letters} dead letters",
             jobs - waiting
         );
@@ -42,7 +43,7 @@ fn restore_job(core: &Arc<Core>, restored: RestoredJob) -> bool {
             let death = Death::now(DeathReason::Malformed, &reason, None);
             let letter = DeadLetter { id: format!("journal-{record}"), job: None, raw: Some(raw), death };
             if let Err(error) = core.undertaker.dead.keep(letter, Some(record)) {
-                tracing::error!("record {record} of the journal is not a job, and stays there: {error}");
+                tracing::error!(target: "mshost::bus", "record {record} of the journal is not a job, and stays there: {error}");
             }
             return false;
         }

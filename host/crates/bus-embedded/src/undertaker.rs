@@ -25,7 +25,7 @@ impl Undertaker {
     /// Gives a job up. It was accepted, so it must not vanish in silence.
     pub(super) fn bury(&self, job: &Kept, reason: DeathReason) {
         let death = Death::now(reason, &self.text(job, reason), None);
-        tracing::debug!(job = %job.id, target = %job.route.target(), "{}", death.error);
+        tracing::debug!(target: "mshost::bus", job = %job.id, target = %job.route.target(), "{}", death.error);
         self.notifier.report(job, &death.error);
         self.count(job, reason);
         let letter = DeadLetter { id: job.id.to_string(), job: Some((**job).clone()), raw: None, death };
@@ -36,7 +36,7 @@ impl Undertaker {
             } else {
                 "it is gone"
             };
-            tracing::error!(job = %job.id, "a job is given up and cannot be kept as a dead letter: {error}; {then}");
+            tracing::error!(target: "mshost::bus", job = %job.id, "a job is given up and cannot be kept as a dead letter: {error}; {then}");
         }
     }
 

@@ -29,7 +29,7 @@ use mshost_core::metrics::Metrics;
 use mshost_manager::Registry;
 
 /// `tracing` target of all that is said here.
-const LOG: &str = "mshost::interop";
+const LOG: &str = "mshost::msjs";
 
 /// What the original's manager says when nobody can do a job; its workers may look for these words.
 const NO_WORKER: &str = "No worker available for this job";

@@ -105,7 +105,7 @@ impl Shared {
             shared.line.serve(make, || shared.abandoned.remove(latest.get()));
         };
         if let Err(error) = self.threads.spawn(self.thread_name.clone(), body) {
-            tracing::warn!("no thread for a blocking handler: {error}");
+            tracing::warn!(target: "mshost::plugin", "no thread for a blocking handler: {error}");
             // Dropping those that nobody is left to make answers them.
             drop(self.line.no_thread());
         }

@@ -241,7 +241,7 @@ impl Generation {
         let (done, retired) = oneshot::channel();
         let body = move || _ = done.send(running.end(limit));
         if let Err(error) = thread::Builder::new().name(name).spawn(body) {
-            tracing::warn!(plugin = %self.plugin, "no thread to unload it on, so it stays: {error}");
+            tracing::warn!(target: "mshost::plugin", plugin = %self.plugin, "no thread to unload it on, so it stays: {error}");
         }
         retired.await.unwrap_or(Retired { unmapped: false, abandoned_threads: 0 })
     }
@@ -261,7 +261,7 @@ impl Drop for Generation {
             let name = format!("{}-{}-close", self.plugin, self.id);
             let body = move || _ = running.end(DROP_LIMIT);
             if let Err(error) = thread::Builder::new().name(name).spawn(body) {
-                tracing::warn!(plugin = %self.plugin, "no thread to unload it on, so it stays: {error}");
+                tracing::warn!(target: "mshost::plugin", plugin = %self.plugin, "no thread to unload it on, so it stays: {error}");
             }
         }
     }
@@ -313,9 +313,9 @@ impl Running {
             GenerationEvent::Stayed
         };
         if let Err(error) = stage.step(event) {
-            tracing::error!(%plugin, "a bug in the host: {error}");
+            tracing::error!(target: "mshost::plugin", %plugin, "a bug in the host: {error}");
         }
-        tracing::debug!(%plugin, unmapped, abandoned_threads = left, "generation retired");
+        tracing::debug!(target: "mshost::plugin", %plugin, unmapped, abandoned_threads = left, "generation retired");
         Retired { unmapped, abandoned_threads: left }
     }
 }
@@ -355,7 +355,7 @@ fn close(loaded: Loaded, limit: Duration, mut keys: Keys) -> bool {
         }
         Ok(Ok((None, _))) => false,
         Ok(Err(_)) | Err(_) => {
-            tracing::warn!("a plugin could not be ended");
+            tracing::warn!(target: "mshost::plugin", "a plugin could not be ended");
             false
         }
     }

@@ -84,7 +84,9 @@ pub(super) fn run(lane: Lane, commands: mpsc::UnboundedReceiver<Command>, retire
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
         // Dropping the commands tells everybody who waits.
-        Err(error) => return tracing::error!(lane = lane.0.name, "its runtime cannot start: {error}"),
+        Err(error) => {
+            return tracing::error!(target: "mshost::plugin", lane = lane.0.name, "its runtime cannot start: {error}");
+        }
     };
     let local = LocalSet::new();
     local.block_on(&runtime, serve(lane, commands, retire));

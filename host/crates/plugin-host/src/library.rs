@@ -65,7 +65,7 @@ impl Library {
     pub(super) fn close(self, keys: &Keys) -> bool {
         let Self { path, handle, .. } = self;
         if let Err(error) = handle.close() {
-            tracing::warn!(library = %path.display(), "dlclose: {error}");
+            tracing::warn!(target: "mshost::plugin", library = %path.display(), "dlclose: {error}");
         }
         let is_gone = !is_mapped(&path);
         if is_gone {

@@ -213,7 +213,7 @@ impl Journal {
     pub(super) fn join(&self) {
         let thread = self.writer.lock().take();
         if thread.is_some_and(|thread| thread.join().is_err()) {
-            tracing::error!("the thread of the journal {} has panicked", self.file.display());
+            tracing::error!(target: "mshost::bus", "the thread of the journal {} has panicked", self.file.display());
         }
     }
 }

@@ -147,6 +147,7 @@ impl Writer {
         }
         if !batch.is_empty() {
             tracing::error!(
+                target: "mshost::bus",
                 "{} changes could not be written to the journal {}: jobs that are done will come again",
                 batch.len(),
                 self.store.file().display()
@@ -159,7 +160,7 @@ impl Writer {
         match self.store.commit(batch.iter().map(|noted| &noted.change)) {
             Ok(()) => {
                 if std::mem::take(&mut self.failing) {
-                    tracing::info!("the journal {} can be written again", self.store.file().display());
+                    tracing::info!(target: "mshost::bus", "the journal {} can be written again", self.store.file().display());
                 }
                 batch.into_iter().filter_map(|noted| noted.answer).for_each(|answer| drop(answer.send(Ok(()))));
                 Vec::new()
@@ -176,7 +177,7 @@ impl Writer {
             metrics.journal_errors.inc();
         }
         if !std::mem::replace(&mut self.failing, true) {
-            tracing::error!("no new jobs can be accepted: {error}");
+            tracing::error!(target: "mshost::bus", "no new jobs can be accepted: {error}");
         }
     }
 }

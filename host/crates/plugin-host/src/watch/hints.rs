@@ -88,7 +88,9 @@ impl Hints {
                     self.watched.insert(path, identity);
                 }
                 // The next look tries again, and finds the changes itself.
-                Err(error) => debug!(path = %path.display(), %error, "cannot watch this folder"),
+                Err(error) => {
+                    debug!(target: "mshost::plugin", path = %path.display(), %error, "cannot watch this folder");
+                }
             }
         }
     }
@@ -98,7 +100,7 @@ fn native(shared: Arc<Shared>) -> Option<RecommendedWatcher> {
     match notify::recommended_watcher(move |event| shared.heard(event)) {
         Ok(watcher) => Some(watcher),
         Err(error) => {
-            warn!(%error, "the system gives no file events; changes are found by looking at intervals");
+            warn!(target: "mshost::plugin", %error, "the system gives no file events; changes are found by looking at intervals");
             None
         }
     }
