@@ -75,20 +75,25 @@ pub struct BusLimits {
     pub answer_timeout: Duration,
 }
 
+impl BusLimits {
+    /// The limits where the topology says nothing.
+    pub const DEFAULT: Self = Self {
+        queue: 100_000,
+        message_bytes: 16 << 20,
+        notifications: 4_096,
+        in_flight: 1_024,
+        // Fewer than the restarts that park a worker: the job that kills it goes first.
+        deliveries: 8,
+        dead_letters: 100_000,
+        send_timeout: Duration::from_secs(10),
+        // RabbitMQ gives up by itself after 65 s where a quorum queue has no leader, and closes the connection.
+        answer_timeout: Duration::from_secs(60),
+    };
+}
+
 impl Default for BusLimits {
     fn default() -> Self {
-        Self {
-            queue: 100_000,
-            message_bytes: 16 << 20,
-            notifications: 4_096,
-            in_flight: 1_024,
-            // Fewer than the restarts that park a worker: the job that kills it goes first.
-            deliveries: 8,
-            dead_letters: 100_000,
-            send_timeout: Duration::from_secs(10),
-            // RabbitMQ gives up by itself after 65 s where a quorum queue has no leader, and closes the connection.
-            answer_timeout: Duration::from_secs(60),
-        }
+        Self::DEFAULT
     }
 }
 

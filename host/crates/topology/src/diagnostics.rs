@@ -4,7 +4,6 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::render::{self, Style};
 use super::source::{Position, Source};
 
 /// How bad it is.
@@ -37,7 +36,7 @@ pub struct Label {
 
 /// Why a diagnostic is not to be trusted where the file has other errors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Doubt {
+pub(crate) enum Doubt {
     /// Something is missing: it may stand where the parser could not read it.
     Missing,
     /// A key is in the wrong table: the header of the right one may be what the parser could not read.
@@ -58,7 +57,7 @@ pub struct Diagnostic {
     /// What to do about it.
     pub help: Vec<String>,
     /// Why it may be nothing but the echo of another error.
-    pub(super) doubt: Option<Doubt>,
+    pub(crate) doubt: Option<Doubt>,
 }
 
 impl Diagnostic {
@@ -108,7 +107,7 @@ impl Diagnostic {
         self
     }
 
-    pub(super) fn doubted(mut self, doubt: Doubt) -> Self {
+    pub(crate) fn doubted(mut self, doubt: Doubt) -> Self {
         self.doubt = Some(doubt);
         self
     }
@@ -134,7 +133,7 @@ impl Diagnostics {
     }
 
     /// What is wrong with several files, or `None` where nothing is.
-    pub(super) fn of_files(mut items: Vec<(Arc<Source>, Diagnostic)>) -> Option<Self> {
+    pub(crate) fn of_files(mut items: Vec<(Arc<Source>, Diagnostic)>) -> Option<Self> {
         // A stable sort by place alone: files stay in the order in which they were read.
         let mut files: Vec<*const Source> = Vec::new();
         for (source, _) in &items {
@@ -154,7 +153,7 @@ impl Diagnostics {
         self.items.iter().map(|(source, item)| (&**source, item))
     }
 
-    pub(super) fn into_items(self) -> Vec<(Arc<Source>, Diagnostic)> {
+    pub(crate) fn into_items(self) -> Vec<(Arc<Source>, Diagnostic)> {
         self.items
     }
 
@@ -168,12 +167,6 @@ impl Diagnostics {
     #[must_use]
     pub fn has_errors(&self) -> bool {
         self.count(Severity::Error) > 0
-    }
-
-    /// Everything, for a person to read: rustc's look, ends with a newline.
-    #[must_use]
-    pub fn render(&self, style: Style) -> String {
-        render::render(self, style)
     }
 
     /// Each in one line, for logs and the admin page: `topology.toml:3:5: error: …`.
@@ -195,17 +188,8 @@ impl Diagnostics {
     }
 }
 
-/// The plain rendering, without its last newline.
-impl fmt::Display for Diagnostics {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.render(Style::Plain).trim_end())
-    }
-}
-
 impl fmt::Debug for Diagnostics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.lines()).finish()
     }
 }
-
-impl std::error::Error for Diagnostics {}

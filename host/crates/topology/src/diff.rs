@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use mshost_core::ids::GenerationId;
 
-use super::isolation::Isolation;
+use super::config::Isolation;
 use super::plan::{Plan, Planned, Slot, WorkerSpec};
 
 /// One step from the running plan to the wanted one. The steps do not depend on each other.
@@ -159,6 +159,21 @@ impl fmt::Display for Reason {
             Self::Sandbox => f.write_str("sandbox"),
             Self::Isolation { from: Isolation::Process(_), to: Isolation::Process(_) } => f.write_str("limits"),
             Self::Isolation { from, to } => write!(f, "isolation {from} → {to}"),
+        }
+    }
+}
+
+impl Plan {
+    /// Notes that a change has been made. What [`diff`](diff()) gives, applied one by one, leads from the running
+    /// plan to the wanted one.
+    pub fn apply(&mut self, change: &Change) {
+        match change {
+            Change::Start { slot, to } | Change::Swap { slot, to, .. } | Change::Wait { slot, to } => {
+                self.0.insert(slot.clone(), to.clone());
+            }
+            Change::Stop { slot } => {
+                self.0.remove(slot);
+            }
         }
     }
 }

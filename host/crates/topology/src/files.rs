@@ -17,7 +17,7 @@ const MAX_BYTES: u64 = 1 << 20;
 ///
 /// # Errors
 /// What the system says, or that the file is too large.
-pub(super) fn read_bytes(path: &Path) -> io::Result<Vec<u8>> {
+pub(crate) fn read_bytes(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     // Opening a pipe would wait for its other end.
     let file = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
@@ -33,7 +33,7 @@ pub(super) fn read_bytes(path: &Path) -> io::Result<Vec<u8>> {
 ///
 /// # Errors
 /// Without a place where the file cannot be read, with one where it is not text.
-pub(super) fn read(path: &Path) -> Result<Source, Diagnostics> {
+pub(crate) fn read(path: &Path) -> Result<Source, Diagnostics> {
     let name = path.display().to_string();
     let bytes = read_bytes(path).map_err(|error| {
         let found = Diagnostic::error(format!("cannot read {name}: {error}"));

@@ -4,51 +4,46 @@
 //! place. [`plan`](plan()) spreads it over the loaded plugins, one [`Slot`] an instance; [`diff`](diff()) compares what
 //! runs with what should. Nothing here touches the bus, a plugin or a worker: all but `load` are pure.
 
-mod access;
-mod bus_move;
-mod canary;
+mod bus_migration;
+mod change_reasons;
+mod changed_settings;
 mod config;
+mod declaration;
 mod diagnostics;
 mod diff;
 mod files;
-mod interpolate;
-mod isolation;
-mod journal;
-mod json;
-mod legacy;
+mod interpolation;
+mod keys;
+mod kinds;
 mod parse;
 mod plan;
+mod plugin_config;
+mod plugin_config_check;
+mod read_context;
+pub mod reference;
 mod render;
-mod sandbox;
-mod schema;
 mod sections;
-mod settings;
 mod source;
 mod suggest;
 mod syntax;
+mod table_reader;
 mod units;
 mod validate;
-mod values;
-mod walk;
-mod why;
-mod workers;
+mod value_node;
 
-pub use canary::CanaryConfig;
+pub use change_reasons::reasons;
+pub use changed_settings::ChangedSetting;
 pub use config::{
-    BusConfig, HostConfig, ManagerConfig, ParkedJobs, RestartPolicy, RetryPolicy, Topology, Watch, WorkerConfig,
-    WorkerSpans,
+    BusConfig, CanaryConfig, HostConfig, Isolation, ManagerConfig, ParkedJobs, ProcessLimits, RestartPolicy,
+    RetryPolicy, Sandbox, Topology, Watch, WorkerConfig, WorkerSpans,
 };
 pub use diagnostics::{Diagnostic, Diagnostics, Label, Severity};
 pub use diff::{Change, Reason, diff};
-pub use isolation::{Isolation, ProcessLimits};
-pub use json::ConfigSpans;
 pub use mshost_bus::{Absent, AmqpUrl, BusLimits, BusTls, BusUrl, Durability, Identity, JournalConfig, JournalSync};
 pub use parse::{load, parse};
 pub use plan::{Plan, Planned, Slot, WorkerSpec, plan};
+pub use plugin_config::ConfigSpans;
+pub use plugin_config_check::{check_config, check_worker};
 pub use render::Style;
-pub use sandbox::Sandbox;
-pub use schema::{check_config, check_worker};
-pub use settings::ChangedSetting;
 pub use source::{Position, Source};
 pub use units::{UnitError, format_size, parse_duration, parse_size};
-pub use why::reasons;

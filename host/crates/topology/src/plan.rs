@@ -9,10 +9,7 @@ use std::time::Duration;
 use mshost_bus::Durability;
 use mshost_core::ids::{GenerationId, PluginName, WorkerType};
 
-use super::config::{BusConfig, ParkedJobs, RestartPolicy, RetryPolicy, Topology, WorkerConfig};
-use super::diff::Change;
-use super::isolation::Isolation;
-use super::sandbox::Sandbox;
+use super::config::{BusConfig, Isolation, ParkedJobs, RestartPolicy, RetryPolicy, Sandbox, Topology, WorkerConfig};
 
 /// The place of one instance. It stays the same when the instance in it is swapped.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, serde::Serialize, serde::Deserialize)]
@@ -131,7 +128,7 @@ pub struct Planned {
 
 /// What should run, or what does.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct Plan(BTreeMap<Slot, Planned>);
+pub struct Plan(pub(crate) BTreeMap<Slot, Planned>);
 
 impl Plan {
     /// What is in a slot.
@@ -160,19 +157,6 @@ impl Plan {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
-    }
-
-    /// Notes that a change has been made. What [`diff`](super::diff()) gives, applied one by one, leads from the running
-    /// plan to the wanted one.
-    pub fn apply(&mut self, change: &Change) {
-        match change {
-            Change::Start { slot, to } | Change::Swap { slot, to, .. } | Change::Wait { slot, to } => {
-                self.0.insert(slot.clone(), to.clone());
-            }
-            Change::Stop { slot } => {
-                self.0.remove(slot);
-            }
-        }
     }
 }
 

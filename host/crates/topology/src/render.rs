@@ -1,11 +1,13 @@
 //! Diagnostics as a person reads them, in the look of rustc.
 
+use std::fmt;
+
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 
 use super::diagnostics::{Diagnostic, Diagnostics, Severity};
 use super::source::Source;
 
-/// More than these are counted, not shown: nobody reads on, and a broken file must not flood a log.
+/// More than these are counted, not shown: a person does not read on, and a broken file must not flood a log.
 const MAX_SHOWN: usize = 50;
 
 /// Whether to use colours. That is the caller's to know: is it a terminal, is `NO_COLOR` set?
@@ -17,20 +19,33 @@ pub enum Style {
     Coloured,
 }
 
-pub(super) fn render(diagnostics: &Diagnostics, style: Style) -> String {
-    let renderer = match style {
-        Style::Plain => Renderer::plain(),
-        Style::Coloured => Renderer::styled(),
-    };
-    let mut out = String::new();
-    for (source, item) in diagnostics.iter().take(MAX_SHOWN) {
-        out.push_str(&one(&renderer, source, item));
-        out.push_str("\n\n");
+impl Diagnostics {
+    /// Everything, for a person to read: rustc's look, ends with a newline.
+    #[must_use]
+    pub fn render(&self, style: Style) -> String {
+        let renderer = match style {
+            Style::Plain => Renderer::plain(),
+            Style::Coloured => Renderer::styled(),
+        };
+        let mut out = String::new();
+        for (source, item) in self.iter().take(MAX_SHOWN) {
+            out.push_str(&one(&renderer, source, item));
+            out.push_str("\n\n");
+        }
+        out.push_str(&summary(self));
+        out.push('\n');
+        out
     }
-    out.push_str(&summary(diagnostics));
-    out.push('\n');
-    out
 }
+
+/// The plain rendering, without its last newline.
+impl fmt::Display for Diagnostics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.render(Style::Plain).trim_end())
+    }
+}
+
+impl std::error::Error for Diagnostics {}
 
 fn one(renderer: &Renderer, source: &Source, item: &Diagnostic) -> String {
     let level = match item.severity {

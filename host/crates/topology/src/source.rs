@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::ops::Range;
+use std::sync::Arc;
 
 /// Where something is, as editors count: both from 1, columns in characters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
@@ -40,19 +41,27 @@ impl Source {
     }
 
     /// The text, passwords included: for parsing, not for showing.
-    pub(super) fn text(&self) -> &str {
+    pub(crate) fn text(&self) -> &str {
         &self.text
     }
 
     /// Keeps these bytes from being shown.
-    pub(super) fn hide(&mut self, span: Range<usize>) {
+    fn hide(&mut self, span: Range<usize>) {
         let span = self.clamp(span);
         let place = self.hidden.partition_point(|other| other.start < span.start);
         self.hidden.insert(place, span);
     }
 
+    /// The source with these bytes kept from being shown.
+    pub(crate) fn without_secrets(mut self, secrets: Vec<Range<usize>>) -> Arc<Self> {
+        for span in secrets {
+            self.hide(span);
+        }
+        Arc::new(self)
+    }
+
     /// Whether a part of `span` is already kept from being shown.
-    pub(super) fn hides_in(&self, span: &Range<usize>) -> bool {
+    pub(crate) fn hides_in(&self, span: &Range<usize>) -> bool {
         self.hidden.iter().any(|hidden| hidden.start < span.end && span.start < hidden.end)
     }
 
@@ -64,7 +73,7 @@ impl Source {
     }
 
     /// The lines that `spans` are in and those between, masked; the offset at which they start, and the first's number.
-    pub(super) fn shown_lines<'s>(&self, spans: impl Iterator<Item = &'s Range<usize>>) -> (String, usize, usize) {
+    pub(crate) fn shown_lines<'s>(&self, spans: impl Iterator<Item = &'s Range<usize>>) -> (String, usize, usize) {
         let (mut first, mut last) = (usize::MAX, 0);
         for span in spans {
             let span = self.clamp(span.clone());
@@ -112,7 +121,7 @@ impl Source {
     }
 
     /// The nearest span that lies in the text and on its characters' boundaries.
-    pub(super) fn clamp(&self, span: Range<usize>) -> Range<usize> {
+    pub(crate) fn clamp(&self, span: Range<usize>) -> Range<usize> {
         let start = floor_boundary(&self.text, span.start);
         start..floor_boundary(&self.text, span.end).max(start)
     }

@@ -4,15 +4,37 @@ use std::collections::BTreeSet;
 
 use toml::de::{DeTable, DeValue};
 
-use super::diagnostics::Diagnostic;
+use super::diagnostics::{Diagnostic, Doubt};
+use super::read_context::{MAX_FOUND, Span};
 use super::source::Source;
-use super::walk::{MAX_FOUND, Span};
 
 /// A value is quoted up to here.
 const MAX_SHOWN_VALUE: usize = 60;
 
+/// What the parser recovered after a syntax error is a guess: its word is not taken on that error's line, nor about what
+/// is missing, nor about keys in the wrong table once a header may have been lost.
+pub(crate) fn without_echoes(
+    source: &Source,
+    syntax_errors: Vec<Diagnostic>,
+    found: Vec<Diagnostic>,
+) -> Vec<Diagnostic> {
+    let line = |item: &Diagnostic| item.primary.as_ref().map_or(0, |label| source.position(label.span.start).line);
+    let broken: Vec<usize> = syntax_errors.iter().map(line).collect();
+    let lines: Vec<&str> = source.text().lines().collect();
+    let is_header = |line: usize| !lines.get(line.saturating_sub(1)).is_some_and(|text| text.contains('='));
+    let lost_header = broken.iter().copied().find(|line| is_header(*line));
+    let is_echo = |item: &Diagnostic| match item.doubt {
+        _ if broken.contains(&line(item)) => true,
+        Some(Doubt::Missing) => !broken.is_empty(),
+        Some(Doubt::Misplaced) => lost_header.is_some_and(|lost| lost < line(item)),
+        None => false,
+    };
+    let kept: Vec<_> = found.into_iter().filter(|item| !is_echo(item)).collect();
+    syntax_errors.into_iter().chain(kept).collect()
+}
+
 /// One diagnostic for each line that has syntax errors: a second one there is most often the echo of the first.
-pub(super) fn diagnostics(source: &Source, document: &DeTable<'_>, errors: &[toml::de::Error]) -> Vec<Diagnostic> {
+pub(crate) fn diagnostics(source: &Source, document: &DeTable<'_>, errors: &[toml::de::Error]) -> Vec<Diagnostic> {
     let mut seen = BTreeSet::new();
     let spans = errors.iter().map(|error| (error, source.clamp(error.span().unwrap_or(0..0))));
     let first_of_line = spans.filter(|(_, span)| seen.insert(source.position(span.start).line));

@@ -82,7 +82,7 @@ pub fn parse_size(text: &str) -> Result<u64, UnitError> {
     let (whole, fraction) = number.split_once('.').unwrap_or((number, "0"));
     let whole: u64 =
         whole.parse().map_err(|_| if whole.is_empty() { UnitError::NoNumber } else { UnitError::TooLarge })?;
-    // Nobody needs more than nine decimals of a TiB.
+    // Nine decimals of a TiB are about a kB: more digits are a mistake.
     if fraction.is_empty() || fraction.contains('.') || fraction.len() > MAX_DIGITS {
         return Err(UnitError::Malformed);
     }

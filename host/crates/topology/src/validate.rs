@@ -7,11 +7,11 @@ use toml::de::DeTable;
 
 use super::config::{BusConfig, HostConfig, ManagerConfig, ParkedJobs, WorkerConfig};
 use super::diagnostics::{Diagnostic, Doubt};
-use super::journal;
-use super::walk::{Context, Span};
+use super::keys::bus::{JOURNAL, JOURNAL_LIMIT, JOURNAL_SYNC};
+use super::read_context::{ReadContext, Span};
 
 /// What is checked, and the document to look up the places of what has no span of its own.
-pub(super) struct Checked<'t> {
+pub(crate) struct Checked<'t> {
     pub host: &'t HostConfig,
     pub bus: &'t BusConfig,
     pub manager: &'t ManagerConfig,
@@ -20,12 +20,12 @@ pub(super) struct Checked<'t> {
 }
 
 impl Checked<'_> {
-    pub(super) fn span(&self, table: &str, key: &str) -> Option<Span> {
+    pub(crate) fn span(&self, table: &str, key: &str) -> Option<Span> {
         self.document.get(table)?.get_ref().get(key).map(toml::Spanned::span)
     }
 }
 
-pub(super) fn check(cx: &Context<'_>, checked: &Checked<'_>) {
+pub(crate) fn check(cx: &ReadContext<'_>, checked: &Checked<'_>) {
     if checked.workers.is_empty() && !checked.document.contains_key("worker") {
         cx.report(
             Diagnostic::warning("the topology has no workers")
@@ -45,7 +45,7 @@ pub(super) fn check(cx: &Context<'_>, checked: &Checked<'_>) {
 /// One type may be served by several plugins, which share its jobs: that is how a new implementation is tried next to the
 /// old one. One plugin may serve several types. But type and plugin together name a [`Slot`](super::Slot), so that a
 /// reload knows which worker is which; a second entry of both could only mean more instances of the first.
-fn same_worker_twice(cx: &Context<'_>, workers: &[WorkerConfig]) {
+fn same_worker_twice(cx: &ReadContext<'_>, workers: &[WorkerConfig]) {
     for (index, worker) in workers.iter().enumerate() {
         let first = workers[..index]
             .iter()
@@ -62,7 +62,7 @@ fn same_worker_twice(cx: &Context<'_>, workers: &[WorkerConfig]) {
     }
 }
 
-fn same_address_twice(cx: &Context<'_>, checked: &Checked<'_>) {
+fn same_address_twice(cx: &ReadContext<'_>, checked: &Checked<'_>) {
     let mut seen: Vec<(SocketAddr, Option<Span>, String)> = Vec::new();
     let admin_span = checked.span("host", "admin");
     seen.extend(checked.host.admin.map(|admin| (admin, admin_span, "the admin server".to_owned())));
@@ -83,7 +83,7 @@ fn same_address_twice(cx: &Context<'_>, checked: &Checked<'_>) {
 }
 
 /// A manager that cannot keep the workers of its own host would tell senders that some are not there.
-fn too_many_instances(cx: &Context<'_>, checked: &Checked<'_>) {
+fn too_many_instances(cx: &ReadContext<'_>, checked: &Checked<'_>) {
     let instances: usize = checked.workers.iter().map(|worker| worker.instances as usize).sum();
     let max = checked.manager.max_workers;
     if !checked.manager.enabled || instances <= max {
@@ -96,7 +96,7 @@ fn too_many_instances(cx: &Context<'_>, checked: &Checked<'_>) {
     });
 }
 
-fn drain_longer_than_shutdown(cx: &Context<'_>, checked: &Checked<'_>) {
+fn drain_longer_than_shutdown(cx: &ReadContext<'_>, checked: &Checked<'_>) {
     let shutdown = checked.host.shutdown_timeout;
     for worker in checked.workers.iter().filter(|worker| worker.drain_timeout > shutdown) {
         let time = humantime::format_duration;
@@ -116,7 +116,7 @@ fn drain_longer_than_shutdown(cx: &Context<'_>, checked: &Checked<'_>) {
 }
 
 /// Who else serves a type is the manager's to know; without one, jobs that others would do were given up.
-fn parked_without_manager(cx: &Context<'_>, checked: &Checked<'_>) {
+fn parked_without_manager(cx: &ReadContext<'_>, checked: &Checked<'_>) {
     if checked.manager.enabled {
         return;
     }
@@ -128,13 +128,13 @@ fn parked_without_manager(cx: &Context<'_>, checked: &Checked<'_>) {
     }
 }
 
-fn journal_without_use(cx: &Context<'_>, checked: &Checked<'_>) {
+fn journal_without_use(cx: &ReadContext<'_>, checked: &Checked<'_>) {
     let (why, help) = match checked.bus.url {
         BusUrl::Amqp(_) => ("RabbitMQ keeps the jobs itself", "what they outlive there is `durability`"),
         BusUrl::Embedded if checked.bus.journal.is_none() => ("there is no journal", "set `journal` to a folder"),
         BusUrl::Embedded => return,
     };
-    for key in journal::KEYS {
+    for key in [JOURNAL.name, JOURNAL_SYNC.name, JOURNAL_LIMIT.name] {
         if let Some(span) = checked.span("bus", key) {
             let warning = Diagnostic::warning(format!("`{key}` has no use: {why}"));
             cx.report(warning.at(span, "has no use").help(help));

@@ -2,7 +2,7 @@
 //!
 //! Each folder of `tests/topology/` is a case: `topology.toml`, maybe the files that it names, maybe `env` (`NAME=value`
 //! lines) and `schema.json` (what the first worker's plugin exports), and `expected.txt`: what is rendered, or the plan.
-//! `BLESS=1 cargo test -p mshost --test topology` writes `expected.txt` anew; read the difference before you commit it.
+//! `BLESS=1 cargo test -p mshost-topology --test topology` writes `expected.txt` anew; read the difference before you commit it.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 

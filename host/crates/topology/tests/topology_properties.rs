@@ -1,4 +1,4 @@
-//! What holds for every topology, not only for those that somebody thought of.
+//! What holds for every topology, not only for those that are cases.
 
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 

@@ -1,4 +1,4 @@
-//! How a broker is reached besides its URL: the TLS files and the password file of `[bus]`.
+//! Reads how a broker is reached besides its URL: the TLS files and the password file of `[bus]`.
 //!
 //! What these files hold is read once, checked here, and never shown: errors name the file and what is wrong with it.
 
@@ -10,41 +10,36 @@ use std::sync::Arc;
 
 use mshost_bus::{AmqpUrl, BusTls, BusUrl, Identity};
 use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::ParsedCertificate;
 use rustls::sign::CertifiedKey;
 use rustls::{InconsistentKeys, RootCertStore};
 
-use super::diagnostics::Diagnostic;
-use super::files;
-use super::values::{path_in, text};
-use super::walk::{Fields, Node};
-
-/// The keys that only TLS has a use for.
-const TLS_KEYS: [&str; 4] = ["ca_file", "cert_file", "key_file", "server_name"];
+use crate::declaration::ReadableKind as _;
+use crate::diagnostics::Diagnostic;
+use crate::files;
+use crate::keys::bus;
+use crate::kinds::PathKind;
+use crate::table_reader::TableReader;
+use crate::value_node::ValueNode;
 
 /// Reads the keys of `[bus]`. `url` is `None` where it is set and wrong: then the keys are judged on their own.
-pub(super) fn read(
-    bus: &mut Fields<'_, '_>,
-    url: Option<&mut BusUrl>,
-    folder: &Path,
-    read: &mut Vec<PathBuf>,
-) -> BusTls {
-    let nodes = TLS_KEYS.map(|key| bus.node(key));
+pub(crate) fn read(table: &mut TableReader<'_, '_>, url: Option<&mut BusUrl>) -> BusTls {
+    let [ca, cert, key] = [&bus::CA_FILE, &bus::CERT_FILE, &bus::KEY_FILE].map(|file| table.node(file));
+    let name = table.node(&bus::SERVER_NAME);
     if let Some(url) = url.as_deref().filter(|url| !uses_tls(url)) {
-        for node in nodes.iter().flatten() {
+        for node in [ca, cert, key, name].iter().flatten() {
             let message = format!("`{}` has no use: the bus is `{url}`, which has no TLS", node.key);
             let help =
                 Some("write an `amqps://` URL (RabbitMQ's port for it is 5671), or leave the key out".to_owned());
             let _: Option<()> = node.refuse(message, "only for `amqps://`", help);
         }
     }
-    let [ca, cert, key, name] = nodes;
-    let authorities = ca.and_then(|node| self::authorities(&node, folder, read));
-    let identity = identity(cert, key, folder, read);
-    let server_name = name.and_then(|node| server_name(&node));
-    if let Some(node) = bus.node("password_file") {
-        let password = password(&node, folder, read);
+    let authorities = ca.and_then(|node| authorities(&node));
+    let identity = identity(cert, key);
+    let server_name = name.and_then(|node| bus::SERVER_NAME.kind.read(&node));
+    if let Some(node) = table.node(&bus::PASSWORD_FILE) {
+        let password = password(&node);
         if let (Some(url), Some(password)) = (url, password) {
             set_password(&node, url, &password);
         }
@@ -56,8 +51,8 @@ fn uses_tls(url: &BusUrl) -> bool {
     matches!(url, BusUrl::Amqp(url) if url.is_tls())
 }
 
-fn authorities(node: &Node<'_, '_>, folder: &Path, read: &mut Vec<PathBuf>) -> Option<Vec<CertificateDer<'static>>> {
-    let (path, pem) = contents(node, folder, read)?;
+fn authorities(node: &ValueNode<'_, '_>) -> Option<Vec<CertificateDer<'static>>> {
+    let (path, pem) = contents(node)?;
     let found = certificates(node, &path, &pem)?;
     let mut store = RootCertStore::empty();
     for (index, certificate) in found.iter().enumerate() {
@@ -69,14 +64,9 @@ fn authorities(node: &Node<'_, '_>, folder: &Path, read: &mut Vec<PathBuf>) -> O
     Some(found)
 }
 
-fn identity(
-    cert: Option<Node<'_, '_>>,
-    key: Option<Node<'_, '_>>,
-    folder: &Path,
-    read: &mut Vec<PathBuf>,
-) -> Option<Identity> {
+fn identity(cert: Option<ValueNode<'_, '_>>, key: Option<ValueNode<'_, '_>>) -> Option<Identity> {
     let chain = cert.and_then(|node| {
-        let (path, pem) = contents(&node, folder, read)?;
+        let (path, pem) = contents(&node)?;
         let chain = certificates(&node, &path, &pem)?;
         match ParsedCertificate::try_from(&chain[0]) {
             Ok(_) => Some(chain),
@@ -87,7 +77,7 @@ fn identity(
         }
     });
     let private = key.and_then(|node| {
-        let (path, pem) = secret(&node, folder, read)?;
+        let (path, pem) = secret(&node)?;
         PrivateKeyDer::from_pem_slice(&pem).map_or_else(
             |_| {
                 let help =
@@ -106,14 +96,14 @@ fn identity(
     }
 }
 
-fn alone<T>(node: &Node<'_, '_>, other: &str) -> Option<T> {
+fn alone<T>(node: &ValueNode<'_, '_>, other: &str) -> Option<T> {
     let help = Some(format!("a client certificate needs both: add `{other}`, or leave `{}` out", node.key));
     node.refuse(format!("`{}` is set, but `{other}` is not", node.key), format!("there is no `{other}`"), help)
 }
 
 fn paired(
-    cert: &Node<'_, '_>,
-    key: &Node<'_, '_>,
+    cert: &ValueNode<'_, '_>,
+    key: &ValueNode<'_, '_>,
     chain: Vec<CertificateDer<'static>>,
     private: PrivateKeyDer<'static>,
 ) -> Option<Identity> {
@@ -135,7 +125,7 @@ fn paired(
 }
 
 /// The certificates of a PEM file; reports where there are none.
-fn certificates(node: &Node<'_, '_>, path: &Path, pem: &[u8]) -> Option<Vec<CertificateDer<'static>>> {
+fn certificates(node: &ValueNode<'_, '_>, path: &Path, pem: &[u8]) -> Option<Vec<CertificateDer<'static>>> {
     match CertificateDer::pem_slice_iter(pem).collect::<Result<Vec<_>, _>>() {
         Ok(found) if !found.is_empty() => Some(found),
         Ok(_) => {
@@ -150,20 +140,12 @@ fn certificates(node: &Node<'_, '_>, path: &Path, pem: &[u8]) -> Option<Vec<Cert
     }
 }
 
-fn server_name(node: &Node<'_, '_>) -> Option<String> {
-    let name = text(node)?;
-    if ServerName::try_from(name.as_str()).is_err() {
-        return node.expected("a host name or an IP address");
-    }
-    Some(name)
-}
-
-fn password(node: &Node<'_, '_>, folder: &Path, read: &mut Vec<PathBuf>) -> Option<String> {
-    let (path, bytes) = secret(node, folder, read)?;
+fn password(node: &ValueNode<'_, '_>) -> Option<String> {
+    let (path, bytes) = secret(node)?;
     let Ok(password) = String::from_utf8(bytes) else {
         return node.refuse("the file of `password_file` is not UTF-8 text", "not text", looked_at(&path));
     };
-    // Editors end a file with a newline, which nobody means to be part of a password.
+    // Editors end a file with a newline, which is not meant to be part of a password.
     let password = password.strip_suffix('\n').unwrap_or(&password);
     let password = password.strip_suffix('\r').unwrap_or(password);
     if password.is_empty() {
@@ -179,7 +161,7 @@ fn password(node: &Node<'_, '_>, folder: &Path, read: &mut Vec<PathBuf>) -> Opti
     Some(password.to_owned())
 }
 
-fn set_password(node: &Node<'_, '_>, url: &mut BusUrl, password: &str) {
+fn set_password(node: &ValueNode<'_, '_>, url: &mut BusUrl, password: &str) {
     let refused: Result<AmqpUrl, _> = match url {
         BusUrl::Embedded => Err(("the embedded bus has no password", "leave `password_file` out, or set `url`")),
         BusUrl::Amqp(url) if url.has_password() => {
@@ -199,8 +181,8 @@ fn set_password(node: &Node<'_, '_>, url: &mut BusUrl, password: &str) {
 }
 
 /// A file that only the host should be able to read.
-fn secret(node: &Node<'_, '_>, folder: &Path, read: &mut Vec<PathBuf>) -> Option<(PathBuf, Vec<u8>)> {
-    let (path, bytes) = contents(node, folder, read)?;
+fn secret(node: &ValueNode<'_, '_>) -> Option<(PathBuf, Vec<u8>)> {
+    let (path, bytes) = contents(node)?;
     if fs::metadata(&path).is_ok_and(|metadata| metadata.permissions().mode() & 0o004 != 0) {
         let warning = Diagnostic::warning(format!("every user of this machine can read the file of `{}`", node.key));
         let help = format!("`chmod o-r {}`, with the host's user as its owner or group", path.display());
@@ -210,9 +192,9 @@ fn secret(node: &Node<'_, '_>, folder: &Path, read: &mut Vec<PathBuf>) -> Option
 }
 
 /// What the file that a key names holds. The file is watched even where it cannot be read: it may come.
-fn contents(node: &Node<'_, '_>, folder: &Path, read: &mut Vec<PathBuf>) -> Option<(PathBuf, Vec<u8>)> {
-    let path = path_in(folder)(node)?;
-    read.push(path.clone());
+fn contents(node: &ValueNode<'_, '_>) -> Option<(PathBuf, Vec<u8>)> {
+    let path = PathKind.read(node)?;
+    node.cx.note_file(path.clone());
     match files::read_bytes(&path) {
         Ok(bytes) => Some((path, bytes)),
         Err(error) => {

@@ -1,7 +1,7 @@
-//! The original's keys, from the file that `config` names: its `config.json`, or the same keys as TOML.
+//! Reads the configuration of MicroServices.js that `config` names: its `config.json`, or the same keys as TOML.
 //!
-//! What the topology says itself wins over them, and `BROKER_URL` in the environment over both. Keys that are not the
-//! original's are only warned of: the file may be shared with the original, which does not mind them either.
+//! What the topology says itself wins over it, and `BROKER_URL` in the environment over both. Unknown keys are only warned
+//! of: the file may be shared with MicroServices.js, which does not mind them either.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -15,19 +15,20 @@ use serde_json::value::RawValue;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-use super::diagnostics::{Diagnostic, Diagnostics, Severity};
-use super::files;
-use super::interpolate::Env;
-use super::parse::{Others, hidden, without_echoes};
-use super::sections::{A_BUS_URL, bus_url, read_codec};
-use super::source::Source;
-use super::syntax;
-use super::values::{boolean, integer, path_in};
-use super::walk::{Context, Fields, Node};
+use crate::declaration::ReadableKind as _;
+use crate::diagnostics::{Diagnostic, Diagnostics};
+use crate::interpolation::Environment;
+use crate::keys::{file, msjs};
+use crate::kinds::A_BUS_URL;
+use crate::read_context::{Findings, ReadContext};
+use crate::source::Source;
+use crate::table_reader::TableReader;
+use crate::value_node::ValueNode;
+use crate::{files, syntax};
 
-/// What the original's keys say, each where it is set.
+/// What a configuration of MicroServices.js says, each key where it is set.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Legacy {
+pub(crate) struct MsjsConfig {
     /// `broker_url`.
     pub url: Option<BusUrl>,
     /// `keepalive` in milliseconds; 0 is none.
@@ -40,11 +41,8 @@ pub(super) struct Legacy {
     pub codec: Option<Codec>,
 }
 
-/// The longest keepalive in milliseconds, a day: what is longer keeps nobody alive.
-const MAX_KEEPALIVE: u64 = 24 * 3600 * 1000;
-
 /// `BROKER_URL`, where it is set and not empty.
-pub(super) fn url_of_environment(cx: &Context<'_>) -> Option<BusUrl> {
+pub(crate) fn url_of_environment(cx: &ReadContext<'_>) -> Option<BusUrl> {
     let text = (cx.env)("BROKER_URL").filter(|text| !text.is_empty())?;
     match BusUrl::parse(&text) {
         Ok(url) => Some(url),
@@ -56,56 +54,56 @@ pub(super) fn url_of_environment(cx: &Context<'_>) -> Option<BusUrl> {
     }
 }
 
-/// Reads the file that `config` names.
-pub(super) fn load(node: &Node<'_, '_>, folder: &Path, others: &mut Others) -> Legacy {
-    let Some(path) = path_in(folder)(node) else { return Legacy::default() };
-    others.files.push(path.clone());
+/// Reads the file that `config` names, where it does.
+pub(crate) fn read(root: &mut TableReader<'_, '_>) -> MsjsConfig {
+    let Some(node) = root.node(&file::CONFIG) else { return MsjsConfig::default() };
+    let Some(path) = file::CONFIG.kind.read(&node) else { return MsjsConfig::default() };
+    node.cx.note_file(path.clone());
     let source = match files::read(&path) {
         Ok(source) => source,
         Err(errors) => {
-            unreadable(node, errors, others);
-            return Legacy::default();
+            report_unreadable(&node, errors);
+            return MsjsConfig::default();
         }
     };
     let is_json = path.extension().is_some_and(|extension| extension.eq_ignore_ascii_case("json"));
-    let (legacy, source, found) = of_source(source, is_json, node.cx.env);
-    others.found.extend(found.into_iter().map(|item| (Arc::clone(&source), item)));
-    legacy
+    let (config, source, found) = of_source(source, is_json, node.cx.env);
+    node.cx.report_in(&source, found);
+    config
 }
 
 /// What has no place in that file has one here, where the file is named.
-fn unreadable(node: &Node<'_, '_>, errors: Diagnostics, others: &mut Others) {
+fn report_unreadable(node: &ValueNode<'_, '_>, errors: Diagnostics) {
     let help = "paths are relative to the folder of the topology; leave `config` out if there is no such file";
     for (source, error) in errors.into_items() {
         match error.primary {
-            Some(_) => others.found.push((source, error)),
+            Some(_) => node.cx.report_in(&source, [error]),
             None => node.cx.report(Diagnostic::error(error.message).at(node.span(), "named here").help(help)),
         }
     }
 }
 
-fn of_source(source: Source, is_json: bool, env: Env<'_>) -> (Legacy, Arc<Source>, Vec<Diagnostic>) {
-    let (table, syntax) = if is_json { json_table(&source) } else { toml_table(&source) };
-    let context = Context::new(&source, env);
-    let legacy = keys(Fields::of_table(&context, "the configuration", 0..0, &table));
-    let (more, secrets) = context.into_found();
-    let found = without_echoes(&source, syntax, more);
+fn of_source(source: Source, is_json: bool, env: Environment<'_>) -> (MsjsConfig, Arc<Source>, Vec<Diagnostic>) {
+    let (table, syntax_errors) = if is_json { json_table(&source) } else { toml_table(&source) };
+    // No key of it is a path.
+    let context = ReadContext::new(&source, Path::new(""), env);
+    let config = read_keys(TableReader::of_table(&context, &msjs::SECTION, 0..0, &table));
+    let Findings { diagnostics, secrets, .. } = context.into_findings();
+    let found = syntax::without_echoes(&source, syntax_errors, diagnostics);
     drop(table);
-    (legacy, hidden(source, secrets), found)
+    (config, source.without_secrets(secrets), found)
 }
 
-fn keys(mut fields: Fields<'_, '_>) -> Legacy {
-    let legacy = Legacy {
-        url: fields.take("broker_url", bus_url),
-        keepalive: fields
-            .take("keepalive", integer(0..=MAX_KEEPALIVE))
-            .map(|millis| (millis > 0).then(|| Duration::from_millis(millis))),
-        manager_log: fields.take("SystemManager_log", boolean),
-        worker_log: fields.take("Worker_log", boolean),
-        codec: fields.take("data_transfer_protocol", read_codec),
+fn read_keys(mut table: TableReader<'_, '_>) -> MsjsConfig {
+    let config = MsjsConfig {
+        url: table.find(&msjs::BROKER_URL),
+        keepalive: table.find(&msjs::KEEPALIVE),
+        manager_log: table.find(&msjs::MANAGER_LOG),
+        worker_log: table.find(&msjs::WORKER_LOG),
+        codec: table.find(&msjs::DATA_TRANSFER_PROTOCOL),
     };
-    fields.finish_as(Severity::Warning, |_| None);
-    legacy
+    table.finish();
+    config
 }
 
 fn toml_table(source: &Source) -> (DeTable<'_>, Vec<Diagnostic>) {
@@ -146,7 +144,7 @@ fn json_table(source: &Source) -> (DeTable<'_>, Vec<Diagnostic>) {
 fn json_value(raw: &str) -> Option<DeValue<'_>> {
     Some(match serde_json::from_str(raw).ok()? {
         serde_json::Value::Null => return None,
-        // `${` means nothing in JSON, which the original reads as it stands.
+        // `${` means nothing in JSON, which MicroServices.js reads as it stands.
         serde_json::Value::String(text) => DeValue::String(Cow::Owned(text.replace('$', "$$"))),
         serde_json::Value::Bool(value) => DeValue::Boolean(value),
         // JSON's numbers are TOML's too.
@@ -169,9 +167,9 @@ mod tests {
     use super::*;
     use crate::Style;
 
-    fn read(text: &str, is_json: bool) -> (Legacy, String) {
-        let (legacy, source, found) = of_source(Source::new("config", text), is_json, &|_| None);
-        (legacy, Diagnostics::new(&source, found).map_or_else(String::new, |found| found.render(Style::Plain)))
+    fn read(text: &str, is_json: bool) -> (MsjsConfig, String) {
+        let (config, source, found) = of_source(Source::new("config", text), is_json, &|_| None);
+        (config, Diagnostics::new(&source, found).map_or_else(String::new, |found| found.render(Style::Plain)))
     }
 
     #[test]
@@ -180,17 +178,17 @@ mod tests {
             "data_transfer_protocol": "bson"}"#;
         let toml = "broker_url = 'amqp://h'\nkeepalive = 500\nSystemManager_log = false\nWorker_log = true\n\
             data_transfer_protocol = 'bson'";
-        let (legacy, said) = read(json, true);
-        assert_eq!((legacy.clone(), said), read(toml, false));
-        assert_eq!(legacy.keepalive, Some(Some(Duration::from_millis(500))));
-        assert_eq!(legacy.codec, Some(Codec::Bson));
+        let (config, said) = read(json, true);
+        assert_eq!((config.clone(), said), read(toml, false));
+        assert_eq!(config.keepalive, Some(Some(Duration::from_millis(500))));
+        assert_eq!(config.codec, Some(Codec::Bson));
     }
 
     #[test]
     fn a_dollar_in_json_is_itself() {
-        let (legacy, said) = read(r#"{"broker_url": "amqp://u:${X}$$@h"}"#, true);
+        let (config, said) = read(r#"{"broker_url": "amqp://u:${X}$$@h"}"#, true);
         assert_eq!(said, "");
-        assert!(matches!(legacy.url, Some(BusUrl::Amqp(url)) if url.expose() == "amqp://u:${X}$$@h"));
+        assert!(matches!(config.url, Some(BusUrl::Amqp(url)) if url.expose() == "amqp://u:${X}$$@h"));
     }
 
     proptest! {

@@ -4,17 +4,17 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 /// What the environment says.
-pub(super) type Env<'a> = &'a dyn Fn(&str) -> Option<String>;
+pub(crate) type Environment<'a> = &'a dyn Fn(&str) -> Option<String>;
 
 /// Why a text cannot be filled in, and which bytes of it are to blame.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Failure {
+pub(crate) struct InterpolationError {
     pub span: Range<usize>,
-    pub kind: FailureKind,
+    pub kind: InterpolationErrorKind,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum FailureKind {
+pub(crate) enum InterpolationErrorKind {
     /// The variable is not set and there is no default.
     Unset(String),
     /// A `${` without its `}`.
@@ -25,7 +25,7 @@ pub(super) enum FailureKind {
 
 /// Fills in `text`: a `${VAR}` must be set; the default of `${VAR:-default}` is also taken where `VAR` is empty, as in a
 /// shell. `$$` is `$`. A `$` before anything else is itself, so that regular expressions need no care.
-pub(super) fn interpolate<'t>(text: &'t str, env: Env<'_>) -> Result<Cow<'t, str>, Vec<Failure>> {
+pub(crate) fn interpolate<'t>(text: &'t str, env: Environment<'_>) -> Result<Cow<'t, str>, Vec<InterpolationError>> {
     if !text.contains('$') {
         return Ok(Cow::Borrowed(text));
     }
@@ -38,14 +38,14 @@ pub(super) fn interpolate<'t>(text: &'t str, env: Env<'_>) -> Result<Cow<'t, str
             dollar + 2
         } else if let Some(inner) = rest.strip_prefix('{') {
             let Some(len) = inner.find('}') else {
-                failures.push(Failure { span: dollar..text.len(), kind: FailureKind::Unclosed });
+                failures.push(InterpolationError { span: dollar..text.len(), kind: InterpolationErrorKind::Unclosed });
                 at = text.len();
                 break;
             };
             let end = dollar + 2 + len + 1;
             match variable(&inner[..len], env) {
                 Ok(value) => out.push_str(&value),
-                Err(kind) => failures.push(Failure { span: dollar..end, kind }),
+                Err(kind) => failures.push(InterpolationError { span: dollar..end, kind }),
             }
             end
         } else {
@@ -57,20 +57,20 @@ pub(super) fn interpolate<'t>(text: &'t str, env: Env<'_>) -> Result<Cow<'t, str
     if failures.is_empty() { Ok(Cow::Owned(out)) } else { Err(failures) }
 }
 
-fn variable(inner: &str, env: Env<'_>) -> Result<String, FailureKind> {
+fn variable(inner: &str, env: Environment<'_>) -> Result<String, InterpolationErrorKind> {
     let (name, default) = match inner.split_once(":-") {
         Some((name, default)) => (name, Some(default)),
         None => (inner, None),
     };
     let first_is_digit = name.starts_with(|c: char| c.is_ascii_digit());
     if name.is_empty() || first_is_digit || !name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
-        return Err(FailureKind::Name(name.to_owned()));
+        return Err(InterpolationErrorKind::Name(name.to_owned()));
     }
     match (env(name), default) {
         (Some(value), None) => Ok(value),
         (Some(value), Some(_)) if !value.is_empty() => Ok(value),
         (_, Some(default)) => Ok(default.to_owned()),
-        (None, None) => Err(FailureKind::Unset(name.to_owned())),
+        (None, None) => Err(InterpolationErrorKind::Unset(name.to_owned())),
     }
 }
 
@@ -107,13 +107,13 @@ mod tests {
 
     #[test]
     fn every_failure_is_found_with_its_place() {
-        let failure = |span, kind| Failure { span, kind };
+        let failure = |span, kind| InterpolationError { span, kind };
         assert_eq!(
             interpolate("ä${A}${1x} ${B", &env),
             Err(vec![
-                failure(2..6, FailureKind::Unset("A".into())),
-                failure(6..11, FailureKind::Name("1x".into())),
-                failure(12..15, FailureKind::Unclosed),
+                failure(2..6, InterpolationErrorKind::Unset("A".into())),
+                failure(6..11, InterpolationErrorKind::Name("1x".into())),
+                failure(12..15, InterpolationErrorKind::Unclosed),
             ])
         );
     }

@@ -7,9 +7,9 @@ use serde_json::Value;
 
 use super::config::{Topology, WorkerConfig};
 use super::diagnostics::Diagnostic;
-use super::json::join;
+use super::plugin_config::join;
+use super::read_context::Span;
 use super::suggest;
-use super::walk::Span;
 
 /// More errors of one config are echoes.
 const MAX_ERRORS: usize = 20;

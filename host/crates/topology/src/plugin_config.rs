@@ -6,7 +6,8 @@ use std::ops::Range;
 use serde_json::{Map, Value};
 use toml::de::DeValue;
 
-use super::walk::{Node, Span};
+use super::read_context::Span;
+use super::value_node::ValueNode;
 
 /// Keys whose name has one of these in it hold what must not be shown.
 const SECRETS: [&str; 5] = ["password", "passwd", "secret", "token", "credential"];
@@ -33,12 +34,12 @@ impl ConfigSpans {
 }
 
 /// `pointer` and one more step, escaped as RFC 6901 has it.
-pub(super) fn join(pointer: &str, step: &str) -> String {
+pub(crate) fn join(pointer: &str, step: &str) -> String {
     format!("{pointer}/{}", step.replace('~', "~0").replace('/', "~1"))
 }
 
 /// Reads a config table. What JSON has no way to say is reported.
-pub(super) fn config(node: &Node<'_, '_>) -> Option<(Value, ConfigSpans)> {
+pub(crate) fn read(node: &ValueNode<'_, '_>) -> Option<(Value, ConfigSpans)> {
     if !node.value.get_ref().is_table() {
         return node.expected("a table");
     }
@@ -47,7 +48,7 @@ pub(super) fn config(node: &Node<'_, '_>) -> Option<(Value, ConfigSpans)> {
     Some((value, spans))
 }
 
-fn value(node: &Node<'_, '_>, pointer: String, spans: &mut ConfigSpans) -> Option<Value> {
+fn value(node: &ValueNode<'_, '_>, pointer: String, spans: &mut ConfigSpans) -> Option<Value> {
     spans.values.insert(pointer.clone(), node.span());
     match node.value.get_ref() {
         DeValue::String(_) => {
@@ -73,29 +74,42 @@ fn value(node: &Node<'_, '_>, pointer: String, spans: &mut ConfigSpans) -> Optio
 }
 
 // Both go on after a failure, so that each is reported.
-fn array_value(node: &Node<'_, '_>, array: &toml::de::DeArray<'_>, at: &str, spans: &mut ConfigSpans) -> Option<Value> {
+fn array_value(
+    node: &ValueNode<'_, '_>,
+    array: &toml::de::DeArray<'_>,
+    at: &str,
+    spans: &mut ConfigSpans,
+) -> Option<Value> {
     let items: Vec<Option<Value>> = array
         .iter()
         .enumerate()
-        .map(|(index, item)| value(&Node { cx: node.cx, key: node.key, value: item }, format!("{at}/{index}"), spans))
+        .map(|(index, item)| {
+            value(&ValueNode { cx: node.cx, key: node.key, value: item }, format!("{at}/{index}"), spans)
+        })
         .collect();
     items.into_iter().collect::<Option<Vec<_>>>().map(Value::Array)
 }
 
-fn table_value(node: &Node<'_, '_>, table: &toml::de::DeTable<'_>, at: &str, spans: &mut ConfigSpans) -> Option<Value> {
+fn table_value(
+    node: &ValueNode<'_, '_>,
+    table: &toml::de::DeTable<'_>,
+    at: &str,
+    spans: &mut ConfigSpans,
+) -> Option<Value> {
     let items: Vec<Option<(String, Value)>> = table
         .iter()
         .map(|(key, item)| {
             let name = key.get_ref();
             let pointer = join(at, name);
             spans.keys.insert(pointer.clone(), key.span());
-            value(&Node { cx: node.cx, key: name, value: item }, pointer, spans).map(|item| (name.to_string(), item))
+            value(&ValueNode { cx: node.cx, key: name, value: item }, pointer, spans)
+                .map(|item| (name.to_string(), item))
         })
         .collect();
     items.into_iter().collect::<Option<Map<_, _>>>().map(Value::Object)
 }
 
-fn hide_if_secret(node: &Node<'_, '_>) {
+fn hide_if_secret(node: &ValueNode<'_, '_>) {
     let key = node.key.to_ascii_lowercase();
     let Span { start, end } = node.span();
     if SECRETS.iter().any(|secret| key.contains(secret)) && !node.is_filled_in() && end - start > 2 {

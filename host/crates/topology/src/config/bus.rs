@@ -1,0 +1,23 @@
+//! What `[bus]` says.
+
+use mshost_bus::{Absent, BusLimits, BusTls, BusUrl, Durability, JournalConfig};
+use mshost_plugin_api::Codec;
+
+/// `[bus]`: what the workers meet on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BusConfig {
+    /// Which bus; default `embedded`.
+    pub url: BusUrl,
+    /// Whom to trust, and what to show, where the URL is `amqps://`.
+    pub tls: BusTls,
+    /// How data is written; default MessagePack.
+    pub codec: Codec,
+    /// What a job outlives, where its worker says nothing else; default [`Durability::Durable`].
+    pub durability: Durability,
+    /// What becomes of a job for a type that has no worker now; default [`Absent::Fail`].
+    pub absent: Absent,
+    /// Where the embedded bus keeps its jobs; `None` is in memory alone, the default.
+    pub journal: Option<JournalConfig>,
+    /// Its limits.
+    pub limits: BusLimits,
+}
