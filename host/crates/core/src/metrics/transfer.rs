@@ -7,7 +7,7 @@ use prometheus::proto::{Histogram, Metric, MetricFamily};
 use prometheus::{GaugeVec, HistogramVec, IntCounterVec};
 use serde::{Deserialize, Serialize};
 
-use super::Metrics;
+use super::host_metrics::{Metrics, PROCESSING_BUCKETS};
 
 /// What has changed of one time series.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -15,11 +15,11 @@ pub struct Sample {
     /// The metric, by its place in the lists below.
     metric: u8,
     labels: Vec<String>,
-    change: Change,
+    change: SampleChange,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-enum Change {
+enum SampleChange {
     /// A counter has grown by so much.
     Counted(u64),
     /// A gauge is this now.
@@ -46,19 +46,19 @@ impl Metrics {
         for Sample { metric, labels, change } in samples {
             let (place, labels) = (usize::from(*metric), labels.iter().map(String::as_str).collect::<Vec<_>>());
             match change {
-                Change::Counted(by) => {
+                SampleChange::Counted(by) => {
                     let counter = self.counters().get(place).map(|of| of.get_metric_with_label_values(&labels));
                     counter.into_iter().flatten().for_each(|counter| counter.inc_by(*by));
                 }
-                Change::Is(value) => {
+                SampleChange::Is(value) => {
                     let gauge = self.gauges().get(place).map(|of| of.get_metric_with_label_values(&labels));
                     gauge.into_iter().flatten().for_each(|gauge| gauge.set(*value));
                 }
-                Change::Observed { buckets, sum } => {
+                SampleChange::Observed { buckets, sum } => {
                     let histogram = self.histograms().get(place).map(|of| of.get_metric_with_label_values(&labels));
                     let Some(Ok(histogram)) = histogram else { continue };
                     let local = histogram.local();
-                    for (value, times) in spread(buckets, &super::PROCESSING_BUCKETS, *sum) {
+                    for (value, times) in spread(buckets, &PROCESSING_BUCKETS, *sum) {
                         (0..times).for_each(|_| local.observe(value));
                     }
                 }
@@ -107,13 +107,13 @@ impl Exporter {
             let now = metric.get_counter().get_value() as u64;
             let before = self.counted.insert(key.clone(), now).unwrap_or_default();
             if now > before {
-                samples.push(sample(key, Change::Counted(now - before)));
+                samples.push(sample(key, SampleChange::Counted(now - before)));
             }
         }
         for (key, metric) in series(metrics.gauges().map(Collector::collect)) {
             let now = metric.get_gauge().get_value();
             if self.gauges.insert(key.clone(), now) != Some(now) {
-                samples.push(sample(key, Change::Is(now)));
+                samples.push(sample(key, SampleChange::Is(now)));
             }
         }
         for (key, metric) in series(metrics.histograms().map(Collector::collect)) {
@@ -122,14 +122,14 @@ impl Exporter {
             let more = |(index, count): (usize, &u64)| count - before.0.get(index).copied().unwrap_or_default();
             let counts: Vec<u64> = now.0.iter().enumerate().map(more).collect();
             if counts.iter().any(|count| *count > 0) {
-                samples.push(sample(key, Change::Observed { buckets: counts, sum: now.1 - before.1 }));
+                samples.push(sample(key, SampleChange::Observed { buckets: counts, sum: now.1 - before.1 }));
             }
         }
         samples
     }
 }
 
-fn sample((metric, labels): (u8, Vec<String>), change: Change) -> Sample {
+fn sample((metric, labels): (u8, Vec<String>), change: SampleChange) -> Sample {
     Sample { metric, labels, change }
 }
 
