@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use mshost_plugin_api::Retry;
-use mshost_plugin_host::{Generation, HandlerError, Snapshot};
+use mshost_plugin_host::{Generation, HandlerError, StateSnapshot};
 use mshost_tests::fixtures::fixture;
 use mshost_tests::plugins::{FakeHost, PATIENCE, handle, load, on_lane, start};
 use serde_json::{Value, json};
@@ -28,7 +28,7 @@ async fn told_after(
     kind: &str,
     config: Value,
     numbers: Vec<u64>,
-) -> Result<Snapshot, HandlerError> {
+) -> Result<StateSnapshot, HandlerError> {
     let host = FakeHost::new(kind);
     on_lane(generation, move |lane| async move {
         let instance = start(&lane, config, &host).await.unwrap();
@@ -43,7 +43,7 @@ async fn told_after(
 }
 
 /// Has a fresh worker go on with a state; what it then knows.
-async fn gone_on(generation: &Generation, kind: &str, config: Value, from: Snapshot) -> Result<f64, HandlerError> {
+async fn gone_on(generation: &Generation, kind: &str, config: Value, from: StateSnapshot) -> Result<f64, HandlerError> {
     let host = FakeHost::new(kind);
     on_lane(generation, move |lane| async move {
         let instance = start(&lane, config, &host).await.unwrap();
@@ -102,7 +102,7 @@ async fn both_ends_of_a_handover_may_fail_or_panic_and_say_so() {
             let error = gone_on(&generation, kind, config, told.clone()).await.unwrap_err();
             assert!(error.message.contains(message) && error.panicked == panicked, "{kind}: {error:?}");
         }
-        let garbage = Snapshot { schema: 1, bytes: vec![0xc1; 9] };
+        let garbage = StateSnapshot { schema: 1, bytes: vec![0xc1; 9] };
         let error = gone_on(&generation, kind, json!({}), garbage).await.unwrap_err();
         assert!(error.message.starts_with("the snapshot does not fit: "), "{kind}: {error}");
     }

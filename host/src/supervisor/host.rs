@@ -9,7 +9,7 @@ use mshost_bus::BusError;
 use mshost_core::metrics::Metrics;
 use mshost_core::telemetry::Telemetry;
 use mshost_plugin_host::watch::Watcher;
-use mshost_plugin_host::{Kept, LoadOptions, ShadowCopy};
+use mshost_plugin_host::{LoadOptions, MappedLibraries, ShadowCopy};
 use mshost_topology::Topology;
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
@@ -203,8 +203,9 @@ async fn start_admin(
 }
 
 fn new_shelf(topology: &Topology, metrics: &Arc<Metrics>, retirements: &TaskTracker) -> Shelf {
-    let (lanes, kept) = (topology.host.plugin_threads, Kept::at_most(topology.host.mapped_limit));
-    let options = LoadOptions { lanes, kept, ..LoadOptions::new(Arc::clone(metrics)) };
+    let (lanes, mapped_libraries) =
+        (topology.host.plugin_threads, MappedLibraries::at_most(topology.host.mapped_limit));
+    let options = LoadOptions { lanes, mapped_libraries, ..LoadOptions::new(Arc::clone(metrics)) };
     ShadowCopy::remove_stale(&topology.host.state);
     let canaries = Canaries::new(topology.host.canary, retirements.clone());
     Shelf::new(topology.host.state.clone(), options, Arc::clone(metrics), retirements.clone(), canaries)

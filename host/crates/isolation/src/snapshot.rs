@@ -2,7 +2,7 @@
 //! the message that says whose it is.
 
 use bytes::Bytes;
-use mshost_plugin_host::Snapshot;
+use mshost_plugin_host::StateSnapshot;
 use parking_lot::Mutex;
 
 use super::link::LinkError;
@@ -11,7 +11,7 @@ use super::link::LinkError;
 const PIECE: usize = 128 << 10;
 
 /// Cuts a state into pieces.
-pub(super) fn pieces(snapshot: Snapshot) -> impl Iterator<Item = Bytes> {
+pub(super) fn pieces(snapshot: StateSnapshot) -> impl Iterator<Item = Bytes> {
     let mut rest = Bytes::from(snapshot.bytes);
     std::iter::from_fn(move || (!rest.is_empty()).then(|| rest.split_to(rest.len().min(PIECE))))
 }
@@ -43,8 +43,8 @@ impl Pieces {
     }
 
     /// The state that they make.
-    pub(super) fn take(&self, schema: u32) -> Snapshot {
-        Snapshot { schema, bytes: std::mem::take(&mut *self.bytes.lock()) }
+    pub(super) fn take(&self, schema: u32) -> StateSnapshot {
+        StateSnapshot { schema, bytes: std::mem::take(&mut *self.bytes.lock()) }
     }
 }
 
@@ -56,7 +56,7 @@ mod tests {
     #[test]
     fn a_state_of_any_size_arrives_as_it_was() {
         for size in [0, 1, PIECE - 1, PIECE, PIECE + 1, 3 * PIECE + 5] {
-            let snapshot = Snapshot { schema: 7, bytes: (0..size).map(|at| at as u8).collect() };
+            let snapshot = StateSnapshot { schema: 7, bytes: (0..size).map(|at| at as u8).collect() };
             let arrived = Pieces::new(size as u64);
             pieces(snapshot.clone()).for_each(|piece| arrived.add(&piece).unwrap());
             assert_eq!(arrived.take(7), snapshot);

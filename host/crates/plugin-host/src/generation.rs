@@ -1,10 +1,10 @@
-//! One loaded version of one plugin, and the threads that are its own.
+//! A generation: one loaded version of one plugin, with threads of its own.
 //!
 //! # What makes unloading safe
-//! The plugin's code runs only on the generation's lanes, on the threads of its blocking instances, on threads of the
-//! plugin's own runtime, and on the one that opens and the one that closes the library. A value that the plugin made never
-//! leaves them. Closing joins them all first; where one of them does not end, the library stays for ever. The reason is
-//! twofold: code that runs must not vanish, and on glibc a thread-local with a destructor pins the library to its thread.
+//! Invariant: the plugin's code runs only on the generation's lanes, on the threads of its blocking instances, on threads of
+//! the plugin's own runtime, and on the threads that open and close the library; a value that the plugin made never leaves
+//! them. Closing joins them all first. Where one does not end, the library stays mapped for as long as the host runs, for two
+//! reasons: code that runs must not vanish, and on glibc a thread-local with a destructor pins the library to its thread.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -14,34 +14,27 @@ use std::time::{Duration, Instant};
 
 use mshost_core::ids::{GenerationId, PluginName};
 use mshost_core::metrics::Metrics;
-use mshost_plugin_api::abi::{HostObject, PluginObject, RResult, TD_Opaque};
-use mshost_plugin_api::{Manifest, Unload};
+use mshost_plugin_api::Manifest;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::error::{LoadError, LoadFailure};
-use super::generation_state::{GenerationEvent, GenerationState, Stage};
-use super::kept::Kept;
-use super::lane::{self, Command, Lane, LaneInner, LaneLink, LaneTask};
-use super::library::{Keys, Library, free_thread_keys};
-use super::log::PluginLog;
-use super::panics::{Place, inside};
-use super::shadow::ShadowCopy;
-use super::threads::Threads;
+use crate::executor::{Lane, LaneCommand, LaneInner, LaneLink, LaneTask, Threads, run_lane};
+use crate::generation_state::{GenerationEvent, GenerationState, SharedGenerationState};
+use crate::loader::{LoadError, LoadFailure, LoadedPlugin, MappedLibraries, ShadowCopy, ThreadKeys, free_thread_keys};
 
 /// How long [`Generation::retire`] waits where a generation is dropped without it.
 const DROP_LIMIT: Duration = Duration::from_secs(5);
 
-/// How a plugin is loaded.
+/// Options for loading a plugin.
 #[derive(Debug, Clone)]
 pub struct LoadOptions {
     /// How many threads run its async workers; at least 1.
     pub lanes: usize,
     /// How long opening and initialising may take.
     pub limit: Duration,
-    /// The libraries that stay in memory.
-    pub kept: Kept,
-    /// Where to count.
+    /// The count of libraries that stay mapped, and its limit.
+    pub mapped_libraries: MappedLibraries,
+    /// The metrics to count in.
     pub metrics: Arc<Metrics>,
 }
 
@@ -49,7 +42,7 @@ impl LoadOptions {
     /// One lane, ten seconds, and 64 libraries that may stay.
     #[must_use]
     pub fn new(metrics: Arc<Metrics>) -> Self {
-        Self { lanes: 1, limit: Duration::from_secs(10), kept: Kept::at_most(64), metrics }
+        Self { lanes: 1, limit: Duration::from_secs(10), mapped_libraries: MappedLibraries::at_most(64), metrics }
     }
 }
 
@@ -58,54 +51,36 @@ pub struct Generation {
     id: GenerationId,
     plugin: PluginName,
     info: Manifest,
-    lanes: Vec<mpsc::UnboundedSender<Command>>,
+    lanes: Vec<mpsc::UnboundedSender<LaneCommand>>,
     next_lane: AtomicUsize,
-    stage: Stage,
-    /// There until it retires.
-    running: Mutex<Option<Running>>,
+    state: SharedGenerationState,
+    /// `None` once it retires.
+    active: Mutex<Option<ActiveGeneration>>,
 }
 
-/// What has to be ended before the library is closed.
-struct Running {
-    loaded: Arc<Loaded>,
+/// All of a generation that has to end before its library is closed.
+struct ActiveGeneration {
+    loaded: Arc<LoadedPlugin>,
     threads: Threads,
     retire: watch::Sender<Option<tokio::time::Instant>>,
     abandoned: Arc<AtomicUsize>,
-    stage: Stage,
-    kept: Kept,
+    state: SharedGenerationState,
+    mapped_libraries: MappedLibraries,
     metrics: Arc<Metrics>,
     plugin: PluginName,
 }
 
-/// An initialised plugin and its library. Field order is drop order: what the library made goes before the library.
-pub(super) struct Loaded {
-    plugin: PluginObject,
-    /// Those of its `init`.
-    keys: Keys,
-    library: Library,
-}
-
-impl Loaded {
-    pub(super) fn plugin(&self) -> &PluginObject {
-        &self.plugin
-    }
-
-    pub(super) fn manifest(&self) -> &Manifest {
-        self.library.manifest()
-    }
-}
-
-/// What became of a generation.
+/// The outcome of [`Generation::retire`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Retired {
-    /// Its library has left the memory.
+    /// Whether its library has left the memory.
     pub unmapped: bool,
-    /// Threads that run the plugin's code and have not come back; they keep the library for as long as the host runs.
+    /// Threads that have not returned from the plugin's code; they keep the library mapped for as long as the host runs.
     pub abandoned_threads: usize,
 }
 
 impl Generation {
-    /// Opens a copy that the [probe](super::probe()) has passed, and starts its lanes.
+    /// Opens a copy that the [probe](crate::probe()) has passed, and starts its lanes.
     ///
     /// # Errors
     /// Why it cannot be used. Nothing is left of it then.
@@ -117,20 +92,20 @@ impl Generation {
     ) -> Result<Arc<Self>, LoadError> {
         let shadow = shadow.into();
         let original = shadow.original().to_owned();
-        options.kept.check().map_err(|failure| failure.of(&original))?;
+        options.mapped_libraries.check().map_err(|failure| failure.of(&original))?;
         let free_keys = free_thread_keys();
         options.metrics.thread_keys_free.set(i64::try_from(free_keys).unwrap_or(i64::MAX));
-        Kept::check_keys(free_keys).map_err(|failure| failure.of(&original))?;
+        MappedLibraries::check_keys(free_keys).map_err(|failure| failure.of(&original))?;
         let limit = options.limit;
         let (done, opened) = oneshot::channel();
         let threads = Threads::default();
         let (name, metrics) = (plugin.clone(), Arc::clone(&options.metrics));
         threads
             .spawn(format!("{plugin}-{id}-open"), move || {
-                let loaded = open(shadow, &name, metrics);
+                let loaded = LoadedPlugin::open(shadow, &name, metrics);
                 if let Err(Ok(late)) = done.send(loaded) {
                     // The caller has given up. Closed here, on a thread of the generation.
-                    close(late, DROP_LIMIT, Keys::default());
+                    late.close(DROP_LIMIT, ThreadKeys::default());
                 }
             })
             .map_err(|error| LoadFailure::io("start a thread for it", &error).of(&original))?;
@@ -151,27 +126,27 @@ impl Generation {
     fn start(
         id: GenerationId,
         plugin: PluginName,
-        loaded: Loaded,
+        loaded: LoadedPlugin,
         threads: Threads,
         options: &LoadOptions,
     ) -> std::io::Result<Arc<Self>> {
         let info = loaded.manifest().clone();
         let (retire, retiring) = watch::channel(None);
-        let (metrics, stage) = (Arc::clone(&options.metrics), Stage::loaded());
+        let (metrics, state) = (Arc::clone(&options.metrics), SharedGenerationState::loaded());
         metrics.generations.with_label_values(&[plugin.as_str()]).inc();
-        let running = Running {
+        let active = ActiveGeneration {
             loaded: Arc::new(loaded),
             threads,
             retire,
             abandoned: Arc::default(),
-            stage: stage.clone(),
-            kept: options.kept.clone(),
+            state: state.clone(),
+            mapped_libraries: options.mapped_libraries.clone(),
             metrics,
             plugin: plugin.clone(),
         };
-        // From here on dropping it ends what has been started.
-        let (lanes, next_lane, running_later) = (Vec::new(), AtomicUsize::new(0), Mutex::new(None));
-        let mut generation = Self { id, plugin, info, lanes, next_lane, stage, running: running_later };
+        // From here on, dropping it ends what has been started.
+        let (lanes, next_lane, active_later) = (Vec::new(), AtomicUsize::new(0), Mutex::new(None));
+        let mut generation = Self { id, plugin, info, lanes, next_lane, state, active: active_later };
         let waiting = Arc::new(AtomicUsize::new(0));
         for number in 0..options.lanes.max(1) {
             let name = format!("{}-{id}-{number}", generation.plugin);
@@ -181,44 +156,44 @@ impl Generation {
             )]
             let (commands, received) = mpsc::unbounded_channel();
             let link = LaneLink { commands: commands.clone(), waiting: Arc::clone(&waiting) };
-            let lane = running.lane(name.clone(), link);
+            let lane = active.lane(name.clone(), link);
             let retiring = retiring.clone();
-            let started = running.threads.spawn(name, move || lane::run(lane.into_lane(), received, retiring));
+            let started = active.threads.spawn(name, move || run_lane(lane.into_lane(), received, retiring));
             generation.lanes.push(commands);
             if let Err(error) = started {
-                *generation.running.get_mut() = Some(running);
+                *generation.active.get_mut() = Some(active);
                 return Err(error);
             }
         }
-        *generation.running.get_mut() = Some(running);
+        *generation.active.get_mut() = Some(active);
         Ok(Arc::new(generation))
     }
 
-    /// Its number.
+    /// The generation's number.
     #[must_use]
     pub fn id(&self) -> GenerationId {
         self.id
     }
 
-    /// The plugin that it is a version of.
+    /// The plugin of which this is a version.
     #[must_use]
     pub fn plugin(&self) -> &PluginName {
         &self.plugin
     }
 
-    /// What it says of itself.
+    /// The plugin's manifest.
     #[must_use]
     pub fn info(&self) -> &Manifest {
         &self.info
     }
 
-    /// Where it is in its life.
+    /// The present state.
     #[must_use]
     pub fn state(&self) -> GenerationState {
-        self.stage.get()
+        self.state.get()
     }
 
-    /// Runs a task on one of its lanes, in turn. The task may do on its lane what it likes, except block.
+    /// Runs a task on one of the lanes, which take turns. The task may do anything there but block.
     pub fn spawn<F, Fut>(&self, task: F) -> LaneTask
     where
         F: FnOnce(Lane) -> Fut + Send + 'static,
@@ -226,20 +201,20 @@ impl Generation {
     {
         let (command, end) = LaneTask::new(task);
         let lane = self.next_lane.fetch_add(1, Ordering::Relaxed) % self.lanes.len();
-        // A lane that has ended drops the command, which the caller hears of.
+        // A lane that has ended drops the command, and the caller gets `LaneError::Retired`.
         let _ = self.lanes[lane].send(command);
         end
     }
 
-    /// Waits for its tasks, ends its threads and unloads it, within about `limit`: tasks that have not ended by then are
-    /// dropped. Whatever does not end keeps the library in memory, and is told.
+    /// Waits for the tasks, ends the threads and unloads the library, within about `limit`: tasks that have not ended by then
+    /// are dropped. A thread that does not end keeps the library mapped; the outcome says so.
     pub async fn retire(self: Arc<Self>, limit: Duration) -> Retired {
-        let Some(running) = self.release() else {
+        let Some(active) = self.release() else {
             return Retired { unmapped: false, abandoned_threads: 0 };
         };
         let name = format!("{}-{}-close", self.plugin, self.id);
         let (done, retired) = oneshot::channel();
-        let body = move || _ = done.send(running.end(limit));
+        let body = move || _ = done.send(active.end(limit));
         if let Err(error) = thread::Builder::new().name(name).spawn(body) {
             tracing::warn!(target: "mshost::plugin", plugin = %self.plugin, "no thread to unload it on, so it stays: {error}");
         }
@@ -248,18 +223,18 @@ impl Generation {
 }
 
 impl Generation {
-    /// What has to be ended; `None` where it is being ended already.
-    fn release(&self) -> Option<Running> {
-        self.stage.step(GenerationEvent::Released).ok()?;
-        self.running.lock().take()
+    /// Takes what has to be ended; `None` where it is being ended already.
+    fn release(&self) -> Option<ActiveGeneration> {
+        self.state.apply(GenerationEvent::Released).ok()?;
+        self.active.lock().take()
     }
 }
 
 impl Drop for Generation {
     fn drop(&mut self) {
-        if let Some(running) = self.release() {
+        if let Some(active) = self.release() {
             let name = format!("{}-{}-close", self.plugin, self.id);
-            let body = move || _ = running.end(DROP_LIMIT);
+            let body = move || _ = active.end(DROP_LIMIT);
             if let Err(error) = thread::Builder::new().name(name).spawn(body) {
                 tracing::warn!(target: "mshost::plugin", plugin = %self.plugin, "no thread to unload it on, so it stays: {error}");
             }
@@ -267,7 +242,7 @@ impl Drop for Generation {
     }
 }
 
-/// A lane on its way to its thread; a [`Lane`] cannot travel.
+/// A lane before it is moved to its thread: a [`Lane`] is not `Send`.
 struct LaneSeed(LaneInner);
 
 impl LaneSeed {
@@ -276,7 +251,7 @@ impl LaneSeed {
     }
 }
 
-impl Running {
+impl ActiveGeneration {
     fn lane(&self, name: String, link: LaneLink) -> LaneSeed {
         LaneSeed(LaneInner {
             loaded: Arc::clone(&self.loaded),
@@ -288,17 +263,17 @@ impl Running {
         })
     }
 
-    /// Ends everything, on a thread that ends right after. Blocks for about `limit`.
+    /// Ends everything. Blocks for about `limit`; to be called on a thread that ends right after.
     fn end(self, limit: Duration) -> Retired {
         let deadline = Instant::now() + limit;
         self.retire.send_replace(Some(deadline.into()));
         // The lanes need a moment to drop what they still have at the deadline.
         let left = self.threads.join_until(deadline + Duration::from_millis(500));
-        let Self { loaded, threads, metrics, plugin, abandoned, stage, kept, .. } = self;
+        let Self { loaded, threads, metrics, plugin, abandoned, state, mapped_libraries, .. } = self;
         let unmapped = match (left, Arc::try_unwrap(loaded)) {
-            (0, Ok(loaded)) => close(loaded, deadline.saturating_duration_since(Instant::now()), threads.keys()),
+            (0, Ok(loaded)) => loaded.close(deadline.saturating_duration_since(Instant::now()), threads.keys()),
             (_, loaded) => {
-                // Somebody is still in there. To drop even the last reference would be to unload it under their feet.
+                // A thread still runs its code: dropping the last reference here would unload that code.
                 std::mem::forget(loaded);
                 false
             }
@@ -309,68 +284,13 @@ impl Running {
             GenerationEvent::Closed
         } else {
             metrics.still_mapped.inc();
-            kept.add();
+            mapped_libraries.add();
             GenerationEvent::Stayed
         };
-        if let Err(error) = stage.step(event) {
+        if let Err(error) = state.apply(event) {
             tracing::error!(target: "mshost::plugin", %plugin, "a bug in the host: {error}");
         }
         tracing::debug!(target: "mshost::plugin", %plugin, unmapped, abandoned_threads = left, "generation retired");
         Retired { unmapped, abandoned_threads: left }
     }
-}
-
-/// Opens and initialises a library, on a thread of its generation.
-fn open(shadow: Arc<ShadowCopy>, plugin: &PluginName, metrics: Arc<Metrics>) -> Result<Loaded, LoadFailure> {
-    let library = Library::open(shadow.path())?;
-    // The mapping stays; the file is of use to processes of isolated workers only.
-    drop(shadow);
-    let host = HostObject::from_value(PluginLog { plugin: plugin.clone(), metrics: Arc::clone(&metrics) }, TD_Opaque);
-    let ((initialised, _), keys) = Keys::during(|| inside(Place::Load, || library.module().init()(host)));
-    match initialised {
-        RResult::ROk(plugin) => Ok(Loaded { plugin, keys, library }),
-        RResult::RErr(error) => {
-            let message = error.as_str().to_owned();
-            drop(error);
-            if !library.close(&keys) {
-                metrics.still_mapped.inc();
-            }
-            Err(LoadFailure::Init(message))
-        }
-    }
-}
-
-/// Ends the plugin's own threads, and unloads it where they have ended and it allows that. Whether it left the memory.
-fn close(loaded: Loaded, limit: Duration, mut keys: Keys) -> bool {
-    // At least a moment: a limit of nothing would leave threads that are about to end.
-    let limit = limit.max(Duration::from_millis(200));
-    // On a thread of its own, since this is the plugin's code again: its thread-locals would pin the library to this one.
-    let ending =
-        thread::Builder::new().name("plugin-end".to_owned()).spawn(move || Keys::during(|| end_plugin(loaded, limit)));
-    match ending.map(thread::JoinHandle::join) {
-        Ok(Ok((Some((library, first)), own))) => {
-            keys.extend(first);
-            keys.extend(own);
-            library.close(&keys)
-        }
-        Ok(Ok((None, _))) => false,
-        Ok(Err(_)) | Err(_) => {
-            tracing::warn!(target: "mshost::plugin", "a plugin could not be ended");
-            false
-        }
-    }
-}
-
-/// Ends and drops everything of a plugin but its library, which is given back where it may be closed, and the keys of its `init`.
-fn end_plugin(loaded: Loaded, limit: Duration) -> Option<(Library, Keys)> {
-    let limit = u64::try_from(limit.as_millis()).unwrap_or(u64::MAX);
-    let (ended, _) = inside(Place::Unload, || loaded.plugin.shutdown(limit));
-    if !ended || loaded.manifest().unload == Unload::Never {
-        // For ever: its code is in use, or may be.
-        std::mem::forget(loaded);
-        return None;
-    }
-    let Loaded { plugin, keys, library } = loaded;
-    inside(Place::Unload, || drop(plugin));
-    Some((library, keys))
 }

@@ -1,27 +1,27 @@
-//! The states of a generation, and the only steps between them.
+//! State machine of a generation: its states, the events, and the only transitions.
 
 use std::fmt;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 
-/// Where a loaded version of a plugin is in its life.
+/// The state of a generation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum GenerationState {
     /// Workers may run in it.
     Loaded,
-    /// Nobody needs it any more; its threads are ended.
+    /// No worker needs it any more; its threads are being ended.
     Retiring,
     /// Its library has left the memory.
     Unmapped,
     /// Its library stays in memory for as long as the host runs.
-    Kept,
+    StillMapped,
 }
 
-/// What happens to a generation.
+/// An event in the life of a generation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum GenerationEvent {
-    /// Nobody needs it any more.
+pub(crate) enum GenerationEvent {
+    /// No worker needs it any more.
     Released,
     /// Its library is closed and gone.
     Closed,
@@ -29,22 +29,22 @@ pub(super) enum GenerationEvent {
     Stayed,
 }
 
-/// A step that there is not.
+/// An event that is not valid in a state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("a generation that is {state} cannot take the step {event:?}")]
-pub(super) struct NoSuchStep {
+#[error("a generation that is {state} cannot take the event {event:?}")]
+pub(crate) struct InvalidGenerationEvent {
     state: GenerationState,
     event: GenerationEvent,
 }
 
 impl GenerationState {
     /// The state after an event.
-    pub(super) fn after(self, event: GenerationEvent) -> Result<Self, NoSuchStep> {
+    pub(crate) fn after(self, event: GenerationEvent) -> Result<Self, InvalidGenerationEvent> {
         match (self, event) {
             (Self::Loaded, GenerationEvent::Released) => Ok(Self::Retiring),
             (Self::Retiring, GenerationEvent::Closed) => Ok(Self::Unmapped),
-            (Self::Retiring, GenerationEvent::Stayed) => Ok(Self::Kept),
-            _ => Err(NoSuchStep { state: self, event }),
+            (Self::Retiring, GenerationEvent::Stayed) => Ok(Self::StillMapped),
+            _ => Err(InvalidGenerationEvent { state: self, event }),
         }
     }
 }
@@ -55,26 +55,26 @@ impl fmt::Display for GenerationState {
             Self::Loaded => "loaded",
             Self::Retiring => "retiring",
             Self::Unmapped => "unmapped",
-            Self::Kept => "kept",
+            Self::StillMapped => "still mapped",
         })
     }
 }
 
-/// The state of one generation, for all that end it. Cloning shares it.
+/// The state of one generation, shared by its clones.
 #[derive(Debug, Clone)]
-pub(super) struct Stage(Arc<Mutex<GenerationState>>);
+pub(crate) struct SharedGenerationState(Arc<Mutex<GenerationState>>);
 
-impl Stage {
-    pub(super) fn loaded() -> Self {
+impl SharedGenerationState {
+    pub(crate) fn loaded() -> Self {
         Self(Arc::new(Mutex::new(GenerationState::Loaded)))
     }
 
-    pub(super) fn get(&self) -> GenerationState {
+    pub(crate) fn get(&self) -> GenerationState {
         *self.0.lock()
     }
 
-    /// Takes a step; only the first of several that ask for the same one gets it.
-    pub(super) fn step(&self, event: GenerationEvent) -> Result<(), NoSuchStep> {
+    /// Applies an event. Of several callers with the same event only the first succeeds.
+    pub(crate) fn apply(&self, event: GenerationEvent) -> Result<(), InvalidGenerationEvent> {
         let mut state = self.0.lock();
         *state = state.after(event)?;
         Ok(())
@@ -84,16 +84,16 @@ impl Stage {
 #[cfg(test)]
 mod tests {
     use super::GenerationEvent::{Closed, Released, Stayed};
-    use super::GenerationState::{Kept, Loaded, Retiring, Unmapped};
+    use super::GenerationState::{Loaded, Retiring, StillMapped, Unmapped};
     use super::*;
 
     /// A row for each state, a column for each event.
     const TABLE: [(GenerationState, [Option<GenerationState>; 3]); 4] = [
         //         Released        Closed          Stayed
         (Loaded, [Some(Retiring), None, None]),
-        (Retiring, [None, Some(Unmapped), Some(Kept)]),
+        (Retiring, [None, Some(Unmapped), Some(StillMapped)]),
         (Unmapped, [None, None, None]),
-        (Kept, [None, None, None]),
+        (StillMapped, [None, None, None]),
     ];
 
     #[test]
@@ -107,8 +107,8 @@ mod tests {
 
     #[test]
     fn only_one_of_several_gets_a_step() {
-        let stage = Stage::loaded();
-        assert_eq!([(); 3].map(|()| stage.clone().step(Released).is_ok()), [true, false, false]);
+        let stage = SharedGenerationState::loaded();
+        assert_eq!([(); 3].map(|()| stage.clone().apply(Released).is_ok()), [true, false, false]);
         assert_eq!(stage.get(), Retiring);
     }
 }

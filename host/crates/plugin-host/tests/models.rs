@@ -1,14 +1,14 @@
-//! Every order in which the threads of a blocking worker and the callers that leave them can meet, tried by loom on the
+//! Model of the queue of blocking calls: loom explores every interleaving of its threads and of callers that cancel, on the
 //! very file that the host is built from.
 
 #![allow(clippy::unwrap_used, missing_docs)]
 
 #[allow(dead_code)]
-#[path = "../src/line.rs"]
-mod line;
+#[path = "../src/executor/call_queue.rs"]
+mod call_queue;
 
-/// What `line` locks and waits with in the host, in loom's hands.
-mod sync {
+/// The locks of `call_queue`, as loom's.
+mod call_queue_sync {
     pub(super) use loom::sync::Arc;
     use loom::sync::LockResult;
     pub(super) use loom::sync::{Condvar, MutexGuard};
@@ -37,15 +37,15 @@ mod sync {
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
-use line::{Line, Ticket};
+use call_queue::{CallQueue, CallTicket};
 use loom::thread::{self, JoinHandle};
 
 /// What a caller waits for.
-struct Answered(sync::Mutex<bool>, sync::Condvar);
+struct Answered(call_queue_sync::Mutex<bool>, call_queue_sync::Condvar);
 
 impl Answered {
     fn new() -> Self {
-        Self(sync::Mutex::new(false), sync::Condvar::new())
+        Self(call_queue_sync::Mutex::new(false), call_queue_sync::Condvar::new())
     }
 
     fn tell(&self) {
@@ -56,48 +56,48 @@ impl Answered {
     fn hear(&self) {
         let mut answered = self.0.lock();
         while !*answered {
-            answered = sync::wait(&self.1, answered);
+            answered = call_queue_sync::wait(&self.1, answered);
         }
     }
 }
 
 /// A pool without a plugin: its calls count themselves, and tell their callers.
-struct Pool {
-    line: Line<usize>,
+struct ModelPool {
+    queue: CallQueue<usize>,
     // The standard library's, which loom does not explore: these only watch.
     made: [AtomicUsize; 2],
     answered: [Answered; 2],
     /// What stands for the host's own count.
-    left_behind: loom::sync::atomic::AtomicUsize,
+    abandoned: loom::sync::atomic::AtomicUsize,
     threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
-impl Pool {
+impl ModelPool {
     fn new(limit: usize) -> Arc<Self> {
-        let left_behind = loom::sync::atomic::AtomicUsize::new(0);
+        let abandoned = loom::sync::atomic::AtomicUsize::new(0);
         let answered = [Answered::new(), Answered::new()];
         Arc::new(Self {
-            line: Line::new(limit),
+            queue: CallQueue::new(limit),
             made: Default::default(),
             answered,
-            left_behind,
+            abandoned,
             threads: Mutex::default(),
         })
     }
 
-    fn call(self: &Arc<Self>, call: usize) -> sync::Arc<Ticket> {
-        let ticket = self.line.push(call);
+    fn call(self: &Arc<Self>, call: usize) -> call_queue_sync::Arc<CallTicket> {
+        let ticket = self.queue.push(call);
         self.serve();
         ticket
     }
 
     fn serve(self: &Arc<Self>) {
-        if !self.line.wants_thread() {
+        if !self.queue.needs_thread() {
             return;
         }
         let pool = Arc::clone(self);
         let serving = thread::spawn(move || {
-            pool.line.serve(
+            pool.queue.serve(
                 |call| {
                     pool.made[call].fetch_add(1, Ordering::SeqCst);
                     thread::yield_now();
@@ -105,7 +105,7 @@ impl Pool {
                     move || pool.answered[call].tell()
                 },
                 || {
-                    let before = pool.left_behind.fetch_sub(1, Ordering::SeqCst);
+                    let before = pool.abandoned.fetch_sub(1, Ordering::SeqCst);
                     assert_ne!(before, 0, "a thread came back before it was left");
                 },
             );
@@ -113,8 +113,8 @@ impl Pool {
         self.threads.lock().unwrap().push(serving);
     }
 
-    fn leave(self: &Arc<Self>, ticket: &Ticket) -> bool {
-        let left = self.line.leave(ticket, || _ = self.left_behind.fetch_add(1, Ordering::SeqCst));
+    fn leave(self: &Arc<Self>, ticket: &CallTicket) -> bool {
+        let left = self.queue.cancel(ticket, || _ = self.abandoned.fetch_add(1, Ordering::SeqCst));
         if left {
             self.serve();
         }
@@ -127,18 +127,21 @@ impl Pool {
 }
 
 /// Runs a model to the end of all of its threads, in every order, and looks at what is left.
-fn model(body: impl Fn() -> Arc<Pool> + Sync + Send + 'static, check: impl Fn(&Pool) + Sync + Send + 'static) {
+fn model(
+    body: impl Fn() -> Arc<ModelPool> + Sync + Send + 'static,
+    check: impl Fn(&ModelPool) + Sync + Send + 'static,
+) {
     let check = Arc::new(check);
     let mut builder = loom::model::Builder::new();
     // With two forced switches each mistake was found that was made on purpose; each more makes it ten times as long.
     builder.preemption_bound = Some(2);
     builder.check(move || {
         let pool = body();
-        pool.line.close();
+        pool.queue.close();
         // loom fails a model whose threads do not end.
         let threads = std::mem::take(&mut *pool.threads.lock().unwrap());
         threads.into_iter().for_each(|thread| thread.join().unwrap());
-        assert_eq!(pool.left_behind.load(Ordering::SeqCst), 0, "a thread that came back is still counted");
+        assert_eq!(pool.abandoned.load(Ordering::SeqCst), 0, "a thread that came back is still counted");
         check(&pool);
     });
 }
@@ -147,7 +150,7 @@ fn model(body: impl Fn() -> Arc<Pool> + Sync + Send + 'static, check: impl Fn(&P
 fn a_caller_that_has_its_answer_leaves_no_thread_behind() {
     model(
         || {
-            let pool = Pool::new(1);
+            let pool = ModelPool::new(1);
             let ticket = pool.call(0);
             pool.answered[0].hear();
             assert!(!pool.leave(&ticket), "its thread was counted as left behind");
@@ -161,7 +164,7 @@ fn a_caller_that_has_its_answer_leaves_no_thread_behind() {
 fn a_caller_that_leaves_has_its_call_made_once_or_not_at_all() {
     model(
         || {
-            let pool = Pool::new(1);
+            let pool = ModelPool::new(1);
             let ticket = pool.call(0);
             pool.leave(&ticket);
             assert!(!pool.leave(&ticket), "leaving twice leaves no second thread behind");
@@ -175,7 +178,7 @@ fn a_caller_that_leaves_has_its_call_made_once_or_not_at_all() {
 fn a_call_behind_one_that_is_abandoned_is_still_made() {
     model(
         || {
-            let pool = Pool::new(1);
+            let pool = ModelPool::new(1);
             let first = pool.call(0);
             let _second = pool.call(1);
             pool.leave(&first);
@@ -189,7 +192,7 @@ fn a_call_behind_one_that_is_abandoned_is_still_made() {
 fn callers_that_come_and_go_at_once_lose_no_call() {
     model(
         || {
-            let pool = Pool::new(2);
+            let pool = ModelPool::new(2);
             let other = Arc::clone(&pool);
             let coming = thread::spawn(move || _ = other.call(1));
             let ticket = pool.call(0);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use mshost_core::ids::WorkerId;
 use mshost_core::status::{Complaint, ProcessStatus};
-use mshost_plugin_host::Snapshot;
+use mshost_plugin_host::StateSnapshot;
 use mshost_topology::WorkerSpec;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -24,7 +24,7 @@ pub struct Elsewhere {
     /// It is to drain and leave.
     pub stop: CancellationToken,
     /// It may join, with the state of the one before where there is any; `None` where it need not wait for that.
-    pub admitted: Option<oneshot::Receiver<Option<Snapshot>>>,
+    pub admitted: Option<oneshot::Receiver<Option<StateSnapshot>>>,
     /// What else is to be done.
     pub orders: mpsc::Receiver<Order>,
     // Never sent to: dropped at the end, which is the signal.

@@ -8,7 +8,7 @@ use std::sync::{Arc, OnceLock};
 
 use mshost_core::ids::WorkerId;
 use mshost_core::status::{Complaint, ProcessStatus};
-use mshost_plugin_host::{Generation, LaneTask, Snapshot};
+use mshost_plugin_host::{Generation, LaneTask, StateSnapshot};
 use mshost_topology::WorkerSpec;
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -127,7 +127,7 @@ pub struct Worker {
     pub(super) state: watch::Receiver<WorkerState>,
     pub(super) progress: Arc<Progress>,
     pub(super) stop: CancellationToken,
-    pub(super) admission: Option<oneshot::Sender<Option<Snapshot>>>,
+    pub(super) admission: Option<oneshot::Sender<Option<StateSnapshot>>>,
     pub(super) orders: mpsc::Sender<Order>,
     pub(super) end: End,
     pub(super) addresses: BTreeMap<String, SocketAddr>,
@@ -243,7 +243,7 @@ impl Worker {
 
     /// Has a worker that was spawned with [`Entrance::Admitted`] join the bus, with the state of the one before where there
     /// is any; [`Worker::ready`] tells when it has. Idempotent.
-    pub fn admit(&mut self, state: Option<Snapshot>) {
+    pub fn admit(&mut self, state: Option<StateSnapshot>) {
         if let Some(admission) = self.admission.take() {
             // Where it has failed, `ready` says so.
             let _ = admission.send(state);
@@ -256,12 +256,12 @@ impl Worker {
     ///
     /// # Errors
     /// Why there is no state to be had. It goes on by itself then, unless it has ended.
-    pub async fn hand_over(&self) -> Result<Snapshot, StartFailure> {
+    pub async fn hand_over(&self) -> Result<StateSnapshot, StartFailure> {
         self.handing_over().await
     }
 
     /// As [`Worker::hand_over`], for a task of its own.
-    pub fn handing_over(&self) -> impl Future<Output = Result<Snapshot, StartFailure>> + Send + use<> {
+    pub fn handing_over(&self) -> impl Future<Output = Result<StateSnapshot, StartFailure>> + Send + use<> {
         let orders = self.orders.clone();
         async move {
             let (answer, told) = oneshot::channel();

@@ -10,7 +10,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use futures::future::LocalBoxFuture;
-use mshost_plugin_host::Snapshot;
+use mshost_plugin_host::StateSnapshot;
 use tokio::sync::oneshot;
 use tokio::time::Sleep;
 
@@ -37,7 +37,7 @@ pub enum Order {
 }
 
 /// What an order is answered with: the state, or why there is none.
-pub type Told = Result<Snapshot, StartFailure>;
+pub type Told = Result<StateSnapshot, StartFailure>;
 
 /// A handover under way.
 pub(super) struct Handover {

@@ -8,7 +8,7 @@ use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
 use mshost_bus::{Announcement, Consumer, ConsumerOptions, Delivery, Notification};
 use mshost_core::ids::{WorkerId, WorkerRef};
-use mshost_plugin_host::{HandlerError, Instance, Lane, Snapshot};
+use mshost_plugin_host::{HandlerError, Instance, Lane, StateSnapshot};
 use mshost_topology::WorkerSpec;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
@@ -60,7 +60,7 @@ pub(super) struct Control {
     /// Leave.
     pub(super) stop: CancellationToken,
     /// Join, with the state of the one before where there is any; `None` where it need not wait for that.
-    pub(super) admission: Option<oneshot::Receiver<Option<Snapshot>>>,
+    pub(super) admission: Option<oneshot::Receiver<Option<StateSnapshot>>>,
     /// The part of its slot's jobs that it may take; `None` is all.
     pub(super) share: Option<Share>,
     /// What else is to be done.

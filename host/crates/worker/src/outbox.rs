@@ -113,7 +113,7 @@ impl HostServices for Outbox {
         self.alarm.raise(message);
     }
 
-    fn thread_left(&self, since: Instant) {
+    fn thread_abandoned(&self, since: Instant) {
         self.stragglers.left(since + self.timeout);
     }
 

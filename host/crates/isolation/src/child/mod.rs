@@ -18,7 +18,7 @@ use std::time::Duration;
 use mshost_bus::{Absent, Bus, BusState};
 use mshost_core::metrics::{Exporter, Metrics};
 use mshost_manager::Registry;
-use mshost_plugin_host::{Generation, LoadOptions, ShadowCopy, Snapshot};
+use mshost_plugin_host::{Generation, LoadOptions, ShadowCopy, StateSnapshot};
 use mshost_worker::{
     Closing, Entrance, Expected, Listeners, Progress, Share, StartFailure, Stragglers, Surroundings, Switchboard,
     Worker, WorkerState,
@@ -221,7 +221,7 @@ async fn work(
 }
 
 /// Tells the host the worker's state, or why it cannot be had.
-fn hand_over(bus: &RemoteBus, state: Result<Snapshot, StartFailure>) {
+fn hand_over(bus: &RemoteBus, state: Result<StateSnapshot, StartFailure>) {
     let told = state.map_err(|failure| failure.0).map(|snapshot| {
         let schema = snapshot.schema;
         pieces(snapshot).for_each(|piece| bus.tell_with(&Request::Worker(News::Piece), &piece));

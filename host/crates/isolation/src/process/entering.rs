@@ -3,7 +3,7 @@
 use std::future::pending;
 use std::time::Duration;
 
-use mshost_plugin_host::Snapshot;
+use mshost_plugin_host::StateSnapshot;
 use mshost_worker::{Entrance, Share};
 use tokio::sync::oneshot;
 use tokio::time::{Interval, MissedTickBehavior};
@@ -26,7 +26,9 @@ pub(super) fn charged(entrance: &Entrance) -> charge::Entrance {
 }
 
 /// Waits until the worker may join. Cancel safe.
-pub(super) async fn admission(admitted: &mut Option<oneshot::Receiver<Option<Snapshot>>>) -> Option<Snapshot> {
+pub(super) async fn admission(
+    admitted: &mut Option<oneshot::Receiver<Option<StateSnapshot>>>,
+) -> Option<StateSnapshot> {
     let Some(receiver) = admitted else { return pending().await };
     let told = receiver.await;
     *admitted = None;
@@ -38,7 +40,7 @@ pub(super) async fn admission(admitted: &mut Option<oneshot::Receiver<Option<Sna
 }
 
 /// Tells the child that its worker may join, and what the one before knew.
-pub(super) fn admit(state: Option<Snapshot>, outbound: &Outbound) {
+pub(super) fn admit(state: Option<StateSnapshot>, outbound: &Outbound) {
     let schema = state.map(|state| {
         let schema = state.schema;
         // Where the child is gone, nobody waits; nor below.

@@ -23,7 +23,7 @@ use mshost_bus::{
     Requeued, SendError, Subscription,
 };
 use mshost_core::ids::WorkerRef;
-use mshost_plugin_host::Snapshot;
+use mshost_plugin_host::StateSnapshot;
 use mshost_worker::Progress;
 
 use super::link::{self, LinkError, Outbound};
@@ -73,7 +73,7 @@ pub(super) enum Told {
     /// Nobody takes over after all.
     GoOn,
     /// Join the bus, with this state where there is any.
-    Admit(Option<Snapshot>),
+    Admit(Option<StateSnapshot>),
 }
 
 impl RemoteBus {

@@ -1,89 +1,58 @@
-//! Notices that plugin files or the topology have changed.
+//! Watcher of plugin files and the topology.
 //!
-//! What the kernel says ([`hints`]) is only a reason to look: truth is the difference between two looks at the files
-//! ([`snapshot`]). So a lost event, a full event queue, a folder that did not exist yet or a file system without events
+//! An event of the kernel ([`change_hints`]) is only a reason to scan: truth is the difference between two scans of the files
+//! ([`file_snapshot`]). So a lost event, a full event queue, a folder that did not exist yet or a file system without events
 //! costs a little time and never a change. What a changed file *is*, the reader asks [`PluginFolder`]: same content,
 //! nothing to do.
 
-mod hints;
-mod scan;
-mod snapshot;
+mod change_hints;
+mod file_snapshot;
+mod plugin_folder;
+mod settings;
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use tokio::time::{Instant, sleep_until};
 
-use hints::Hints;
-pub use scan::{FileProblem, Fingerprint, FolderError, PluginFile, PluginFolder};
-use snapshot::Snapshot;
-pub use snapshot::{Roots, Stat};
+use change_hints::ChangeHints;
+use file_snapshot::FileSnapshot;
+pub use file_snapshot::{FileStat, Roots};
+pub use plugin_folder::{FileProblem, Fingerprint, FolderError, PluginFile, PluginFolder};
+pub use settings::{WatchMode, WatchSettings};
 
-/// How changes are noticed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum WatchMode {
-    /// By the kernel's events, and by looking now and then.
-    #[default]
-    Native,
-    /// By looking only: for network file systems and some containers.
-    Poll,
-}
-
-/// How a [`Watcher`] watches.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct WatchSettings {
-    /// How changes are noticed.
-    pub mode: WatchMode,
-    /// For how long a file must not have changed before it is reported.
-    pub quiet: Duration,
-    /// After how long a change is reported even though others are still going on.
-    pub max_wait: Duration,
-    /// How often to look without having been told to.
-    pub rescan: Duration,
-}
-
-impl Default for WatchSettings {
-    fn default() -> Self {
-        Self {
-            mode: WatchMode::Native,
-            quiet: Duration::from_millis(200),
-            max_wait: Duration::from_secs(2),
-            rescan: Duration::from_secs(2),
-        }
-    }
-}
-
-/// Watches folders of plugins and single files.
+/// Watcher of plugin folders and single files.
 #[derive(Debug)]
 pub struct Watcher {
     settings: WatchSettings,
     roots: Arc<Roots>,
-    hints: Hints,
-    /// What the reader has been told of.
-    seen: Snapshot,
-    /// Something may be going on; it is being waited for its end.
-    window: Option<Window>,
-    next_look: Instant,
+    hints: ChangeHints,
+    /// The state of the files that has been reported.
+    seen: FileSnapshot,
+    /// There while files may still be changing.
+    window: Option<QuietWindow>,
+    next_scan: Instant,
 }
 
+/// The time from the first hint of a change until the files have come to rest.
 #[derive(Debug)]
-struct Window {
+struct QuietWindow {
     opened: Instant,
     last_hint: Instant,
-    at_opening: Snapshot,
+    at_opening: FileSnapshot,
 }
 
 impl Watcher {
-    /// Takes a first look; changes from now on are reported. Make it before you first read the files, and none is missed.
+    /// Takes a first scan; changes from now on are reported. Make it before you first read the files, and none is missed.
     #[must_use]
     pub fn new(roots: Roots, settings: WatchSettings) -> Self {
         let roots = Arc::new(roots.absolute());
-        let hints = Hints::new(&roots, settings.mode);
-        let seen = Snapshot::take(&roots);
-        let next_look = Instant::now() + settings.rescan;
-        Self { settings, roots, hints, seen, window: None, next_look }
+        let hints = ChangeHints::new(&roots, settings.mode);
+        let seen = FileSnapshot::take(&roots);
+        let next_scan = Instant::now() + settings.rescan;
+        Self { settings, roots, hints, seen, window: None, next_scan }
     }
 
     /// How it watches.
@@ -98,18 +67,18 @@ impl Watcher {
         if roots != self.roots {
             self.hints.aim(&roots);
             self.roots = roots;
-            self.next_look = Instant::now();
+            self.next_scan = Instant::now();
         }
     }
 
     /// Waits until files have changed and come to rest, and returns which: added, replaced, rewritten or removed. A file
-    /// that is still being written is left for the next time. Cancel safe; changes that nobody waits for are coalesced.
+    /// that is still being written is left for the next time. Cancel safe; changes between two calls are coalesced.
     pub async fn changed(&mut self) -> BTreeSet<PathBuf> {
         loop {
             self.wait_for_reason().await;
             self.wait_for_quiet().await;
             self.hints.renew();
-            let now = self.look().await;
+            let now = self.scan().await;
             let settled = self.settle(now);
             if !settled.is_empty() {
                 return settled;
@@ -122,12 +91,12 @@ impl Watcher {
         while self.window.is_none() {
             let hinted = tokio::select! {
                 () = self.hints.next() => true,
-                () = sleep_until(self.next_look) => false,
+                () = sleep_until(self.next_scan) => false,
             };
-            // If this wait is given up during the look, the hint is gone: the next wait has to begin with a look.
-            self.next_look = Instant::now();
+            // If this wait is given up during the scan, the hint is gone: the next wait has to begin with a scan.
+            self.next_scan = Instant::now();
             self.hints.renew();
-            let now = self.look().await;
+            let now = self.scan().await;
             if hinted || now != self.seen {
                 self.open(now);
             }
@@ -148,7 +117,7 @@ impl Watcher {
     }
 
     /// Ends the window: takes over what has come to rest, and opens another for what has not.
-    fn settle(&mut self, now: Snapshot) -> BTreeSet<PathBuf> {
+    fn settle(&mut self, now: FileSnapshot) -> BTreeSet<PathBuf> {
         let Some(window) = self.window.take() else { return BTreeSet::new() };
         let clock = SystemTime::now();
         let at_rest = |path: &PathBuf| {
@@ -165,17 +134,17 @@ impl Watcher {
         settled
     }
 
-    fn open(&mut self, at_opening: Snapshot) {
+    fn open(&mut self, at_opening: FileSnapshot) {
         let now = Instant::now();
-        self.window = Some(Window { opened: now, last_hint: now, at_opening });
+        self.window = Some(QuietWindow { opened: now, last_hint: now, at_opening });
     }
 
-    async fn look(&mut self) -> Snapshot {
+    async fn scan(&mut self) -> FileSnapshot {
         let roots = Arc::clone(&self.roots);
         // A network file system may keep us waiting.
-        let look = tokio::task::spawn_blocking(move || Snapshot::take(&roots)).await;
-        self.next_look = Instant::now() + self.settings.rescan;
-        look.unwrap_or_else(|_| self.seen.clone())
+        let scan = tokio::task::spawn_blocking(move || FileSnapshot::take(&roots)).await;
+        self.next_scan = Instant::now() + self.settings.rescan;
+        scan.unwrap_or_else(|_| self.seen.clone())
     }
 }
 

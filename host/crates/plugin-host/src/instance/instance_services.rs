@@ -1,6 +1,6 @@
-//! What the host lends to plugins: one [`InstanceServices`] an instance, one [`JobScope`] a job.
+//! The host's services across the ABI: one [`InstanceServices`] for each instance, one [`JobScope`] for each job.
 //!
-//! These run on the plugin's threads. They copy what the plugin lends them, and no panic of theirs gets out.
+//! They are called on the plugin's threads. They copy what the plugin lends them, and catch every panic of the host.
 
 use std::os::fd::IntoRawFd;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -15,37 +15,33 @@ use mshost_plugin_api::abi::{
 };
 use mshost_plugin_api::{Address, Payload, Route, RouteError, SendError};
 
-use super::lane::LaneLink;
-use super::{HostServices, JobHeader, SendOutcome, SendRequest, panics};
+use crate::executor::LaneLink;
+use crate::host_services::{HostServices, JobHeader, SendOutcome, SendRequest};
+use crate::panic_site;
 
-/// The host as one instance sees it.
-pub(super) struct InstanceServices {
+/// The host's services for one instance.
+pub(crate) struct InstanceServices {
     services: Arc<dyn HostServices>,
     lane: LaneLink,
 }
 
-/// One job as its handler sees it.
-pub(super) struct JobScope {
+/// One job and the services that belong to it.
+pub(crate) struct JobScope {
     instance: Arc<InstanceServices>,
     header: Arc<JobHeader>,
     payload: Payload,
-    /// The pipeline as it crosses: one address a line.
+    /// The pipeline in the form of the ABI: one address a line.
     addresses: String,
 }
 
 impl InstanceServices {
-    pub(super) fn new(services: Arc<dyn HostServices>, lane: LaneLink) -> Arc<Self> {
+    pub(crate) fn new(services: Arc<dyn HostServices>, lane: LaneLink) -> Arc<Self> {
         Arc::new(Self { services, lane })
     }
 
     /// See [`HostServices::panicked`].
-    pub(super) fn panicked(&self, message: &str) {
+    pub(crate) fn panicked(&self, message: &str) {
         self.services.panicked(message);
-    }
-
-    /// What these go to.
-    pub(super) fn host(&self) -> &dyn HostServices {
-        &*self.services
     }
 
     fn send(&self, send: AbiSend<'_>, scope: Option<&JobScope>) -> AbiSent {
@@ -63,7 +59,7 @@ impl InstanceServices {
         let bytes = Bytes::copy_from_slice(send.payload.as_slice());
         let payload = Payload::from_bytes(self.services.codec(), bytes);
         let parent = scope.map(|scope| Arc::clone(&scope.header));
-        match self.services.send(SendRequest { route, payload, parent, by_start: panics::is_starting() }) {
+        match self.services.send(SendRequest { route, payload, parent, by_start: panic_site::is_starting() }) {
             SendOutcome::Done(result) => done(result),
             SendOutcome::Pending(future) => match self.lane.drive(future) {
                 Ok(waiting) => AbiSent::Waiting(FfiFuture::new(async move { abi_result(waiting.await) })),
@@ -74,14 +70,14 @@ impl InstanceServices {
 }
 
 impl JobScope {
-    pub(super) fn new(instance: Arc<InstanceServices>, header: Arc<JobHeader>, payload: Payload) -> Self {
+    pub(crate) fn new(instance: Arc<InstanceServices>, header: Arc<JobHeader>, payload: Payload) -> Self {
         let addresses = write_addresses(header.route.addresses());
         Self { instance, header, payload, addresses }
     }
 }
 
-/// The services as they cross. The type that is shared on this side cannot be, as `abi_stable` wants to own it.
-pub(super) struct SharedServices(pub(super) Arc<InstanceServices>);
+/// The ABI object of [`InstanceServices`]: `abi_stable` wants to own it, so it wraps the shared one.
+pub(crate) struct SharedServices(pub(crate) Arc<InstanceServices>);
 
 impl Services for SharedServices {
     fn codec(&self) -> u8 {
@@ -149,7 +145,7 @@ fn write_addresses(addresses: &[Address]) -> String {
     text
 }
 
-/// A route from a plugin. Forwarding, which is most of what is sent, needs no parsing.
+/// Reads a route from a plugin. Forwarding, which is most of what is sent, needs no parsing.
 fn read_route(route: AbiRoute<'_>, scope: Option<&JobScope>) -> Result<Route, RouteError> {
     if let Some(scope) = scope
         && let Some(next) = scope.header.route.next()

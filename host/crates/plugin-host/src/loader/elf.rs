@@ -1,10 +1,10 @@
-//! A cheap look at a file before anything is loaded from it: most bad files are told apart here, in plain words.
+//! Check of a file's ELF headers before anything is loaded from it: names most bad files in plain words.
 //!
-//! Not a fence: a file that passes may still crash the loader, which is what the probe's child process is for.
+//! It is no protection: a file that passes may still crash the dynamic linker, for which there is the probe's child process.
 
 use std::io::{self, Read, Seek, SeekFrom};
 
-use super::error::LoadFailure;
+use super::load_error::LoadFailure;
 
 const HEADER_BYTES: usize = 64;
 const PROGRAM_HEADER_BYTES: u64 = 56;
@@ -23,10 +23,10 @@ const MACHINE: u16 = 183;
 compile_error!("mshost runs on x86-64 and AArch64 Linux");
 
 /// Checks that `file` is a whole shared library for this machine. Reads its headers only, wherever they say that they are.
-pub(super) fn check(file: &mut (impl Read + Seek)) -> Result<(), LoadFailure> {
+pub(crate) fn check(file: &mut (impl Read + Seek)) -> Result<(), LoadFailure> {
     let size = file.seek(SeekFrom::End(0)).map_err(unreadable)?;
     let start = read(file, 0, HEADER_BYTES as u64)?;
-    let header = Bytes(&start);
+    let header = ElfBytes(&start);
     if !start.starts_with(b"\x7fELF") {
         return Err(LoadFailure::NotALibrary(describe(&start)));
     }
@@ -52,7 +52,7 @@ pub(super) fn check(file: &mut (impl Read + Seek)) -> Result<(), LoadFailure> {
     let segments = read(file, offset, entry * count)?;
     let dynamic = check_segments(&segments, size)?;
     // Zeros are what a file system may leave of a file that was written right before a power failure.
-    if dynamic.is_none_or(|offset| read(file, offset, 8).is_ok_and(|tag| Bytes(&tag).u64(0) == 0)) {
+    if dynamic.is_none_or(|offset| read(file, offset, 8).is_ok_and(|tag| ElfBytes(&tag).u64(0) == 0)) {
         return Err(LoadFailure::NotALibrary("an ELF file without a dynamic section (it may be damaged)".to_owned()));
     }
     Ok(())
@@ -70,7 +70,7 @@ fn unreadable(error: io::Error) -> LoadFailure {
     LoadFailure::io("read it", &error)
 }
 
-fn check_machine(header: &Bytes<'_>) -> Result<(), LoadFailure> {
+fn check_machine(header: &ElfBytes<'_>) -> Result<(), LoadFailure> {
     let class = match header.u8(4) {
         1 => "32-bit ",
         2 => "",
@@ -95,10 +95,10 @@ fn check_machine(header: &Bytes<'_>) -> Result<(), LoadFailure> {
     }
 }
 
-/// Where its dynamic section is, where it has one.
+/// The offset of the dynamic section, where there is one.
 fn check_segments(segments: &[u8], size: u64) -> Result<Option<u64>, LoadFailure> {
     let mut dynamic = None;
-    for segment in segments.chunks_exact(PROGRAM_HEADER_BYTES as usize).map(Bytes) {
+    for segment in segments.chunks_exact(PROGRAM_HEADER_BYTES as usize).map(ElfBytes) {
         let (flags, offset, length) = (segment.u32(4), segment.u64(8), segment.u64(32));
         match segment.u32(0) {
             // A library has none; a position-independent program has.
@@ -149,10 +149,10 @@ fn machine_name(machine: u16) -> String {
     }
 }
 
-/// Little-endian numbers at offsets; 0 where there is nothing.
-struct Bytes<'a>(&'a [u8]);
+/// Reader of little-endian numbers at offsets; 0 beyond the end.
+struct ElfBytes<'a>(&'a [u8]);
 
-impl Bytes<'_> {
+impl ElfBytes<'_> {
     fn array<const N: usize>(&self, at: usize) -> [u8; N] {
         self.0.get(at..at + N).and_then(|bytes| bytes.try_into().ok()).unwrap_or([0; N])
     }

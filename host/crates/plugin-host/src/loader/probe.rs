@@ -1,4 +1,4 @@
-//! Tries a library in a child process first: what crashes or hangs there does so without us.
+//! Probe: loads a library in a child process first, so that a crash or hang there does not reach the host.
 
 use std::io::Write;
 use std::os::unix::process::ExitStatusExt;
@@ -13,32 +13,33 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::Command;
 use tokio::time::timeout;
 
-use super::error::{LoadError, LoadFailure};
-use super::library::{Keys, Library};
-use super::shadow::ShadowCopy;
+use super::library::{Library, ThreadKeys};
+use super::load_error::{LoadError, LoadFailure};
+use super::shadow_copy::ShadowCopy;
 
-/// The option of the binary that makes it a probe.
+/// The command-line option that makes the binary a probe.
 pub const PROBE_OPTION: &str = "--probe";
 
 static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
 
-/// Sets another binary than the running one to be the probe: for tests, whose own binary cannot be. The first call counts.
+/// Sets the binary that is started as the probe in place of the running one: for tests, whose own cannot be. The first call
+/// counts.
 pub fn set_probe_program(program: PathBuf) {
     let _ = PROGRAM.set(program);
 }
 
-/// Begins the line that holds the answer; a library's constructors may write to standard output too.
+/// Prefix of the line that holds the answer; constructors of the library may write to standard output, too.
 const ANSWER: &str = "mshost-probe: ";
 
 /// The most that is kept of what a child writes to its standard output and its standard error, in bytes.
 const MAX_OUTPUT_BYTES: usize = 4 << 20;
 const MAX_ERROR_BYTES: usize = 4 << 10;
 
-/// The most of its last words that are shown, in characters.
-const MAX_WORDS: usize = 240;
+/// The most of its standard error that is shown, in characters.
+const MAX_SHOWN: usize = 240;
 
-/// How long to read on once the child has ended.
-const REST: Duration = Duration::from_millis(500);
+/// How long to read on once the child has exited.
+const READ_AFTER_EXIT: Duration = Duration::from_millis(500);
 
 /// Loads the copy in a child process, within `limit`.
 ///
@@ -49,13 +50,13 @@ pub async fn probe(shadow: &ShadowCopy, limit: Duration) -> Result<Manifest, Loa
     answer.map_err(|failure| failure.of(shadow.original()))
 }
 
-/// What a child process does that is to try a library. Returns its exit code.
+/// The main function of a probe's process. Returns its exit code.
 #[must_use]
 pub fn probe_main(file: &Path) -> i32 {
     let answer = Library::open(file).map(|library| {
         let manifest = library.manifest().clone();
         // Its destructors are part of what is tried.
-        library.close(&Keys::default());
+        library.close(&ThreadKeys::default());
         manifest
     });
     let Ok(json) = serde_json::to_string(&answer) else { return 2 };
@@ -84,13 +85,13 @@ async fn ask(library: &Path) -> Result<Manifest, LoadFailure> {
             _ = &mut reading => child.wait().await,
             status = child.wait() => {
                 // What it wrote is in the pipes already. A process that the library has started may keep them open.
-                let _ = timeout(REST, reading).await;
+                let _ = timeout(READ_AFTER_EXIT, reading).await;
                 status
             }
         }
     };
     let status = status.map_err(start)?;
-    let said = words(&errors);
+    let said = summary(&errors);
     if let Some(signal) = status.signal() {
         return Err(LoadFailure::Crashed { signal, said });
     }
@@ -113,12 +114,12 @@ async fn read(pipe: Option<impl AsyncRead + Unpin>, kept: &mut Vec<u8>, limit: u
 }
 
 /// The beginning of a text as one line, up to where a panic of Rust's begins to speak of backtraces.
-fn words(text: &[u8]) -> String {
+fn summary(text: &[u8]) -> String {
     let text = String::from_utf8_lossy(text);
     let is_trace = |line: &&str| line.starts_with("note: run with `RUST_BACKTRACE") || *line == "stack backtrace:";
     let lines = text.lines().take_while(|line| !is_trace(line));
     let line = lines.flat_map(str::split_whitespace).collect::<Vec<_>>().join(" ");
-    line.chars().take(MAX_WORDS).collect()
+    line.chars().take(MAX_SHOWN).collect()
 }
 
 /// The binary that is started as a probe, or as the process of a worker.

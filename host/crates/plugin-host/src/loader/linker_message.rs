@@ -1,15 +1,15 @@
-//! What the system's loader says of a library, in words that tell what to do.
+//! Translation of the dynamic linker's messages into errors that say what to do.
 
 use std::path::Path;
 
-use super::error::LoadFailure;
+use super::load_error::LoadFailure;
 
-/// The most of the loader's own words that are passed on, in characters.
-const MAX_WORDS: usize = 300;
+/// The longest message of the linker that is passed on, in characters.
+const MAX_MESSAGE: usize = 300;
 
-/// Understands what glibc's loader says of the copy at `path`. Its messages are no interface: what is not understood is
-/// passed on.
-pub(super) fn explain(message: &str, path: &Path) -> LoadFailure {
+/// The failure that a message of glibc's `dlopen` about the copy at `path` means. The messages are no interface, so what is
+/// not understood is passed on.
+pub(crate) fn explain(message: &str, path: &Path) -> LoadFailure {
     // The copy's own name means nothing to the user.
     let copy = path.to_string_lossy();
     let message = message.strip_prefix(&*copy).map_or(message, |rest| rest.trim_start_matches(':').trim_start());
@@ -25,7 +25,7 @@ pub(super) fn explain(message: &str, path: &Path) -> LoadFailure {
         let library = Path::new(library).file_name().map_or(library.into(), |name| name.to_string_lossy());
         return LoadFailure::OldLibrary { version: version.to_owned(), library: library.into_owned() };
     }
-    LoadFailure::Open(message.replace(&*copy, "it").chars().take(MAX_WORDS).collect())
+    LoadFailure::Open(message.replace(&*copy, "it").chars().take(MAX_MESSAGE).collect())
 }
 
 #[cfg(test)]

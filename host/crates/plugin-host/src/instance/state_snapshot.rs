@@ -1,23 +1,23 @@
-//! What one version of a worker tells the next.
+//! State of a worker that one version hands to the next.
 
 use std::fmt;
 
 use mshost_plugin_api::Retry;
 
-use super::HandlerError;
+use super::handler_error::HandlerError;
 
-/// The state of a worker. `Debug` leaves the bytes out, which may hold secrets.
+/// The serialized state of a worker. `Debug` leaves the bytes out, which may hold secrets.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Snapshot {
+pub struct StateSnapshot {
     /// The schema that the plugin gave it.
     pub schema: u32,
-    /// The state as the plugin's side wrote it; the host does not look into it.
+    /// The state as the plugin wrote it, opaque to the host.
     pub bytes: Vec<u8>,
 }
 
-impl Snapshot {
-    /// Itself, unless it is larger than `limit` bytes: a plugin need not have kept to the limit.
-    pub(super) fn within(self, limit: u64) -> Result<Self, HandlerError> {
+impl StateSnapshot {
+    /// Fails where it is larger than `limit` bytes: a plugin need not have kept to the limit.
+    pub(crate) fn within(self, limit: u64) -> Result<Self, HandlerError> {
         let size = self.bytes.len() as u64;
         if size <= limit {
             return Ok(self);
@@ -27,7 +27,7 @@ impl Snapshot {
     }
 }
 
-impl fmt::Debug for Snapshot {
+impl fmt::Debug for StateSnapshot {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Snapshot(schema {}, {} bytes)", self.schema, self.bytes.len())
     }
@@ -40,7 +40,7 @@ mod tests {
 
     #[test]
     fn what_is_larger_than_the_limit_is_refused_with_both_numbers() {
-        let snapshot = Snapshot { schema: 1, bytes: vec![0; 11] };
+        let snapshot = StateSnapshot { schema: 1, bytes: vec![0; 11] };
         assert_eq!(snapshot.clone().within(11).unwrap(), snapshot);
         let error = snapshot.within(10).unwrap_err().message;
         assert!(error.contains("11 bytes, more than 10 (`snapshot_limit`)"), "{error}");

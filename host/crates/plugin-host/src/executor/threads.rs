@@ -1,4 +1,4 @@
-//! The threads of one generation, counted until the last one has ended.
+//! Set of a generation's threads, counted until the last one has ended.
 
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -6,25 +6,25 @@ use std::time::Instant;
 
 use parking_lot::{Condvar, Mutex};
 
-use super::library::Keys;
+use crate::loader::ThreadKeys;
 
-/// Threads that may run a plugin's code. Cloning shares the set.
+/// The threads that may run a plugin's code. Clones share the set.
 #[derive(Clone, Default)]
-pub(super) struct Threads(Arc<Inner>);
+pub(crate) struct Threads(Arc<ThreadSet>);
 
 #[derive(Default)]
-struct Inner {
+struct ThreadSet {
     handles: Mutex<Vec<JoinHandle<()>>>,
     running: Mutex<usize>,
-    /// Those of the library that the threads run.
-    keys: Mutex<Keys>,
+    /// The pthread keys that the library has set on threads that have ended.
+    keys: Mutex<ThreadKeys>,
     ended: Condvar,
 }
 
-/// Counts a thread out when its body has ended, however it did.
-struct Running(Arc<Inner>);
+/// Guard that removes a thread from the count when its body has ended, even by a panic.
+struct RunningThread(Arc<ThreadSet>);
 
-impl Drop for Running {
+impl Drop for RunningThread {
     fn drop(&mut self) {
         *self.0.running.lock() -= 1;
         self.0.ended.notify_all();
@@ -32,29 +32,29 @@ impl Drop for Running {
 }
 
 impl Threads {
-    /// Starts one.
-    pub(super) fn spawn(&self, name: String, body: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
+    /// Starts a thread.
+    pub(crate) fn spawn(&self, name: String, body: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
         *self.0.running.lock() += 1;
-        let running = Running(Arc::clone(&self.0));
+        let running = RunningThread(Arc::clone(&self.0));
         let handle = thread::Builder::new().name(name).spawn(move || {
-            let ((), keys) = Keys::during(body);
+            let ((), keys) = ThreadKeys::during(body);
             running.0.keys.lock().extend(keys);
             drop(running);
         })?;
         let mut handles = self.0.handles.lock();
-        // Those that ended on their own are let go of here, so that the list stays as long as the set.
+        // Threads that have ended leave the list here, so that it does not grow.
         handles.retain(|handle| !handle.is_finished());
         handles.push(handle);
         Ok(())
     }
 
-    /// The keys that the library has set on those that have ended.
-    pub(super) fn keys(&self) -> Keys {
+    /// Takes the pthread keys that the library has set on threads that have ended.
+    pub(crate) fn keys(&self) -> ThreadKeys {
         std::mem::take(&mut *self.0.keys.lock())
     }
 
-    /// Waits until all have ended, thread-locals and all; how many have not by `deadline`.
-    pub(super) fn join_until(&self, deadline: Instant) -> usize {
+    /// Waits until all threads have ended, with their thread-locals. Returns how many have not by `deadline`.
+    pub(crate) fn join_until(&self, deadline: Instant) -> usize {
         let mut running = self.0.running.lock();
         while *running > 0 && !self.0.ended.wait_until(&mut running, deadline).timed_out() {}
         let left = *running;

@@ -1,7 +1,7 @@
-//! The host's threads of one generation: only these (and threads of the plugin itself) run the plugin's code.
+//! A lane: one thread of a generation with a `current_thread` runtime, on which the async workers of the plugin run.
 //!
-//! Each lane is a thread with a `current_thread` runtime. The host's own tasks that use the plugin run on it, as local
-//! tasks, and poll the plugin's futures in place: a job costs no spawn and no change of thread.
+//! The host's own tasks that use the plugin run on a lane, too, as local tasks. They poll the plugin's futures in place, so a
+//! job costs neither a spawn nor a change of thread. A generation has as many lanes as `host.plugin_threads` says.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -19,45 +19,45 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinSet, LocalSet};
 use tokio::time::{Instant, timeout_at};
 
-use super::generation::Loaded;
 use super::threads::Threads;
+use crate::loader::LoadedPlugin;
 
 /// The most sends of one generation that wait for the bus; more are refused.
 const MAX_WAITING_SENDS: usize = 65_536;
 
-type Sent = Result<JobId, SendError>;
-type BusFuture = Pin<Box<dyn Future<Output = Sent> + Send>>;
+type SendResult = Result<JobId, SendError>;
+type BusFuture = Pin<Box<dyn Future<Output = SendResult> + Send>>;
 
-/// What a lane is asked to run.
-pub(super) enum Command {
+/// A message to a lane: something to run.
+pub(crate) enum LaneCommand {
     /// A task of the host.
     Task(Box<dyn FnOnce(Lane) -> LocalBoxFuture<'static, ()> + Send>),
     /// A send that has to wait; its result wakes a waker of the plugin, which only a lane may do.
-    Drive(BusFuture, oneshot::Sender<Sent>, WaitingSend),
+    Drive(BusFuture, oneshot::Sender<SendResult>, WaitingSend),
 }
 
-/// A lane, for the tasks that run on it. It stays on its thread.
+/// Handle of a lane for the tasks that run on it. Not `Send`.
 #[derive(Clone)]
-pub struct Lane(pub(super) Rc<LaneInner>);
+pub struct Lane(pub(crate) Rc<LaneInner>);
 
-pub(super) struct LaneInner {
-    pub(super) loaded: Arc<Loaded>,
-    pub(super) link: LaneLink,
-    pub(super) threads: Threads,
-    pub(super) metrics: Arc<Metrics>,
-    pub(super) name: String,
-    pub(super) abandoned: Arc<AtomicUsize>,
+pub(crate) struct LaneInner {
+    pub(crate) loaded: Arc<LoadedPlugin>,
+    pub(crate) link: LaneLink,
+    pub(crate) threads: Threads,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) name: String,
+    pub(crate) abandoned: Arc<AtomicUsize>,
 }
 
-/// A way to a lane, from any thread.
+/// Sender of commands to a lane, for any thread.
 #[derive(Clone)]
-pub(super) struct LaneLink {
-    pub(super) commands: mpsc::UnboundedSender<Command>,
-    pub(super) waiting: Arc<AtomicUsize>,
+pub(crate) struct LaneLink {
+    pub(crate) commands: mpsc::UnboundedSender<LaneCommand>,
+    pub(crate) waiting: Arc<AtomicUsize>,
 }
 
-/// Counts one waiting send until it is over.
-pub(super) struct WaitingSend(Arc<AtomicUsize>);
+/// Guard that counts one waiting send until it is over.
+pub(crate) struct WaitingSend(Arc<AtomicUsize>);
 
 impl Drop for WaitingSend {
     fn drop(&mut self) {
@@ -66,24 +66,31 @@ impl Drop for WaitingSend {
 }
 
 impl LaneLink {
-    /// Has the lane drive a send of the bus to its end. What is returned may be polled on any thread of the plugin.
-    pub(super) fn drive(&self, future: BusFuture) -> Result<impl Future<Output = Sent> + Send + use<>, SendError> {
+    /// Has the lane drive a send of the bus to its end. The returned future may be polled on any thread of the plugin.
+    pub(crate) fn drive(
+        &self,
+        future: BusFuture,
+    ) -> Result<impl Future<Output = SendResult> + Send + use<>, SendError> {
         let retiring = || SendError::Unavailable("this version of the plugin is being retired".to_owned());
         let permit = WaitingSend(Arc::clone(&self.waiting));
         if self.waiting.fetch_add(1, Ordering::Relaxed) >= MAX_WAITING_SENDS {
             return Err(SendError::Unavailable(format!("{MAX_WAITING_SENDS} sends of this plugin wait for the bus")));
         }
         let (done, result) = oneshot::channel();
-        self.commands.send(Command::Drive(future, done, permit)).map_err(|_| retiring())?;
+        self.commands.send(LaneCommand::Drive(future, done, permit)).map_err(|_| retiring())?;
         Ok(async move { result.await.unwrap_or_else(|_| Err(retiring())) })
     }
 }
 
-/// The body of a lane's thread: runs tasks until it is told to end, and then until they have ended or the deadline is here.
-pub(super) fn run(lane: Lane, commands: mpsc::UnboundedReceiver<Command>, retire: watch::Receiver<Option<Instant>>) {
+/// The body of a lane's thread: runs tasks until the generation retires, and then until they have ended or its deadline.
+pub(crate) fn run_lane(
+    lane: Lane,
+    commands: mpsc::UnboundedReceiver<LaneCommand>,
+    retire: watch::Receiver<Option<Instant>>,
+) {
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,
-        // Dropping the commands tells everybody who waits.
+        // Dropping the commands answers their callers.
         Err(error) => {
             return tracing::error!(target: "mshost::plugin", lane = lane.0.name, "its runtime cannot start: {error}");
         }
@@ -96,7 +103,7 @@ pub(super) fn run(lane: Lane, commands: mpsc::UnboundedReceiver<Command>, retire
 
 async fn serve(
     lane: Lane,
-    mut commands: mpsc::UnboundedReceiver<Command>,
+    mut commands: mpsc::UnboundedReceiver<LaneCommand>,
     mut retire: watch::Receiver<Option<Instant>>,
 ) {
     let (mut tasks, mut sends) = (JoinSet::new(), JoinSet::new());
@@ -108,8 +115,8 @@ async fn serve(
         tokio::select! {
             biased;
             command = commands.recv() => match command {
-                Some(Command::Task(task)) => drop(tasks.spawn_local(task(lane.clone()))),
-                Some(Command::Drive(future, done, permit)) => drop(sends.spawn_local(drive(future, done, permit))),
+                Some(LaneCommand::Task(task)) => drop(tasks.spawn_local(task(lane.clone()))),
+                Some(LaneCommand::Drive(future, done, permit)) => drop(sends.spawn_local(drive(future, done, permit))),
                 None => break,
             },
             Some(_) = tasks.join_next() => {}
@@ -130,20 +137,20 @@ async fn until(deadline: Option<Instant>) {
     }
 }
 
-async fn drive(future: BusFuture, mut done: oneshot::Sender<Sent>, permit: WaitingSend) {
+async fn drive(future: BusFuture, mut done: oneshot::Sender<SendResult>, permit: WaitingSend) {
     let _permit = permit;
     tokio::select! {
         result = future => drop(done.send(result)),
-        // Nobody waits for it any more.
+        // Its sender no longer waits.
         () = done.closed() => {}
     }
 }
 
-/// The end of a task on a lane.
-#[must_use = "a task's panic is heard of here"]
+/// Future of the end of a task on a lane.
+#[must_use = "a task's panic is reported here"]
 pub struct LaneTask(oneshot::Receiver<Result<(), String>>);
 
-/// Why a task on a lane ended too early.
+/// A task on a lane that ended too early.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LaneError {
     /// It panicked.
@@ -151,22 +158,22 @@ pub enum LaneError {
     Panicked(String),
     /// The generation was retired before the task's end.
     #[error("the plugin's generation is retired")]
-    Gone,
+    Retired,
 }
 
 impl LaneTask {
-    /// Makes a command of a task, and its end.
-    pub(super) fn new<F, Fut>(task: F) -> (Command, Self)
+    /// The command that runs a task, and the future of the task's end.
+    pub(crate) fn new<F, Fut>(task: F) -> (LaneCommand, Self)
     where
         F: FnOnce(Lane) -> Fut + Send + 'static,
         Fut: Future<Output = ()> + 'static,
     {
         let (done, end) = oneshot::channel();
-        let command = Command::Task(Box::new(move |lane| {
+        let command = LaneCommand::Task(Box::new(move |lane| {
             let task = async move { task(lane).await };
             let task = std::panic::AssertUnwindSafe(task).catch_unwind();
             async move {
-                // Nobody may be waiting.
+                // The caller may have gone.
                 let _ = done.send(task.await.map_err(|panic| text_of(&*panic)));
             }
             .boxed_local()
@@ -182,7 +189,7 @@ impl Future for LaneTask {
         Pin::new(&mut self.0).poll(cx).map(|end| match end {
             Ok(Ok(())) => Ok(()),
             Ok(Err(panic)) => Err(LaneError::Panicked(panic)),
-            Err(_) => Err(LaneError::Gone),
+            Err(_) => Err(LaneError::Retired),
         })
     }
 }

@@ -1,11 +1,11 @@
-//! Why a file cannot be used as a plugin, in one line for the user.
+//! Errors of loading a plugin file, each one line for the user.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// Why a plugin file was not loaded. What ran before goes on.
+/// A plugin file that was not loaded. What ran before goes on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{}: {reason}", file.display())]
 pub struct LoadError {
@@ -15,18 +15,18 @@ pub struct LoadError {
     pub reason: LoadFailure,
 }
 
-/// What is wrong with a plugin file.
+/// The reason why a plugin file was not loaded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 pub enum LoadFailure {
-    /// The file system says no.
+    /// An operation on the file failed.
     #[error("cannot {action}: {error}")]
     Io {
         /// What was tried.
         action: String,
-        /// The system's words.
+        /// The message of the operating system.
         error: String,
     },
-    /// Something else than a shared library.
+    /// Not a shared library.
     #[error("expected a shared library, found {0}")]
     NotALibrary(String),
     /// A library of which a part is missing.
@@ -67,13 +67,13 @@ pub enum LoadFailure {
         /// The library's file.
         library: String,
     },
-    /// It needs what no library has.
+    /// It needs a symbol that no library defines.
     #[error("it needs the symbol `{0}`, which no library that it is linked with has; link the one that has it")]
     MissingSymbol(String),
-    /// The system's loader refuses it for another reason.
+    /// The dynamic linker refuses it for another reason.
     #[error("the dynamic loader refuses it: {0}")]
     Open(String),
-    /// A library without our symbol.
+    /// A library without the symbol of a plugin's root module.
     #[error(
         "it is a library but not an mshost plugin: it has no `export_plugin! {{ … }}` (symbol `{}`)",
         mshost_plugin_api::abi::HEADER_SYMBOL
@@ -96,7 +96,7 @@ pub enum LoadFailure {
         "its root module is not one that this host can use ({0}); build the plugin again with this host's mshost-plugin-api"
     )]
     Header(String),
-    /// It describes itself in a way that cannot be read.
+    /// Its manifest cannot be read.
     #[error("what it says of itself cannot be used ({0}); build the plugin again with this host's mshost-plugin-api")]
     Manifest(String),
     /// Its panics cannot be caught.
@@ -104,7 +104,7 @@ pub enum LoadFailure {
         "it was built with `panic = \"abort\"`, so that a panic in it would end the host; build it with `panic = \"unwind\"`"
     )]
     PanicAbort,
-    /// The child that tried it was killed by a signal.
+    /// The probe's child process was killed by a signal.
     #[error("it crashed with {} as a child process loaded it (look at its constructors, and at those of the libraries that it needs){}", signal_name(*.signal), last_words(.said))]
     Crashed {
         /// The signal's number.
@@ -112,7 +112,7 @@ pub enum LoadFailure {
         /// What the child wrote to its standard error.
         said: String,
     },
-    /// The child that tried it did not answer in time.
+    /// The probe's child process did not answer in time.
     #[error(
         "a child process did not load it within {} (does a constructor of the library wait for something?)", humantime::format_duration(*.limit)
     )]
@@ -128,7 +128,7 @@ pub enum LoadFailure {
         /// The limit.
         limit: Duration,
     },
-    /// The child that tried it ended without an answer.
+    /// The probe's child process ended without an answer.
     #[error("the child process that tried it ended without an answer: {status} (does a constructor of the library call `exit`?){}", last_words(.said))]
     Probe {
         /// How it ended.
@@ -138,12 +138,12 @@ pub enum LoadFailure {
     },
     /// Too many older versions could not be unloaded.
     #[error(
-        "{kept} libraries of plugins stay in memory, and no more than {limit} may (`host.mapped_limit`): their plugins say \
+        "{mapped} libraries of plugins stay in memory, and no more than {limit} may (`host.mapped_limit`): their plugins say \
          `unload: never`, or threads of theirs have not ended; restart the host"
     )]
-    TooManyKept {
+    TooManyMapped {
         /// How many stay.
-        kept: usize,
+        mapped: usize,
         /// How many may.
         limit: usize,
     },
@@ -165,13 +165,13 @@ pub enum LoadFailure {
 }
 
 impl LoadFailure {
-    /// The same failure, of this file.
+    /// The error of this file for this reason.
     #[must_use]
     pub fn of(self, file: &Path) -> LoadError {
         LoadError { file: file.to_owned(), reason: self }
     }
 
-    /// A failure of the file system while `action` was being done.
+    /// A failed operation on a file; `action` says which.
     #[must_use]
     pub fn io(action: &str, error: &std::io::Error) -> Self {
         Self::Io { action: action.to_owned(), error: error.to_string() }
@@ -179,7 +179,7 @@ impl LoadFailure {
 }
 
 impl LoadError {
-    /// A label for metrics: one of a few words.
+    /// The label `kind` of the metrics: one of a few words.
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self.reason {
@@ -197,7 +197,7 @@ impl LoadError {
             LoadFailure::Crashed { .. } => "crashed",
             LoadFailure::TimedOut { .. } | LoadFailure::Stuck { .. } => "timed_out",
             LoadFailure::Probe { .. } => "probe",
-            LoadFailure::TooManyKept { .. } => "mapped_limit",
+            LoadFailure::TooManyMapped { .. } => "mapped_limit",
             LoadFailure::TooFewKeys { .. } => "thread_keys",
             LoadFailure::Init(_) => "init",
         }

@@ -1,4 +1,4 @@
-//! Which plugins a folder holds, and what each file's content is.
+//! Scan of a plugin folder: which plugins it holds, and the fingerprint of each file's content.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{File, FileType, OpenOptions};
@@ -9,17 +9,17 @@ use std::path::{Path, PathBuf};
 
 use mshost_core::ids::PluginName;
 
-use super::snapshot::{Stat, plugin_files};
+use super::file_snapshot::{FileStat, plugin_files};
 
 /// The largest file that is taken for a plugin, in bytes.
 const MAX_SIZE: u64 = 1 << 30;
 
-/// What a file's content is. Equal fingerprints mean equal content, wherever and whenever it was written; the hash guards
-/// against accidents, not against somebody who may write into the plugin folder and needs no collision.
+/// Fingerprint of a file's content. Equal fingerprints mean equal content, wherever and whenever it was written. The hash guards
+/// against accidents, not against an attacker, who could as well replace the plugin.
 #[derive(Debug, Clone, Copy)]
 pub struct Fingerprint {
     /// The file when its content was read.
-    pub stat: Stat,
+    pub stat: FileStat,
     hash: u64,
 }
 
@@ -44,12 +44,12 @@ impl Fingerprint {
         if !meta.is_file() {
             return Err(FileProblem::NotAFile { path: path.to_owned(), what: kind_of_file(meta.file_type()) });
         }
-        let stat = Stat::from(&meta);
+        let stat = FileStat::from(&meta);
         if stat.size > MAX_SIZE {
             return Err(FileProblem::TooLarge { path: path.to_owned(), size: stat.size });
         }
         let hash = hash(&file).map_err(unreadable)?;
-        if Stat::from(&file.metadata().map_err(unreadable)?) != stat {
+        if FileStat::from(&file.metadata().map_err(unreadable)?) != stat {
             return Err(FileProblem::Changing { path: path.to_owned() });
         }
         Ok(Self { stat, hash })
@@ -70,7 +70,7 @@ fn hash(file: &File) -> io::Result<u64> {
     }
 }
 
-/// A file that may be a plugin.
+/// A file with a plugin's name, and its fingerprint.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PluginFile {
     /// Where it is.
@@ -79,7 +79,7 @@ pub struct PluginFile {
     pub fingerprint: Fingerprint,
 }
 
-/// Why a file in the plugin folder cannot be used. Its plugin's name is known all the same.
+/// A file in the plugin folder that cannot be used. Its plugin's name is known all the same.
 #[derive(Debug, thiserror::Error)]
 pub enum FileProblem {
     /// Two files for one name.
@@ -97,7 +97,7 @@ pub enum FileProblem {
     Unreadable {
         /// The file.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the operating system.
         error: io::Error,
     },
     /// It is a link that leads nowhere.
@@ -105,7 +105,7 @@ pub enum FileProblem {
     Dangling {
         /// The link.
         path: PathBuf,
-        /// What stands in it.
+        /// Its target.
         target: PathBuf,
     },
     /// It is a folder or a device.
@@ -162,7 +162,7 @@ fn kind_of_file(kind: FileType) -> &'static str {
     }
 }
 
-/// Why a plugin folder cannot be read. What runs should keep running.
+/// A plugin folder that cannot be read. What runs should keep running.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot read the plugin folder {}: {error}", .path.display())]
 pub struct FolderError {
@@ -216,7 +216,7 @@ impl PluginFolder {
     }
 
     fn read(&mut self, path: &Path) -> Result<PluginFile, FileProblem> {
-        let stat = std::fs::metadata(path).ok().map(|meta| Stat::from(&meta));
+        let stat = std::fs::metadata(path).ok().map(|meta| FileStat::from(&meta));
         let fingerprint = match self.known.get(path) {
             Some(known) if Some(known.stat) == stat => *known,
             _ => Fingerprint::of(path)?,

@@ -1,4 +1,4 @@
-//! One look at the files: which there are, and what tells each from what it was before.
+//! Snapshot of the watched files: which there are, and the metadata by which a change shows.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, Metadata};
@@ -9,10 +9,10 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use mshost_core::ids::PluginName;
 
-/// A plugin folder with more files than this is refused: somebody has mistaken the folder.
+/// A plugin folder with more files than this is refused: it is probably the wrong folder.
 pub(super) const MAX_FILES: usize = 1_024;
 
-/// What is watched.
+/// The paths that are watched.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Roots {
     /// Folders whose plugin files are watched, not those of folders inside. They need not exist yet.
@@ -31,9 +31,9 @@ impl Roots {
     }
 }
 
-/// What tells a file from what it was before without reading it. Links are followed, so a link that is swapped counts.
+/// The metadata by which a change of a file shows without reading it. Links are followed, so a link that is swapped counts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Stat {
+pub struct FileStat {
     /// The file system.
     pub device: u64,
     /// The file in it.
@@ -46,7 +46,7 @@ pub struct Stat {
     pub changed: (i64, i64),
 }
 
-impl From<&Metadata> for Stat {
+impl From<&Metadata> for FileStat {
     fn from(meta: &Metadata) -> Self {
         Self {
             device: meta.dev(),
@@ -58,7 +58,7 @@ impl From<&Metadata> for Stat {
     }
 }
 
-impl Stat {
+impl FileStat {
     /// For how long the file has not changed; `None` where its clock is ahead of ours.
     pub(super) fn at_rest_for(&self, now: SystemTime) -> Option<Duration> {
         let changed = Duration::new(self.changed.0.try_into().ok()?, self.changed.1.try_into().ok()?);
@@ -66,19 +66,19 @@ impl Stat {
     }
 }
 
-/// What a look has found at a path.
+/// What a scan has found at a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Found {
-    File(Stat),
-    /// It is there and cannot be looked at, which is not the same as gone: nothing may be unloaded for it.
+pub(super) enum FileStatus {
+    File(FileStat),
+    /// It exists and cannot be read, which is not the same as gone: no plugin may be unloaded for it.
     Unreadable(io::ErrorKind),
 }
 
-/// All that one look has found. What is not there is not in it.
+/// The result of one scan. A file that does not exist is not in it.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub(super) struct Snapshot(BTreeMap<PathBuf, Found>);
+pub(super) struct FileSnapshot(BTreeMap<PathBuf, FileStatus>);
 
-impl Snapshot {
+impl FileSnapshot {
     pub(super) fn take(roots: &Roots) -> Self {
         let mut snapshot = Self::default();
         for file in &roots.files {
@@ -88,7 +88,7 @@ impl Snapshot {
             match plugin_files(folder) {
                 Ok(files) => files.iter().for_each(|(_, path)| snapshot.look_at(path)),
                 Err(error) => {
-                    snapshot.0.insert(folder.clone(), Found::Unreadable(error.kind()));
+                    snapshot.0.insert(folder.clone(), FileStatus::Unreadable(error.kind()));
                 }
             }
         }
@@ -97,19 +97,19 @@ impl Snapshot {
 
     fn look_at(&mut self, path: &Path) {
         let found = match fs::metadata(path) {
-            Ok(meta) => Found::File(Stat::from(&meta)),
+            Ok(meta) => FileStatus::File(FileStat::from(&meta)),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return,
-            Err(error) => Found::Unreadable(error.kind()),
+            Err(error) => FileStatus::Unreadable(error.kind()),
         };
         self.0.insert(path.to_owned(), found);
     }
 
-    pub(super) fn get(&self, path: &Path) -> Option<Found> {
+    pub(super) fn get(&self, path: &Path) -> Option<FileStatus> {
         self.0.get(path).copied()
     }
 
-    pub(super) fn stat(&self, path: &Path) -> Option<Stat> {
-        self.get(path).and_then(|found| if let Found::File(stat) = found { Some(stat) } else { None })
+    pub(super) fn stat(&self, path: &Path) -> Option<FileStat> {
+        self.get(path).and_then(|found| if let FileStatus::File(stat) = found { Some(stat) } else { None })
     }
 
     pub(super) fn difference(&self, other: &Self) -> BTreeSet<PathBuf> {

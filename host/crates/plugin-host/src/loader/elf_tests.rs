@@ -1,4 +1,4 @@
-//! Whatever the bytes, the look at a file ends, reads little, and takes nothing that is not whole.
+//! Properties of the ELF check: for any bytes it ends, reads little, and accepts nothing that is cut off.
 #![allow(clippy::unwrap_used)]
 
 use std::io::{self, Cursor, Read, Seek, SeekFrom};
@@ -8,7 +8,7 @@ use proptest::prelude::*;
 use proptest::sample::Index;
 
 use super::elf;
-use super::error::LoadFailure;
+use super::load_error::LoadFailure;
 
 const HEADER: usize = 64;
 const SEGMENT: usize = 56;

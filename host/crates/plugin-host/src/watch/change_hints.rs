@@ -1,4 +1,4 @@
-//! The kernel's events, reduced to "look again".
+//! Events of the kernel, reduced to hints that a scan is due.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -14,34 +14,34 @@ use parking_lot::RwLock;
 use tokio::sync::mpsc;
 use tracing::{debug, warn};
 
-use super::WatchMode;
-use super::snapshot::Roots;
+use super::file_snapshot::Roots;
+use super::settings::WatchMode;
 
-/// Says when something may have changed. Never the only source of truth: see the module above.
+/// Receiver of hints that something may have changed. Never the only source of truth: see the module above.
 #[derive(Debug)]
-pub(super) struct Hints {
-    /// `None` where looking now and then has to do.
+pub(super) struct ChangeHints {
+    /// `None` where there are only scans at intervals.
     watcher: Option<RecommendedWatcher>,
     /// The folders that the kernel watches for us, each with its device and inode.
     watched: BTreeMap<PathBuf, (u64, u64)>,
-    shared: Arc<Shared>,
-    /// Capacity 1: any number of events is one reason to look.
+    shared: Arc<HintSender>,
+    /// Capacity 1: any number of events is one hint.
     heard: mpsc::Receiver<()>,
 }
 
 #[derive(Debug)]
-struct Shared {
-    interest: RwLock<Interest>,
+struct HintSender {
+    interest: RwLock<WatchedPaths>,
     /// A watched folder may be gone, and the kernel's watch with it, even if one of the same name and inode is there.
     watches_lost: AtomicBool,
     hint: mpsc::Sender<()>,
 }
 
-impl Hints {
+impl ChangeHints {
     pub(super) fn new(roots: &Roots, mode: WatchMode) -> Self {
         let (hint, heard) = mpsc::channel(1);
-        let interest = RwLock::new(Interest::in_(roots));
-        let shared = Arc::new(Shared { interest, watches_lost: AtomicBool::new(false), hint });
+        let interest = RwLock::new(WatchedPaths::in_(roots));
+        let shared = Arc::new(HintSender { interest, watches_lost: AtomicBool::new(false), hint });
         let watcher = match mode {
             WatchMode::Poll => None,
             WatchMode::Native => native(Arc::clone(&shared)),
@@ -61,7 +61,7 @@ impl Hints {
 
     /// Listens for other files.
     pub(super) fn aim(&mut self, roots: &Roots) {
-        *self.shared.interest.write() = Interest::in_(roots);
+        *self.shared.interest.write() = WatchedPaths::in_(roots);
         self.renew();
     }
 
@@ -96,7 +96,7 @@ impl Hints {
     }
 }
 
-fn native(shared: Arc<Shared>) -> Option<RecommendedWatcher> {
+fn native(shared: Arc<HintSender>) -> Option<RecommendedWatcher> {
     match notify::recommended_watcher(move |event| shared.heard(event)) {
         Ok(watcher) => Some(watcher),
         Err(error) => {
@@ -106,7 +106,7 @@ fn native(shared: Arc<Shared>) -> Option<RecommendedWatcher> {
     }
 }
 
-impl Shared {
+impl HintSender {
     /// Called on notify's thread.
     fn heard(&self, event: notify::Result<Event>) {
         let (relevant, lost) = match &event {
@@ -124,9 +124,9 @@ impl Shared {
     }
 }
 
-/// Which paths matter.
+/// The paths whose events matter.
 #[derive(Debug)]
-struct Interest {
+struct WatchedPaths {
     folders: BTreeSet<PathBuf>,
     files: BTreeSet<PathBuf>,
     /// The folders that files are in.
@@ -135,14 +135,14 @@ struct Interest {
     above: BTreeSet<PathBuf>,
 }
 
-impl Interest {
+impl WatchedPaths {
     fn in_(roots: &Roots) -> Self {
         let around: BTreeSet<_> = roots.files.iter().filter_map(|file| file.parent()).map(Path::to_owned).collect();
         let above = roots.folders.iter().chain(&around).flat_map(|folder| folder.ancestors()).map(Path::to_owned);
         Self { above: above.collect(), folders: roots.folders.clone(), files: roots.files.clone(), around }
     }
 
-    /// Whether an event is a reason to look, and whether it may have ended a watch.
+    /// Whether an event is a reason to scan, and whether it may have ended a watch.
     fn concerns(&self, event: &Event) -> (bool, bool) {
         if matches!(event.kind, EventKind::Access(kind) if kind != AccessKind::Close(AccessMode::Write)) {
             // Reading, which we do ourselves.
@@ -189,7 +189,7 @@ mod tests {
     async fn events_that_were_lost_are_a_reason_to_look_and_to_watch_anew() {
         let dir = tempfile::tempdir().unwrap();
         let roots = Roots { folders: [dir.path().to_owned()].into(), files: BTreeSet::new() };
-        let mut hints = Hints::new(&roots, WatchMode::Native);
+        let mut hints = ChangeHints::new(&roots, WatchMode::Native);
         let overflow = || Ok(Event::new(EventKind::Other).set_flag(Flag::Rescan));
         let failure = || Err(notify::Error::generic("no more"));
         for lost in [overflow(), failure()] {

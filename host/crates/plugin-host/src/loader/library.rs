@@ -1,7 +1,7 @@
-//! An open library. All of the host's unsafe code is here.
+//! An open plugin library, and all unsafe code of the host.
 //!
-//! Whoever holds a [`Library`] or anything got from it is on a thread of its generation (see [`super::generation`]):
-//! that is upheld there, and is what lets the library be closed.
+//! A [`Library`], and anything got from it, is only ever used on a thread of its generation. [`crate::Generation`] upholds
+//! that, and it is what lets the library be closed.
 
 #![allow(unsafe_code)] // the one module of the host that may: see each block's SAFETY
 
@@ -13,11 +13,11 @@ use libloading::os::unix::{Library as Handle, RTLD_LOCAL, RTLD_NOW};
 use mshost_plugin_api::abi::{self, HEADER_SYMBOL, OpenError, PluginModuleRef};
 use mshost_plugin_api::{Manifest, PanicStrategy};
 
-use super::error::LoadFailure;
-use super::{manifest, refusal};
+use super::load_error::LoadFailure;
+use super::{linker_message, manifest};
 
-/// A plugin's library, open and checked.
-pub(super) struct Library {
+/// An open plugin library whose ABI has been checked.
+pub(crate) struct Library {
     module: PluginModuleRef,
     manifest: Manifest,
     path: PathBuf,
@@ -25,19 +25,19 @@ pub(super) struct Library {
 }
 
 impl Library {
-    /// Opens a private copy of a plugin file, checks that its ABI is ours, and asks it what it is. Blocks, and runs the
+    /// Opens a private copy of a plugin file, checks its ABI, and reads its manifest. Blocks, and runs the
     /// library's constructors.
-    pub(super) fn open(path: &Path) -> Result<Self, LoadFailure> {
+    pub(crate) fn open(path: &Path) -> Result<Self, LoadFailure> {
         // SAFETY: runs the library's constructors, which nothing can make safe; the probe has run them in a child
-        // process before. The file is a private copy that nobody writes to, so its pages stay what they are.
+        // process before. The file is a private copy that no process writes to, so its pages stay what they are.
         // RTLD_NOW: a missing symbol is an error here and not a crash later. RTLD_LOCAL: two versions do not mix.
         let handle = unsafe { Handle::open(Some(path), RTLD_NOW | RTLD_LOCAL) }
-            .map_err(|error| refusal::explain(&text_of(&error), path))?;
+            .map_err(|error| linker_message::explain(&text_of(&error), path))?;
         // SAFETY: the symbol is only used as an address, of whatever type.
         let header =
             unsafe { handle.get::<*const ()>(HEADER_SYMBOL.as_bytes()) }.map_err(|_| LoadFailure::NotAPlugin)?;
         // SAFETY: it is that symbol's address, and `handle` outlives `module`: they are dropped together, and what
-        // `init` returns is dropped before them (the field order of `generation::Loaded`).
+        // `init` returns is dropped before them (the field order of `LoadedPlugin`).
         let module = unsafe { abi::open(header.into_raw().cast_const().cast()) }.map_err(|error| match error {
             OpenError::Layout { ours, theirs, difference } => LoadFailure::Abi { ours, theirs, difference },
             OpenError::Header(error) | OpenError::Constructor(error) => LoadFailure::Header(error),
@@ -50,19 +50,19 @@ impl Library {
         Ok(Self { module, manifest, path: path.to_owned(), handle })
     }
 
-    /// What the plugin says of itself.
-    pub(super) fn manifest(&self) -> &Manifest {
+    /// The manifest by which the plugin describes itself.
+    pub(crate) fn manifest(&self) -> &Manifest {
         &self.manifest
     }
 
-    /// The plugin's entry. What it gives must be dropped before the library is closed.
-    pub(super) fn module(&self) -> PluginModuleRef {
+    /// The plugin's root module. What it returns must be dropped before the library is closed.
+    pub(crate) fn module(&self) -> PluginModuleRef {
         self.module
     }
 
-    /// Unloads it, and then its [keys](Keys). Whether it has left the memory: a thread-local of the library on a thread that
-    /// still runs keeps it.
-    pub(super) fn close(self, keys: &Keys) -> bool {
+    /// Unloads the library and deletes its [keys](ThreadKeys). `false` where it stays mapped: a thread-local of the library on a
+    /// thread that still runs keeps it.
+    pub(crate) fn close(self, keys: &ThreadKeys) -> bool {
         let Self { path, handle, .. } = self;
         if let Err(error) = handle.close() {
             tracing::warn!(target: "mshost::plugin", library = %path.display(), "dlclose: {error}");
@@ -75,20 +75,20 @@ impl Library {
     }
 }
 
-/// The keys by which a library's own copy of Rust's `std` hears of the end of threads. It makes one when it first needs it and
-/// never gives it back; a process has 1,024, and aborts where `std` gets none.
+/// The pthread keys with which a library's own copy of Rust's `std` runs destructors at the end of threads. `std` creates one
+/// when it first needs it and never deletes it; a process has 1,024, and `std` aborts where it gets none.
 #[derive(Debug, Default)]
-pub(super) struct Keys(BTreeSet<libc::pthread_key_t>);
+pub(crate) struct ThreadKeys(BTreeSet<libc::pthread_key_t>);
 
 /// glibc's `PTHREAD_KEYS_MAX`.
-const MOST_KEYS: libc::pthread_key_t = 1_024;
+const MAX_KEYS: libc::pthread_key_t = 1_024;
 
-/// What `std` sets its key to, on each thread whose end it wants to hear of (`sys/thread_local/guard/key.rs`).
-const WANTED: usize = 1;
+/// The value of `std`'s key on each thread whose destructors it is to run (`sys/thread_local/guard/key.rs`).
+const REGISTERED: usize = 1;
 
-impl Keys {
-    /// Runs code of a library on a thread that runs no other library's, and finds the key that it has set there.
-    pub(super) fn during<R>(body: impl FnOnce() -> R) -> (R, Self) {
+impl ThreadKeys {
+    /// Runs code of a library, on a thread that runs no other library's code, and finds the key that it has set there.
+    pub(crate) fn during<R>(body: impl FnOnce() -> R) -> (R, Self) {
         thread_local!(static OURS: Box<()> = Box::default());
         // Has the host's own key set, so that it is not taken for the library's.
         OURS.with(|_| ());
@@ -100,25 +100,25 @@ impl Keys {
     fn set_here() -> Self {
         let is_set = |key: &libc::pthread_key_t| {
             // SAFETY: reads a value of this thread; glibc gives null for a key that there is not.
-            unsafe { libc::pthread_getspecific(*key) }.addr() == WANTED
+            unsafe { libc::pthread_getspecific(*key) }.addr() == REGISTERED
         };
-        Self((0..MOST_KEYS).filter(is_set).collect())
+        Self((0..MAX_KEYS).filter(is_set).collect())
     }
 
-    pub(super) fn extend(&mut self, others: Self) {
+    pub(crate) fn extend(&mut self, others: Self) {
         self.0.extend(others.0);
     }
 
     fn delete(&self) {
         for key in &self.0 {
-            // SAFETY: the key is that of a library which has left the memory, so that nobody uses it or could be called by it. It
+            // SAFETY: the key is that of a library which has left the memory, so that no code uses it and no destructor of it can be called. It
             // is still that one: `std` deletes no key, so its number was not given to another (`during` finds no others).
             let _ = unsafe { libc::pthread_key_delete(*key) };
         }
     }
 }
 
-/// How many keys for thread-locals this process has left. Takes none, not even for a moment, as another thread may need it.
+/// The number of pthread keys that this process has left. Takes none, not even for a moment: another thread may need it.
 #[must_use]
 pub fn free_thread_keys() -> usize {
     let is_free = |key: &libc::pthread_key_t| {
@@ -127,10 +127,10 @@ pub fn free_thread_keys() -> usize {
         // SAFETY: sets a value of this thread, to the null that it is. glibc answers EINVAL for a key that there is not.
         value.is_null() && unsafe { libc::pthread_setspecific(*key, value) } == libc::EINVAL
     };
-    (0..MOST_KEYS).filter(is_free).count()
+    (0..MAX_KEYS).filter(is_free).count()
 }
 
-/// Whether a copy is mapped into this process. Its file may be gone; its name is unique.
+/// Whether the copy at `path` is mapped into this process. The file may be gone; its name is unique.
 fn is_mapped(path: &Path) -> bool {
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     // Where the maps cannot be read, assume the worse.

@@ -1,4 +1,4 @@
-//! What a plugin says of itself, read with care.
+//! Reader of the manifest (JSON) by which a plugin describes itself.
 
 use mshost_plugin_api::Manifest;
 use serde::Deserialize;
@@ -6,9 +6,9 @@ use serde::Deserialize;
 /// The longest description, in bytes. Schemas of configurations are most of it, some KiB each.
 const MAX_BYTES: usize = 1 << 20;
 
-/// What a plugin says whose description panicked.
+/// What a plugin answers in place of a manifest where making that panicked.
 #[derive(Deserialize)]
-struct Apology {
+struct DescribePanic {
     error: String,
 }
 
@@ -16,15 +16,15 @@ struct Apology {
 ///
 /// # Errors
 /// What is wrong with it, in one line.
-pub(super) fn read(text: &str) -> Result<Manifest, String> {
+pub(crate) fn read(text: &str) -> Result<Manifest, String> {
     if text.len() > MAX_BYTES {
         return Err(format!("it has {} bytes, the limit is {MAX_BYTES}", text.len()));
     }
     if text.trim().is_empty() {
         return Err("it is empty".to_owned());
     }
-    serde_json::from_str(text).map_err(|error| match serde_json::from_str::<Apology>(text) {
-        Ok(apology) => apology.error,
+    serde_json::from_str(text).map_err(|error| match serde_json::from_str::<DescribePanic>(text) {
+        Ok(panic) => panic.error,
         Err(_) if error.is_data() => error.to_string(),
         Err(_) => format!("it is no JSON: {error}"),
     })

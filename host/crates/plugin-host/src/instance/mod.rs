@@ -1,4 +1,9 @@
-//! A started worker, as the host's tasks on a lane use it.
+//! Instance of a worker: a started worker, as the host's tasks on a lane use it.
+
+mod handler_error;
+mod instance_services;
+mod plugin_future;
+mod state_snapshot;
 
 use std::future::Future;
 use std::rc::Rc;
@@ -12,43 +17,33 @@ use mshost_plugin_api::abi::{
 };
 use mshost_plugin_api::{Payload, Retry, WorkerKind, WorkerType};
 
-use super::blocking::BlockingPool;
-use super::generation::Loaded;
-use super::lane::Lane;
-use super::panics::{Owned, Place, Watched, inside};
-use super::services::{InstanceServices, JobScope, SharedServices};
-use super::{HostServices, JobHeader, Snapshot};
+pub use self::handler_error::HandlerError;
+use self::instance_services::{InstanceServices, JobScope, SharedServices};
+use self::plugin_future::PluginFuture;
+pub use self::state_snapshot::StateSnapshot;
+use crate::executor::{BlockingPool, Lane};
+use crate::host_services::{HostServices, JobHeader};
+use crate::loader::LoadedPlugin;
+use crate::panic_site::{PanicSite, PluginOwned, call_plugin};
 
-/// Why a call into a plugin failed.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{message}")]
-pub struct HandlerError {
-    /// For a person.
-    pub message: String,
-    /// Whether another attempt can help.
-    pub retry: Retry,
-    /// The plugin's code panicked; its state may be broken.
-    pub panicked: bool,
-}
-
-/// A started worker. Lives on its lane; its futures do too, and may outlive it.
+/// A started worker. It stays on its lane, as do its futures, which may outlive it.
 pub struct Instance {
-    kind: Rc<Kind>,
+    kind: Rc<InstanceKind>,
     state: Option<u32>,
     services: Arc<InstanceServices>,
 }
 
 // Field order is drop order: the plugin's object goes before the library's owner.
-enum Kind {
-    Async(Owned<AsyncInstanceObject>, #[allow(dead_code, reason = "keeps the library open")] Arc<Loaded>),
-    Blocking(BlockingPool, #[allow(dead_code, reason = "keeps the library open")] Arc<Loaded>),
+enum InstanceKind {
+    Async(PluginOwned<AsyncInstanceObject>, #[allow(dead_code, reason = "keeps the library open")] Arc<LoadedPlugin>),
+    Blocking(BlockingPool, #[allow(dead_code, reason = "keeps the library open")] Arc<LoadedPlugin>),
 }
 
 impl Lane {
     /// Starts a worker of the plugin. A blocking one gets up to `concurrency` threads of its own.
     ///
     /// # Errors
-    /// What its `start` said, or that there is no such worker.
+    /// The error of its `start`, or that the plugin has no such worker.
     pub async fn start(
         &self,
         worker_type: &WorkerType,
@@ -63,21 +58,22 @@ impl Lane {
             retry: Retry::Never,
             panicked: false,
         })?;
+        let host_services = Arc::clone(&services);
         let services = InstanceServices::new(services, self.0.link.clone());
         let lent = ServicesObject::from_value(SharedServices(Arc::clone(&services)), TD_Opaque);
         let config = config.to_string();
         let kind = match kind {
             WorkerKind::Async => {
-                let starting = Watched::new(Place::Start, &services, || {
+                let starting = PluginFuture::new(PanicSite::Start, &services, || {
                     loaded.plugin().start(RStr::from(&**worker_type), RStr::from(config.as_str()), lent)
                 });
                 let instance = result(starting.await)?;
-                Kind::Async(Owned::new(instance), Arc::clone(&loaded))
+                InstanceKind::Async(PluginOwned::new(instance), Arc::clone(&loaded))
             }
             WorkerKind::Blocking => {
                 let instance = self.start_blocking(worker_type.clone(), config, lent).await?;
-                let pool = BlockingPool::new(instance, &services, self, usize::from(concurrency));
-                Kind::Blocking(pool, Arc::clone(&loaded))
+                let pool = BlockingPool::new(instance, host_services, self, usize::from(concurrency));
+                InstanceKind::Blocking(pool, Arc::clone(&loaded))
             }
         };
         Ok(Instance { kind: Rc::new(kind), state, services })
@@ -93,10 +89,10 @@ impl Lane {
         let loaded = Arc::clone(&self.0.loaded);
         let body = move || {
             let plugin = loaded.plugin();
-            let (instance, _) = inside(Place::Start, || {
+            let (instance, _) = call_plugin(PanicSite::Start, || {
                 result(plugin.start_blocking(RStr::from(&*worker_type), RStr::from(config.as_str()), services))
             });
-            // Where nobody waits any more the instance is dropped here, on a thread of the generation.
+            // Where the caller has gone the instance is dropped here, on a thread of the generation.
             let _ = done.send(instance);
         };
         let failed = |message| HandlerError { message, retry: Retry::Later, panicked: false };
@@ -109,7 +105,7 @@ impl Lane {
 }
 
 impl Instance {
-    /// Does one job. Dropping the future cancels it: an async handler is dropped where it is, a blocking one is abandoned
+    /// Handles one job. Dropping the future cancels it: an async handler is dropped in place, a blocking one is abandoned
     /// with its thread.
     pub fn handle(
         &self,
@@ -119,31 +115,33 @@ impl Instance {
         let kind = Rc::clone(&self.kind);
         let scope = JobScope::new(Arc::clone(&self.services), header, payload);
         let running = match &*kind {
-            Kind::Async(instance, _) => Running::Async(Watched::new(Place::Handle, &self.services, || {
-                instance.handle(ScopeObject::from_value(scope, TD_Opaque))
-            })),
-            Kind::Blocking(pool, _) => Running::Blocking(Box::pin(pool.call(move |instance| {
-                inside(Place::Handle, || result(instance.handle(ScopeObject::from_value(scope, TD_Opaque)))).0
+            InstanceKind::Async(instance, _) => {
+                HandlerRun::Async(PluginFuture::new(PanicSite::Handle, &self.services, || {
+                    instance.handle(ScopeObject::from_value(scope, TD_Opaque))
+                }))
+            }
+            InstanceKind::Blocking(pool, _) => HandlerRun::Blocking(Box::pin(pool.call(move |instance| {
+                call_plugin(PanicSite::Handle, || result(instance.handle(ScopeObject::from_value(scope, TD_Opaque)))).0
             }))),
         };
-        Call { running, _kind: kind }.finish()
+        HandlerCall { running, _kind: kind }.finish()
     }
 
-    /// Tells the worker of a job that failed.
+    /// Calls the worker's `on_error` for a job that failed.
     pub fn on_error(&self, failure: Failure) -> impl Future<Output = ()> + 'static + use<> {
         let (kind, services) = (Rc::clone(&self.kind), Arc::clone(&self.services));
         async move {
             match &*kind {
-                Kind::Async(instance, _) => {
-                    let future = Watched::new(Place::OnError, &services, || {
+                InstanceKind::Async(instance, _) => {
+                    let future = PluginFuture::new(PanicSite::OnError, &services, || {
                         with_failure(&failure, |failure| instance.on_error(failure))
                     });
                     let _: AbiUnit = future.await;
                 }
-                Kind::Blocking(pool, _) => {
+                InstanceKind::Blocking(pool, _) => {
                     let call = pool.call(move |instance| {
                         let told = || with_failure(&failure, |failure| instance.on_error(failure));
-                        if let ((), Some(message)) = inside(Place::OnError, told) {
+                        if let ((), Some(message)) = call_plugin(PanicSite::OnError, told) {
                             services.panicked(&message);
                         }
                     });
@@ -159,50 +157,50 @@ impl Instance {
         let (kind, services) = (Rc::clone(&self.kind), Arc::clone(&self.services));
         async move {
             match &*kind {
-                Kind::Async(instance, _) => {
-                    let _: AbiUnit = Watched::new(Place::Drain, &services, || instance.drain()).await;
+                InstanceKind::Async(instance, _) => {
+                    let _: AbiUnit = PluginFuture::new(PanicSite::Drain, &services, || instance.drain()).await;
                 }
-                Kind::Blocking(pool, _) => pool.instance().begin_drain(),
+                InstanceKind::Blocking(pool, _) => pool.instance().begin_drain(),
             }
         }
     }
 
-    /// What the worker knows, for the version that is to take over, in at most `limit` bytes. No handler should be left.
+    /// Takes the worker's state for the version that is to take over, in at most `limit` bytes. No handler should be left.
     ///
     /// # Errors
-    /// What the plugin said, or that it is too large, or that this worker keeps no state.
-    pub fn snapshot(&self, limit: u64) -> impl Future<Output = Result<Snapshot, HandlerError>> + 'static + use<> {
+    /// The plugin's error, or that the state is too large, or that this worker keeps none.
+    pub fn snapshot(&self, limit: u64) -> impl Future<Output = Result<StateSnapshot, HandlerError>> + 'static + use<> {
         let (kind, schema) = (Rc::clone(&self.kind), self.state);
         async move {
             let schema = schema.ok_or_else(stateless)?;
             let bytes = match &*kind {
                 // The plugin's bytes are copied and dropped on a thread of the generation.
-                Kind::Async(instance, _) => result(instance.snapshot(limit).await)?.as_ref().to_vec(),
-                Kind::Blocking(pool, _) => {
+                InstanceKind::Async(instance, _) => result(instance.snapshot(limit).await)?.as_ref().to_vec(),
+                InstanceKind::Blocking(pool, _) => {
                     let call = pool
                         .call(move |instance| result(instance.snapshot(limit)).map(|bytes| bytes.as_ref().to_vec()));
                     call.await.unwrap_or_else(|| Err(no_thread()))?
                 }
             };
-            Snapshot { schema, bytes }.within(limit)
+            StateSnapshot { schema, bytes }.within(limit)
         }
     }
 
-    /// Has the worker go on with what another version knew. To be called once, before its first job.
+    /// Gives the worker the state of another version. To be called once, before its first job.
     ///
     /// # Errors
-    /// What the plugin said, or that this worker keeps no state.
-    pub fn restore(&self, from: Snapshot) -> impl Future<Output = Result<(), HandlerError>> + 'static + use<> {
+    /// The plugin's error, or that this worker keeps no state.
+    pub fn restore(&self, from: StateSnapshot) -> impl Future<Output = Result<(), HandlerError>> + 'static + use<> {
         let (kind, keeps) = (Rc::clone(&self.kind), self.state.is_some());
         async move {
             if !keeps {
                 return Err(stateless());
             }
-            let Snapshot { schema, bytes } = from;
+            let StateSnapshot { schema, bytes } = from;
             let bytes = AbiBytes::new(bytes.into());
             match &*kind {
-                Kind::Async(instance, _) => result(instance.restore(schema, bytes).await)?,
-                Kind::Blocking(pool, _) => {
+                InstanceKind::Async(instance, _) => result(instance.restore(schema, bytes).await)?,
+                InstanceKind::Blocking(pool, _) => {
                     let call = pool.call(move |instance| result(instance.restore(schema, bytes)));
                     call.await.unwrap_or_else(|| Err(no_thread()))?
                 }
@@ -211,42 +209,42 @@ impl Instance {
         }
     }
 
-    /// Lets the worker say its last words, and drops it. No handler should be left.
+    /// Calls the worker's `stop` and drops it. No handler should be left.
     pub async fn stop(self) {
         match &*self.kind {
-            Kind::Async(instance, _) => {
-                let _: AbiUnit = Watched::new(Place::Stop, &self.services, || instance.stop()).await;
+            InstanceKind::Async(instance, _) => {
+                let _: AbiUnit = PluginFuture::new(PanicSite::Stop, &self.services, || instance.stop()).await;
             }
-            Kind::Blocking(pool, _) => {
-                let _: Option<()> = pool.call(|instance| inside(Place::Stop, || instance.stop()).0).await;
+            InstanceKind::Blocking(pool, _) => {
+                let _: Option<()> = pool.call(|instance| call_plugin(PanicSite::Stop, || instance.stop()).0).await;
             }
         }
     }
 }
 
-/// What the plugin does with a job.
-enum Running {
-    Async(Watched<LocalFfiFuture<RResult<AbiUnit, AbiError>>>),
+/// A running handler of either kind of worker.
+enum HandlerRun {
+    Async(PluginFuture<LocalFfiFuture<RResult<AbiUnit, AbiError>>>),
     Blocking(LocalBoxFuture<'static, Option<Result<AbiUnit, HandlerError>>>),
 }
 
-/// A job in the plugin's hands, and its instance. Field order is drop order: the plugin's future goes first, be it that it
-/// was never polled.
-struct Call<K> {
-    running: Running,
+/// A running handler and its instance. Field order is drop order: the plugin's future is dropped first, even one that was
+/// never polled.
+struct HandlerCall<K> {
+    running: HandlerRun,
     _kind: K,
 }
 
-impl<K> Call<K> {
+impl<K> HandlerCall<K> {
     async fn finish(mut self) -> Result<(), HandlerError> {
         match &mut self.running {
-            Running::Async(future) => result(future.await).map(|_| ()),
-            Running::Blocking(future) => future.await.unwrap_or_else(|| Err(no_thread())).map(|_| ()),
+            HandlerRun::Async(future) => result(future.await).map(|_| ()),
+            HandlerRun::Blocking(future) => future.await.unwrap_or_else(|| Err(no_thread())).map(|_| ()),
         }
     }
 }
 
-/// Copies what the plugin answers; its own error is dropped here, on a thread of the generation.
+/// Copies the plugin's answer; its own error is dropped here, on a thread of the generation.
 fn result<T>(answer: RResult<T, AbiError>) -> Result<T, HandlerError> {
     answer.into_result().map_err(|error| HandlerError {
         message: error.message.as_str().to_owned(),
@@ -282,9 +280,9 @@ mod tests {
 
     use super::*;
 
-    struct Noted(&'static str, Rc<RefCell<Vec<&'static str>>>);
+    struct RecordsDrop(&'static str, Rc<RefCell<Vec<&'static str>>>);
 
-    impl Drop for Noted {
+    impl Drop for RecordsDrop {
         fn drop(&mut self) {
             self.1.borrow_mut().push(self.0);
         }
@@ -293,12 +291,12 @@ mod tests {
     #[test]
     fn a_call_that_was_never_polled_goes_before_its_instance() {
         let order = Rc::default();
-        let (job, kind) = (Noted("job", Rc::clone(&order)), Noted("instance", Rc::clone(&order)));
-        let running = Running::Blocking(Box::pin(async move {
+        let (job, kind) = (RecordsDrop("job", Rc::clone(&order)), RecordsDrop("instance", Rc::clone(&order)));
+        let running = HandlerRun::Blocking(Box::pin(async move {
             let _job = job;
             None
         }));
-        drop(Call { running, _kind: kind }.finish());
+        drop(HandlerCall { running, _kind: kind }.finish());
         assert_eq!(*order.borrow(), ["job", "instance"]);
     }
 }

@@ -1,5 +1,5 @@
-//! A private copy of a plugin file. What is loaded must never change under the loader: a write to a mapped file is a
-//! SIGBUS, and the same path opened twice is the same library.
+//! Private copy of a plugin file, from which the plugin is loaded. A mapped file must never change, since a write to it is a
+//! SIGBUS; and the same path opened twice would be the same library.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
@@ -8,26 +8,25 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::elf;
-use super::error::{LoadError, LoadFailure};
+use super::load_error::{LoadError, LoadFailure};
 
 /// The largest plugin file, in bytes.
 const MAX_FILE_BYTES: u64 = 1 << 30;
 
 static COUNTER: AtomicU64 = AtomicU64::new(0);
 
-/// A copy of a plugin file under a name of its own, which nobody else writes to. Dropping it unlinks it; what is mapped
-/// from it stays.
+/// A copy of a plugin file under a unique name, which no other process writes to. Dropping it unlinks the file; what is
+/// mapped from it stays.
 #[derive(Debug)]
 pub struct ShadowCopy {
     original: PathBuf,
     path: PathBuf,
-    // Locked for as long as the copy is in use, so that another host knows that it is not a dead one's. `None` where it is
-    // another process's.
+    // Locked while the copy is in use: an unlocked one was left by a host that died. `None` where another process owns the copy.
     lock: Option<File>,
 }
 
 impl ShadowCopy {
-    /// Copies `file` to `STATE/shadow` and looks whether it is a whole library for this machine. Blocks.
+    /// Copies `file` to `STATE/shadow` and checks that it is a complete library for this machine. Blocks.
     ///
     /// # Errors
     /// Where it cannot be copied, or is no such library.
@@ -65,7 +64,7 @@ impl ShadowCopy {
         Ok(copy)
     }
 
-    /// A copy that another process has made, and removes.
+    /// A copy that another process has made and will remove.
     pub fn lent(original: PathBuf, path: PathBuf) -> Self {
         Self { original, path, lock: None }
     }
@@ -82,7 +81,7 @@ impl ShadowCopy {
         &self.original
     }
 
-    /// Removes the copies that dead hosts left in `STATE/shadow`. To be called once at start. Returns how many it removed.
+    /// Removes the copies in `STATE/shadow` of hosts that have died, once at start. Returns how many it removed.
     pub fn remove_stale(state: &Path) -> usize {
         let Ok(entries) = fs::read_dir(folder(state)) else { return 0 };
         let stale = |path: &Path| File::open(path).is_ok_and(|file| file.try_lock().is_ok());
@@ -98,7 +97,7 @@ impl ShadowCopy {
 impl Drop for ShadowCopy {
     fn drop(&mut self) {
         if self.lock.is_some() {
-            // Whoever removed it before us did what we want.
+            // It may have been removed already.
             let _ = fs::remove_file(&self.path);
         }
     }
