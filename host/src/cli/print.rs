@@ -3,7 +3,7 @@
 use std::fmt;
 use std::io::{ErrorKind, IsTerminal, Write};
 
-use mshost_topology::{Diagnostics, Style};
+use mshost_topology::{Diagnostics, RenderStyle};
 
 /// Why a command failed, as the person who typed it reads it.
 #[derive(Debug)]
@@ -51,5 +51,5 @@ pub(super) fn err(text: &str) {
 /// Diagnostics, in colours where a person looks at them.
 pub(super) fn show(diagnostics: &Diagnostics) -> String {
     let coloured = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    diagnostics.render(if coloured { Style::Coloured } else { Style::Plain }).trim_end().to_owned()
+    diagnostics.render(if coloured { RenderStyle::Coloured } else { RenderStyle::Plain }).trim_end().to_owned()
 }

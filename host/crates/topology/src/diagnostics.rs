@@ -4,7 +4,7 @@ use std::fmt;
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::source::{Position, Source};
+use super::source::{Position, SourceText};
 
 /// How bad it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize)]
@@ -116,26 +116,26 @@ impl Diagnostic {
 /// One or more [`Diagnostic`]s, each with the file it is about; ordered as they stand in the files.
 #[derive(Clone)]
 pub struct Diagnostics {
-    items: Vec<(Arc<Source>, Diagnostic)>,
+    items: Vec<(Arc<SourceText>, Diagnostic)>,
 }
 
 impl Diagnostics {
     /// What is wrong with one file, or `None` where nothing is.
     #[must_use]
-    pub fn new(source: &Arc<Source>, items: Vec<Diagnostic>) -> Option<Self> {
+    pub fn new(source: &Arc<SourceText>, items: Vec<Diagnostic>) -> Option<Self> {
         Self::of_files(items.into_iter().map(|item| (Arc::clone(source), item)).collect())
     }
 
     /// One thing that is wrong.
     #[must_use]
-    pub fn one(source: Arc<Source>, item: Diagnostic) -> Self {
+    pub fn one(source: Arc<SourceText>, item: Diagnostic) -> Self {
         Self { items: vec![(source, item)] }
     }
 
     /// What is wrong with several files, or `None` where nothing is.
-    pub(crate) fn of_files(mut items: Vec<(Arc<Source>, Diagnostic)>) -> Option<Self> {
+    pub(crate) fn of_files(mut items: Vec<(Arc<SourceText>, Diagnostic)>) -> Option<Self> {
         // A stable sort by place alone: files stay in the order in which they were read.
-        let mut files: Vec<*const Source> = Vec::new();
+        let mut files: Vec<*const SourceText> = Vec::new();
         for (source, _) in &items {
             if !files.contains(&Arc::as_ptr(source)) {
                 files.push(Arc::as_ptr(source));
@@ -149,11 +149,11 @@ impl Diagnostics {
     }
 
     /// Each with its file.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&Source, &Diagnostic)> {
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&SourceText, &Diagnostic)> {
         self.items.iter().map(|(source, item)| (&**source, item))
     }
 
-    pub(crate) fn into_items(self) -> Vec<(Arc<Source>, Diagnostic)> {
+    pub(crate) fn into_items(self) -> Vec<(Arc<SourceText>, Diagnostic)> {
         self.items
     }
 

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::diagnostics::{Diagnostic, Diagnostics};
-use super::source::Source;
+use super::source::SourceText;
 use super::units::format_size;
 
 /// A configuration is written by hand; what is larger is another file, or `/dev/zero`.
@@ -33,14 +33,14 @@ pub(crate) fn read_bytes(path: &Path) -> io::Result<Vec<u8>> {
 ///
 /// # Errors
 /// Without a place where the file cannot be read, with one where it is not text.
-pub(crate) fn read(path: &Path) -> Result<Source, Diagnostics> {
+pub(crate) fn read(path: &Path) -> Result<SourceText, Diagnostics> {
     let name = path.display().to_string();
     let bytes = read_bytes(path).map_err(|error| {
         let found = Diagnostic::error(format!("cannot read {name}: {error}"));
-        Diagnostics::one(Arc::new(Source::new(name.clone(), "")), found)
+        Diagnostics::one(Arc::new(SourceText::new(name.clone(), "")), found)
     })?;
-    String::from_utf8(bytes).map(|text| Source::new(name.clone(), &text)).map_err(|error| {
-        let source = Source::new(name, &String::from_utf8_lossy(error.as_bytes()));
+    String::from_utf8(bytes).map(|text| SourceText::new(name.clone(), &text)).map_err(|error| {
+        let source = SourceText::new(name, &String::from_utf8_lossy(error.as_bytes()));
         let bom = if error.as_bytes().starts_with("\u{feff}".as_bytes()) { '\u{feff}'.len_utf8() } else { 0 };
         let at = error.utf8_error().valid_up_to() - bom;
         let found = Diagnostic::error("the file is not UTF-8 text");

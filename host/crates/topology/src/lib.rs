@@ -1,8 +1,15 @@
-//! `topology.toml`: what the user wrote, checked, and what follows from it.
+//! `topology.toml`: what the operator wrote, checked, and what follows from it.
 //!
-//! [`load`] reads a file into a [`Topology`] or says in [`Diagnostics`] everything that is wrong with it, each with its
-//! place. [`plan`](plan()) spreads it over the loaded plugins, one [`Slot`] an instance; [`diff`](diff()) compares what
-//! runs with what should. Nothing here touches the bus, a plugin or a worker: all but `load` are pure.
+//! - [`load`] reads a file into a [`Topology`], or says in [`Diagnostics`] everything that is wrong with it, each with its
+//!   place. `keys/` declares every key, `kinds/` the kinds of their values, `sections/` reads each table by its declared
+//!   keys, `validate` checks what no single key shows.
+//! - [`plan`](plan()) spreads a topology over the loaded plugins, one [`Slot`] an instance; [`diff`](diff()) compares what
+//!   runs with what should.
+//! - [`mod@reference`] makes the manual's page of the keys and the JSON Schema.
+//!
+//! Invariant: nothing here touches the bus, a plugin or a worker; all but [`load`] and [`parse`](parse()) are pure.
+//!
+//! Invariant: no key is read without its declaration, and no declared key is not read.
 
 mod bus_migration;
 mod change_reasons;
@@ -44,6 +51,6 @@ pub use parse::{load, parse};
 pub use plan::{Plan, Planned, Slot, WorkerSpec, plan};
 pub use plugin_config::ConfigSpans;
 pub use plugin_config_check::{check_config, check_worker};
-pub use render::Style;
-pub use source::{Position, Source};
+pub use render::RenderStyle;
+pub use source::{Position, SourceText};
 pub use units::{UnitError, format_size, parse_duration, parse_size};

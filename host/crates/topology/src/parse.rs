@@ -12,7 +12,7 @@ use super::interpolation::Environment;
 use super::keys::file;
 use super::read_context::{Findings, ReadContext, Span};
 use super::sections::{bus, host, log, manager, msjs, worker};
-use super::source::Source;
+use super::source::SourceText;
 use super::table_reader::TableReader;
 use super::{files, syntax, validate};
 
@@ -29,10 +29,10 @@ pub fn load(path: &Path, env: &dyn Fn(&str) -> Option<String>) -> Result<Topolog
 /// # Errors
 /// As [`load`].
 pub fn parse(path: &Path, text: &str, env: &dyn Fn(&str) -> Option<String>) -> Result<Topology, Diagnostics> {
-    of_source(path, Source::new(path.display().to_string(), text), env)
+    of_source(path, SourceText::new(path.display().to_string(), text), env)
 }
 
-fn of_source(path: &Path, source: Source, env: Environment<'_>) -> Result<Topology, Diagnostics> {
+fn of_source(path: &Path, source: SourceText, env: Environment<'_>) -> Result<Topology, Diagnostics> {
     let folder = path.parent().unwrap_or(Path::new(""));
     let (document, syntax_errors) = DeTable::parse_recoverable(source.text());
     let syntax_errors = syntax::diagnostics(&source, document.get_ref(), &syntax_errors);

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use super::diagnostics::Diagnostic;
 use super::interpolation::Environment;
-use super::source::Source;
+use super::source::SourceText;
 
 pub(crate) type Span = Range<usize>;
 
@@ -19,7 +19,7 @@ pub(crate) const MAX_FOUND: usize = 200;
 
 /// What the reading of one file shares: its text, the environment, and the diagnostics found so far.
 pub(crate) struct ReadContext<'a> {
-    pub source: &'a Source,
+    pub source: &'a SourceText,
     /// The folder that relative paths start from.
     pub folder: &'a Path,
     pub env: Environment<'a>,
@@ -36,11 +36,11 @@ pub(crate) struct Findings {
     /// The files that it names, each of which was read or was to be.
     pub files: Vec<PathBuf>,
     /// What is wrong with the files that it names.
-    pub in_other_files: Vec<(Arc<Source>, Diagnostic)>,
+    pub in_other_files: Vec<(Arc<SourceText>, Diagnostic)>,
 }
 
 impl<'a> ReadContext<'a> {
-    pub fn new(source: &'a Source, folder: &'a Path, env: Environment<'a>) -> Self {
+    pub fn new(source: &'a SourceText, folder: &'a Path, env: Environment<'a>) -> Self {
         Self { source, folder, env, findings: RefCell::default() }
     }
 
@@ -53,7 +53,7 @@ impl<'a> ReadContext<'a> {
     }
 
     /// Reports what is wrong with a file that this one names.
-    pub fn report_in(&self, other: &Arc<Source>, diagnostics: impl IntoIterator<Item = Diagnostic>) {
+    pub fn report_in(&self, other: &Arc<SourceText>, diagnostics: impl IntoIterator<Item = Diagnostic>) {
         let found = diagnostics.into_iter().map(|item| (Arc::clone(other), item));
         self.findings.borrow_mut().in_other_files.extend(found);
     }

@@ -5,14 +5,14 @@ use std::fmt;
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 
 use super::diagnostics::{Diagnostic, Diagnostics, Severity};
-use super::source::Source;
+use super::source::SourceText;
 
 /// More than these are counted, not shown: a person does not read on, and a broken file must not flood a log.
 const MAX_SHOWN: usize = 50;
 
 /// Whether to use colours. That is the caller's to know: is it a terminal, is `NO_COLOR` set?
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Style {
+pub enum RenderStyle {
     /// Text alone.
     Plain,
     /// With ANSI escape codes.
@@ -22,10 +22,10 @@ pub enum Style {
 impl Diagnostics {
     /// Everything, for a person to read: rustc's look, ends with a newline.
     #[must_use]
-    pub fn render(&self, style: Style) -> String {
+    pub fn render(&self, style: RenderStyle) -> String {
         let renderer = match style {
-            Style::Plain => Renderer::plain(),
-            Style::Coloured => Renderer::styled(),
+            RenderStyle::Plain => Renderer::plain(),
+            RenderStyle::Coloured => Renderer::styled(),
         };
         let mut out = String::new();
         for (source, item) in self.iter().take(MAX_SHOWN) {
@@ -41,13 +41,13 @@ impl Diagnostics {
 /// The plain rendering, without its last newline.
 impl fmt::Display for Diagnostics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.render(Style::Plain).trim_end())
+        f.write_str(self.render(RenderStyle::Plain).trim_end())
     }
 }
 
 impl std::error::Error for Diagnostics {}
 
-fn one(renderer: &Renderer, source: &Source, item: &Diagnostic) -> String {
+fn one(renderer: &Renderer, source: &SourceText, item: &Diagnostic) -> String {
     let level = match item.severity {
         Severity::Error => Level::ERROR,
         Severity::Warning => Level::WARNING,

@@ -13,9 +13,9 @@ pub struct Position {
     pub column: usize,
 }
 
-/// A file as it was read. Passwords in it never leave: [`Source::shown`] has them masked.
+/// A file as it was read. Passwords in it never leave: [`SourceText::shown`] has them masked.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Source {
+pub struct SourceText {
     name: String,
     text: String,
     /// Where each line starts.
@@ -24,7 +24,7 @@ pub struct Source {
     hidden: Vec<Range<usize>>,
 }
 
-impl Source {
+impl SourceText {
     /// Takes a file's text. A byte order mark is dropped, so that column 1 is the first character that one sees.
     #[must_use]
     pub fn new(name: impl Into<String>, text: &str) -> Self {
@@ -127,9 +127,9 @@ impl Source {
     }
 }
 
-impl fmt::Debug for Source {
+impl fmt::Debug for SourceText {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Source({}, {} bytes)", self.name, self.text.len())
+        write!(f, "SourceText({}, {} bytes)", self.name, self.text.len())
     }
 }
 
@@ -173,7 +173,7 @@ mod tests {
 
     #[test]
     fn positions_count_characters_from_one() {
-        let source = Source::new("t", "\u{feff}äb = 1\r\nc = 2");
+        let source = SourceText::new("t", "\u{feff}äb = 1\r\nc = 2");
         assert_eq!(source.position(0), Position { line: 1, column: 1 });
         assert_eq!(source.position("ä".len()), Position { line: 1, column: 2 });
         assert_eq!(source.position("äb = 1\r\nc".len()), Position { line: 2, column: 2 });
@@ -195,7 +195,7 @@ mod tests {
             ("amqp://me:${PW}pw}@host", "amqp://me:********@host"),
             ("amqp://me:first@a\namqp://me:second@b", "amqp://me:*****@a\namqp://me:******@b"),
         ] {
-            let source = Source::new("t", text);
+            let source = SourceText::new("t", text);
             assert_eq!(source.shown(), shown);
             assert_eq!(source.shown().len(), text.len());
         }
@@ -203,6 +203,6 @@ mod tests {
 
     #[test]
     fn debug_shows_no_text() {
-        assert_eq!(format!("{:?}", Source::new("a.toml", "url = 'amqp://u:pw@h'")), "Source(a.toml, 21 bytes)");
+        assert_eq!(format!("{:?}", SourceText::new("a.toml", "url = 'amqp://u:pw@h'")), "SourceText(a.toml, 21 bytes)");
     }
 }

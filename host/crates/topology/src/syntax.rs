@@ -6,7 +6,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::diagnostics::{Diagnostic, Doubt};
 use super::read_context::{MAX_FOUND, Span};
-use super::source::Source;
+use super::source::SourceText;
 
 /// A value is quoted up to here.
 const MAX_SHOWN_VALUE: usize = 60;
@@ -14,7 +14,7 @@ const MAX_SHOWN_VALUE: usize = 60;
 /// What the parser recovered after a syntax error is a guess: its word is not taken on that error's line, nor about what
 /// is missing, nor about keys in the wrong table once a header may have been lost.
 pub(crate) fn without_echoes(
-    source: &Source,
+    source: &SourceText,
     syntax_errors: Vec<Diagnostic>,
     found: Vec<Diagnostic>,
 ) -> Vec<Diagnostic> {
@@ -34,14 +34,14 @@ pub(crate) fn without_echoes(
 }
 
 /// One diagnostic for each line that has syntax errors: a second one there is most often the echo of the first.
-pub(crate) fn diagnostics(source: &Source, document: &DeTable<'_>, errors: &[toml::de::Error]) -> Vec<Diagnostic> {
+pub(crate) fn diagnostics(source: &SourceText, document: &DeTable<'_>, errors: &[toml::de::Error]) -> Vec<Diagnostic> {
     let mut seen = BTreeSet::new();
     let spans = errors.iter().map(|error| (error, source.clamp(error.span().unwrap_or(0..0))));
     let first_of_line = spans.filter(|(_, span)| seen.insert(source.position(span.start).line));
     first_of_line.take(MAX_FOUND).map(|(error, span)| diagnostic(source, document, error.message(), span)).collect()
 }
 
-fn diagnostic(source: &Source, document: &DeTable<'_>, message: &str, span: Span) -> Diagnostic {
+fn diagnostic(source: &SourceText, document: &DeTable<'_>, message: &str, span: Span) -> Diagnostic {
     if message == "duplicate key" {
         let key = source.text().get(span.clone()).unwrap_or_default().trim();
         let error = Diagnostic::error(format!("`{key}` is there twice")).at(span.clone(), "again here");
@@ -80,7 +80,7 @@ fn unquoted(span: Span, value: &str) -> Diagnostic {
 }
 
 /// The first of two keys of one table: the one that the recovered document kept, in the table that the second stands in.
-fn first_key(source: &Source, document: &DeTable<'_>, name: &str, second: &Span) -> Option<Span> {
+fn first_key(source: &SourceText, document: &DeTable<'_>, name: &str, second: &Span) -> Option<Span> {
     // Of a dotted key only the last part is marked, and its table is not the one around it.
     if source.text()[..second.start].trim_end_matches([' ', '\t']).ends_with('.') {
         return None;
@@ -90,7 +90,7 @@ fn first_key(source: &Source, document: &DeTable<'_>, name: &str, second: &Span)
 }
 
 /// The table whose keys are being written at `place`: the inline table around it, else the one whose header is the last.
-fn innermost<'t>(source: &Source, document: &'t DeTable<'t>, place: &Span) -> &'t DeTable<'t> {
+fn innermost<'t>(source: &SourceText, document: &'t DeTable<'t>, place: &Span) -> &'t DeTable<'t> {
     let (mut table, mut start, mut rest) = (document, 0, document.values().collect::<Vec<_>>());
     while let Some(value) = rest.pop() {
         match value.get_ref() {
@@ -115,7 +115,7 @@ fn innermost<'t>(source: &Source, document: &'t DeTable<'t>, place: &Span) -> &'
 }
 
 /// The first of two equal `[headers]`; the document keeps only the second.
-fn first_header(source: &Source, second: &Span) -> Option<Span> {
+fn first_header(source: &SourceText, second: &Span) -> Option<Span> {
     let text = source.text();
     let (header, _) = line_of(source, second).trim_start().split_once(']')?;
     let name = header.strip_prefix('[')?;
@@ -131,7 +131,7 @@ fn first_header(source: &Source, second: &Span) -> Option<Span> {
     None
 }
 
-fn line_of<'s>(source: &'s Source, span: &Span) -> &'s str {
+fn line_of<'s>(source: &'s SourceText, span: &Span) -> &'s str {
     let text = source.text();
     let start = text[..span.start].rfind('\n').map_or(0, |at| at + 1);
     let end = text[span.start..].find('\n').map_or(text.len(), |at| span.start + at);

@@ -13,7 +13,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
-use mshost_topology::{Diagnostics, Style, Topology};
+use mshost_topology::{Diagnostics, RenderStyle, Topology};
 
 const CASES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/topology");
 
@@ -37,9 +37,9 @@ fn load(folder: &Path) -> Result<Topology, Diagnostics> {
 /// What one case says, with the folder's own path left out.
 fn outcome(folder: &Path) -> String {
     let said = match load(folder) {
-        Err(errors) => errors.render(Style::Plain),
+        Err(errors) => errors.render(RenderStyle::Plain),
         Ok(topology) => {
-            let warnings = topology.warnings.as_ref().map(|warnings| warnings.render(Style::Plain));
+            let warnings = topology.warnings.as_ref().map(|warnings| warnings.render(RenderStyle::Plain));
             warnings.unwrap_or_default() + &schema_errors(folder, &topology).unwrap_or_else(|| values(&topology))
         }
     };
@@ -50,7 +50,7 @@ fn schema_errors(folder: &Path, topology: &Topology) -> Option<String> {
     let schema = fs::read_to_string(folder.join("schema.json")).ok()?;
     let schema = serde_json::from_str(&schema).expect("schema.json is JSON");
     let found = Diagnostics::new(&topology.source, mshost_topology::check_config(topology, 0, &schema));
-    Some(found.map_or_else(|| "the config fits the schema\n".to_owned(), |found| found.render(Style::Plain)))
+    Some(found.map_or_else(|| "the config fits the schema\n".to_owned(), |found| found.render(RenderStyle::Plain)))
 }
 
 /// Every value, but for those that depend on the machine.
@@ -84,7 +84,7 @@ fn a_secret_that_everybody_can_read_is_warned_of() {
     for (mode, is_warned) in [(0o600, false), (0o640, false), (0o644, true)] {
         fs::set_permissions(&password, Permissions::from_mode(mode)).unwrap();
         let topology = load(folder.path()).unwrap();
-        let warnings = topology.warnings.map(|found| found.render(Style::Plain)).unwrap_or_default();
+        let warnings = topology.warnings.map(|found| found.render(RenderStyle::Plain)).unwrap_or_default();
         assert_eq!(warnings.contains("every user of this machine can read the file of `password_file`"), is_warned);
         assert!(!format!("{warnings}{:?}", topology.bus).contains("s3cret"));
     }
@@ -114,7 +114,7 @@ fn a_line_for_logs_stays_one_line() {
             "t.toml:1:1: error: unknown key `a\\nb\\u{1b}[31m` in the topology (the keys here are `config`, `host`, `bus`, `manager`, `log`, `defaults` and `worker`)"
         ]
     );
-    let escapes = errors.render(Style::Plain).contains('\u{1b}');
+    let escapes = errors.render(RenderStyle::Plain).contains('\u{1b}');
     assert!(!escapes, "a file must not be able to write to the terminal");
 }
 
@@ -123,13 +123,13 @@ fn a_line_for_logs_stays_one_line() {
 fn colours_change_no_text() {
     for folder in cases() {
         let Err(errors) = load(&folder) else { continue };
-        let coloured = errors.render(Style::Coloured);
+        let coloured = errors.render(RenderStyle::Coloured);
         let mut text = String::new();
         for (index, part) in coloured.split("\u{1b}[").enumerate() {
             text.push_str(if index == 0 { part } else { part.split_once('m').unwrap().1 });
         }
         assert_ne!(coloured, text, "there are colours in {}", folder.display());
-        assert_eq!(text, errors.render(Style::Plain), "{}", folder.display());
+        assert_eq!(text, errors.render(RenderStyle::Plain), "{}", folder.display());
     }
 }
 

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use mshost_core::ids::{GenerationId, PluginName};
-use mshost_topology::{Change, ChangedSetting, Diagnostics, Plan, Reason, Style, Topology};
+use mshost_topology::{Change, ChangedSetting, Diagnostics, Plan, Reason, RenderStyle, Topology};
 use proptest::prelude::*;
 
 /// Every table, every kind of value, text of more than one byte a character.
@@ -49,8 +49,8 @@ fn parse(text: &str) -> Result<Topology, Diagnostics> {
 fn exercise(text: &str) -> String {
     let parsed = parse(text);
     let found = parsed.as_ref().map_or_else(|errors| Some(errors.clone()), |topology| topology.warnings.clone());
-    let coloured = found.as_ref().map_or_else(String::new, |found| found.render(Style::Coloured));
-    let plain = found.as_ref().map_or_else(String::new, |found| found.render(Style::Plain));
+    let coloured = found.as_ref().map_or_else(String::new, |found| found.render(RenderStyle::Coloured));
+    let plain = found.as_ref().map_or_else(String::new, |found| found.render(RenderStyle::Plain));
     let lines = found.iter().flat_map(|found| found.lines().collect::<Vec<_>>()).collect::<String>();
     format!("{parsed:?}{coloured}{plain}{lines}")
 }
@@ -214,7 +214,7 @@ proptest! {
         let found = mshost_topology::check_config(&topology, 0, &schema);
         prop_assert!(found.iter().all(|item| item.primary.is_some()), "{found:?}");
         if let Some(found) = Diagnostics::new(&topology.source, found) {
-            prop_assert!(!found.render(Style::Plain).is_empty());
+            prop_assert!(!found.render(RenderStyle::Plain).is_empty());
         }
     }
 

@@ -7,29 +7,29 @@ use std::time::Duration;
 /// `[host]`: this process. Paths are relative to the folder of the topology.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HostConfig {
-    /// What the host calls itself; default the machine's name.
+    /// What the host calls itself.
     pub name: String,
-    /// The folder of the plugin files; default `plugins`.
+    /// The folder of the plugin files.
     pub plugins: PathBuf,
-    /// Where the admin server listens; `None` where it is `"off"`. Default `127.0.0.1:9091`.
+    /// Where the admin server listens; `None` where it is `"off"`.
     pub admin: Option<SocketAddr>,
-    /// The folder for what must outlive the host; default `state`.
+    /// The folder for what must outlive the host.
     pub state: PathBuf,
-    /// How long a file must have been quiet before it is read; default 200 ms.
+    /// How long a file must have been quiet before it is read.
     pub debounce: Duration,
-    /// The threads that one plugin generation runs on; default 1.
+    /// The threads that one plugin generation runs on.
     pub plugin_threads: usize,
-    /// How many plugin files are copied, tried and loaded at a time; default 4.
+    /// How many plugin files are copied, tried and loaded at a time.
     pub parallel_loads: usize,
-    /// How long a shutdown may take before it is forced; default 30 s.
+    /// How long a shutdown may take before it is forced.
     pub shutdown_timeout: Duration,
-    /// How many libraries of plugins may stay in memory that cannot be unloaded; more are not loaded. Default 64.
+    /// How many libraries of plugins may stay in memory that cannot be unloaded; more are not loaded.
     pub mapped_limit: usize,
     /// How file changes are noticed.
     pub watch: Watch,
-    /// The most bytes of the state that a worker hands to its successor; default 16 MiB.
+    /// The most bytes of the state that a worker hands to its successor.
     pub snapshot_limit: u64,
-    /// How a new version of a plugin proves itself; `None`, the default, is by starting.
+    /// How a new version of a plugin is tried; `None` is by starting alone.
     pub canary: Option<CanaryConfig>,
 }
 
@@ -46,14 +46,14 @@ pub enum Watch {
 /// A new version first does a share of the jobs next to the old one, and is given up if more of its attempts fail.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct CanaryConfig {
-    /// The most of the jobs of each slot that the new version gets, from 0.001 to 0.9; default 0.1 (`share`).
+    /// The most of the jobs of each slot that the new version gets, from 0.001 to 0.9 (`share`).
     pub share: f64,
-    /// How long it is looked at; default 30 s (`for`).
+    /// How long it is tried (`for`).
     pub span: Duration,
-    /// Before so many of its attempts nothing is decided, and a version that has had fewer in the end is accepted; default
-    /// 20 (`min_jobs`).
+    /// Before so many of its attempts nothing is decided, and a version that has had fewer in the end is accepted
+    /// (`min_jobs`).
     pub min_jobs: u64,
-    /// By how much its share of failed attempts may be above the old version's, from 0 to 1; default 0.05 (`tolerance`).
+    /// By how much its share of failed attempts may be above the old version's, from 0 to 1 (`tolerance`).
     pub tolerance: f64,
 }
 

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use mshost_core::telemetry::LogSettings;
 
 use crate::diagnostics::Diagnostics;
-use crate::source::Source;
+use crate::source::SourceText;
 
 pub use bus::BusConfig;
 pub use host::{CanaryConfig, HostConfig, Watch};
@@ -43,5 +43,5 @@ pub struct Topology {
     /// Every file that was read: a change to any of them is a change of the topology.
     pub files: Vec<PathBuf>,
     /// The file itself, for diagnostics that are found later.
-    pub source: Arc<Source>,
+    pub source: Arc<SourceText>,
 }

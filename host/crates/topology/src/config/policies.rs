@@ -5,21 +5,21 @@ use std::time::Duration;
 /// How often a job that failed is tried again.
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct RetryPolicy {
-    /// How long to wait before the second attempt; default 2 s, as MicroServices.js has it.
+    /// How long to wait before the second attempt.
     pub delay: Duration,
-    /// By what each wait is longer than the one before; default 1, as MicroServices.js has it.
+    /// By what each wait is longer than the one before.
     pub backoff: f64,
-    /// The longest wait; default 1 min.
+    /// The longest wait.
     pub max_delay: Duration,
     /// The share, from 0 to 1, by which a wait is shortened at random, so that jobs that failed together do not come back
-    /// together; default 0.1.
+    /// together.
     pub jitter: f64,
-    /// How often it is tried in all; default 5, as MicroServices.js has it.
+    /// How often it is tried in all.
     pub max_attempts: u32,
 }
 
 impl RetryPolicy {
-    /// What holds where the topology says nothing.
+    /// What holds where the topology says nothing: as in MicroServices.js, with some jitter.
     pub const DEFAULT: Self = Self {
         delay: Duration::from_secs(2),
         backoff: 1.0,
@@ -50,22 +50,21 @@ impl RetryPolicy {
 /// How often a worker that failed is started again.
 #[derive(Debug, Clone, Copy, PartialEq, serde::Serialize, serde::Deserialize)]
 pub struct RestartPolicy {
-    /// How long to wait before a second restart; each further wait is twice as long. Default 500 ms.
+    /// How long to wait before a second restart; each further wait is twice as long.
     pub delay: Duration,
-    /// The longest wait; default 30 s.
+    /// The longest wait.
     pub max_delay: Duration,
-    /// The share, from 0 to 1, by which a wait is shortened at random; default 0.25.
+    /// The share, from 0 to 1, by which a wait is shortened at random.
     pub jitter: f64,
     /// How many restarts there may be within `window` before its slot is parked; `None` where it is `"off"`, so that it
-    /// never is. Default 10: with the other defaults, about two minutes of trying.
+    /// never is.
     pub max_restarts: Option<u32>,
     /// What `max_restarts` counts in; also how long a worker must have run for its next failure to count as its first.
-    /// Default 5 min.
     pub window: Duration,
 }
 
 impl RestartPolicy {
-    /// What holds where the topology says nothing.
+    /// What holds where the topology says nothing: about two minutes of trying.
     pub const DEFAULT: Self = Self {
         delay: Duration::from_millis(500),
         max_delay: Duration::from_secs(30),

@@ -20,28 +20,28 @@ pub struct WorkerConfig {
     pub worker_type: WorkerType,
     /// The plugin that has it.
     pub plugin: PluginName,
-    /// How many of it; at least 1, the default.
+    /// How many of it; at least 1.
     pub instances: u32,
-    /// How many jobs one instance does at a time; at least 1, default 64.
+    /// How many jobs one instance does at a time; at least 1.
     pub concurrency: u16,
-    /// How long one attempt at a job may take; default 30 s.
+    /// How long one attempt at a job may take.
     pub timeout: Duration,
     /// How often a job is tried.
     pub retry: RetryPolicy,
     /// What the jobs that wait for it outlive; `None` is what `[bus]` says.
     pub durability: Option<Durability>,
-    /// How long the pipelines that it begins may take; `None` is for ever. Default 1 h.
+    /// How long the pipelines that it begins may take; `None` is for ever.
     pub deadline: Option<Duration>,
-    /// How long its `start` may take; default 30 s.
+    /// How long its `start` may take.
     pub start_timeout: Duration,
-    /// How long its jobs in flight may take to finish when it is stopped; default 10 s.
+    /// How long its jobs in flight may take to finish when it is stopped.
     pub drain_timeout: Duration,
     /// How often it is started again after a failure.
     pub restart: RestartPolicy,
-    /// What becomes of the jobs of its type once all of its workers are parked; default [`ParkedJobs::Wait`].
+    /// What becomes of the jobs of its type once all of its workers are parked.
     pub parked: ParkedJobs,
     /// How many threads of its blocking handlers may overrun `timeout` and not come back before its slot is parked; at least
-    /// 1, default 4.
+    /// 1.
     pub abandoned_threads: u32,
     /// The sockets that the host listens on for it, by name.
     pub listen: BTreeMap<String, SocketAddr>,

@@ -21,7 +21,7 @@ use crate::interpolation::Environment;
 use crate::keys::{file, msjs};
 use crate::kinds::A_BUS_URL;
 use crate::read_context::{Findings, ReadContext};
-use crate::source::Source;
+use crate::source::SourceText;
 use crate::table_reader::TableReader;
 use crate::value_node::ValueNode;
 use crate::{files, syntax};
@@ -83,7 +83,11 @@ fn report_unreadable(node: &ValueNode<'_, '_>, errors: Diagnostics) {
     }
 }
 
-fn of_source(source: Source, is_json: bool, env: Environment<'_>) -> (MsjsConfig, Arc<Source>, Vec<Diagnostic>) {
+fn of_source(
+    source: SourceText,
+    is_json: bool,
+    env: Environment<'_>,
+) -> (MsjsConfig, Arc<SourceText>, Vec<Diagnostic>) {
     let (table, syntax_errors) = if is_json { json_table(&source) } else { toml_table(&source) };
     // No key of it is a path.
     let context = ReadContext::new(&source, Path::new(""), env);
@@ -106,7 +110,7 @@ fn read_keys(mut table: TableReader<'_, '_>) -> MsjsConfig {
     config
 }
 
-fn toml_table(source: &Source) -> (DeTable<'_>, Vec<Diagnostic>) {
+fn toml_table(source: &SourceText) -> (DeTable<'_>, Vec<Diagnostic>) {
     let (table, errors) = DeTable::parse_recoverable(source.text());
     let found = syntax::diagnostics(source, table.get_ref(), &errors);
     (table.into_inner(), found)
@@ -114,7 +118,7 @@ fn toml_table(source: &Source) -> (DeTable<'_>, Vec<Diagnostic>) {
 
 /// The keys of a JSON object as a TOML table with the places that they have in the JSON text, so that one set of readers
 /// serves both.
-fn json_table(source: &Source) -> (DeTable<'_>, Vec<Diagnostic>) {
+fn json_table(source: &SourceText) -> (DeTable<'_>, Vec<Diagnostic>) {
     let text = source.text();
     let entries: BTreeMap<Cow<'_, str>, &RawValue> = match serde_json::from_str(text) {
         Ok(entries) => entries,
@@ -165,11 +169,11 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::Style;
+    use crate::RenderStyle;
 
     fn read(text: &str, is_json: bool) -> (MsjsConfig, String) {
-        let (config, source, found) = of_source(Source::new("config", text), is_json, &|_| None);
-        (config, Diagnostics::new(&source, found).map_or_else(String::new, |found| found.render(Style::Plain)))
+        let (config, source, found) = of_source(SourceText::new("config", text), is_json, &|_| None);
+        (config, Diagnostics::new(&source, found).map_or_else(String::new, |found| found.render(RenderStyle::Plain)))
     }
 
     #[test]
