@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
-use crate::dice::{Dice, any_seed};
+use crate::seeded_rng::{SeededRng, random_seed};
 use crate::tls_listener::TlsListener;
 use crate::wait::blocking;
 
@@ -353,9 +353,9 @@ fn start_epmd(dir: &Path, port: u16) -> Child {
 /// Ports that nobody listens on.
 /// Below those that Linux gives to whoever connects: a broker must find its ports free when it starts again, too.
 fn free_ports() -> [u16; 4] {
-    let mut dice = Dice::new(any_seed());
+    let mut rng = SeededRng::new(random_seed());
     let mut listen = || loop {
-        let port = dice.within(10_000..32_768) as u16;
+        let port = rng.within(10_000..32_768) as u16;
         if let Ok(listener) = TcpListener::bind(("127.0.0.1", port)) {
             break listener;
         }

@@ -12,8 +12,8 @@ use mshost_bus_embedded::EmbeddedBus;
 use tokio::runtime::Builder;
 use tokio::sync::oneshot;
 
-use crate::hop::{job, worker};
-use crate::remote::join_across;
+use crate::embedded_hop::{job, worker};
+use crate::remote_bus::join_across;
 
 /// Nanoseconds for a job to go to a worker that sends it back, and to be done at both ends.
 #[derive(Debug, Clone, Copy)]

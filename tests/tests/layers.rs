@@ -4,7 +4,7 @@
 
 use std::path::{Path, PathBuf};
 
-use mshost_tests::host::repository;
+use mshost_tests::host_process::repository;
 use mshost_tests::module_graph::ModuleGraph;
 
 /// The crates of the host from top to bottom, with the folder of each. A crate uses only those below it.

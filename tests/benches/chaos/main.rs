@@ -16,11 +16,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use mshost_tests::dice::{Dice, any_seed};
-use mshost_tests::history::faults::{Fault, Rig};
-use mshost_tests::history::scenario::Setup;
-use mshost_tests::knobs::{number, say};
-use tally::Tally;
+use mshost_tests::env_settings::{number, say};
+use mshost_tests::history::broker_faults::{BrokerFault, FaultRig};
+use mshost_tests::history::scenario::PipelineSetup;
+use mshost_tests::seeded_rng::{SeededRng, random_seed};
+use tally::FaultTally;
 
 /// The pause between two faults, in milliseconds.
 const PAUSE: std::ops::Range<u64> = 1_000..8_000;
@@ -35,7 +35,7 @@ const MAX_ATTEMPTS: u32 = 2;
 /// How much of the logs is shown where a host does not come back.
 const LOG_LINES: usize = 100;
 
-struct Settings {
+struct ChaosSettings {
     pipelines: u64,
     duration: Duration,
     seed: u64,
@@ -58,21 +58,27 @@ fn main() -> ExitCode {
     }
 }
 
-fn settings() -> Result<Settings, String> {
+fn settings() -> Result<ChaosSettings, String> {
     let duration = Duration::from_secs(number("MSHOST_CHAOS_SECONDS", 600)?);
     let pipelines = number("MSHOST_CHAOS_PIPELINES", 1_000_000)?;
-    Ok(Settings { pipelines, duration, seed: number("MSHOST_CHAOS_SEED", any_seed())? })
+    Ok(ChaosSettings { pipelines, duration, seed: number("MSHOST_CHAOS_SEED", random_seed())? })
 }
 
-fn run(settings: &Settings) -> Result<(), String> {
-    let Settings { pipelines, duration, seed } = *settings;
+fn run(settings: &ChaosSettings) -> Result<(), String> {
+    let ChaosSettings { pipelines, duration, seed } = *settings;
     say(&format!("{pipelines} pipelines, faults for {} s, MSHOST_CHAOS_SEED={seed}", duration.as_secs()));
-    let setup =
-        Setup { pipelines, seed, failures: FAILURES, max_attempts: MAX_ATTEMPTS, limit: LIMIT, ..Setup::default() };
-    let (mut rig, mut tally) = (Rig::start(&setup), Tally::default());
+    let setup = PipelineSetup {
+        pipelines,
+        seed,
+        failures: FAILURES,
+        max_attempts: MAX_ATTEMPTS,
+        limit: LIMIT,
+        ..PipelineSetup::default()
+    };
+    let (mut rig, mut tally) = (FaultRig::start(&setup), FaultTally::default());
     let journals = rig.scenario.keep();
     let mut wrong: Vec<String> = Vec::new();
-    if let Err(error) = make_chaos(&mut rig, &mut tally, duration, Dice::new(seed)) {
+    if let Err(error) = make_chaos(&mut rig, &mut tally, duration, SeededRng::new(seed)) {
         wrong.push(format!("{error}\n{}", last_lines(&rig.scenario.logs())));
     }
     rig.scenario.stop();
@@ -100,14 +106,19 @@ fn unless_it_panics<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, St
 }
 
 /// Breaks things until the time is over or all was sent.
-fn make_chaos(rig: &mut Rig, tally: &mut Tally, duration: Duration, mut dice: Dice) -> Result<(), String> {
+fn make_chaos(
+    rig: &mut FaultRig,
+    tally: &mut FaultTally,
+    duration: Duration,
+    mut rng: SeededRng,
+) -> Result<(), String> {
     let began = Instant::now();
     tally.begin(&rig.scenario.history().verdict());
     while began.elapsed() < duration && !rig.scenario.history().is_finished() {
-        let pause = Duration::from_millis(dice.within(PAUSE));
+        let pause = Duration::from_millis(rng.within(PAUSE));
         // The time between two faults is what is wanted here, not a condition.
         std::thread::park_timeout(pause);
-        let fault = *dice.pick(&Fault::ALL);
+        let fault = *rng.pick(&BrokerFault::ALL);
         say(&format!("{:>5.1} s  {fault}", began.elapsed().as_secs_f64()));
         let struck = unless_it_panics(|| rig.strike(fault));
         // Where the broker did not come back there are none to be seen.

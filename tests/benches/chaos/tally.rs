@@ -2,31 +2,31 @@
 
 use std::fmt::Write;
 
-use mshost_tests::history::Verdict;
-use mshost_tests::history::faults::Fault;
+use mshost_tests::history::HistoryVerdict;
+use mshost_tests::history::broker_faults::BrokerFault;
 
 /// The figures at one time: accepted, executed, reported, dead letters, duplicates.
-type Figures = [u64; 5];
+type VerdictFigures = [u64; 5];
 
 /// Sums, by fault.
 #[derive(Default)]
-pub struct Tally {
-    rows: Vec<(Fault, u64, Figures)>,
+pub struct FaultTally {
+    rows: Vec<(BrokerFault, u64, VerdictFigures)>,
     /// Before the next fault.
-    before: Figures,
+    before: VerdictFigures,
 }
 
-impl Tally {
+impl FaultTally {
     /// The faults begin.
-    pub fn begin(&mut self, verdict: &Verdict) {
+    pub fn begin(&mut self, verdict: &HistoryVerdict) {
         self.before = figures(verdict);
     }
 
     /// A fault is over: what happened since the last one is put down to it.
-    pub fn end(&mut self, fault: Fault, verdict: &Verdict) {
+    pub fn end(&mut self, fault: BrokerFault, verdict: &HistoryVerdict) {
         let now = figures(verdict);
         let place = self.rows.iter().position(|row| row.0 == fault).unwrap_or_else(|| {
-            self.rows.push((fault, 0, Figures::default()));
+            self.rows.push((fault, 0, VerdictFigures::default()));
             self.rows.len() - 1
         });
         let (_, times, sums) = &mut self.rows[place];
@@ -38,7 +38,7 @@ impl Tally {
     }
 
     /// A row for each fault, and one for everything, until the end.
-    pub fn table(&self, verdict: &Verdict) -> String {
+    pub fn table(&self, verdict: &HistoryVerdict) -> String {
         let mut text = row(
             "fault",
             ["times", "accepted", "executed", "on_error", "dead", "duplicates", "lost"].map(str::to_owned),
@@ -51,12 +51,12 @@ impl Tally {
     }
 }
 
-fn figures(verdict: &Verdict) -> Figures {
+fn figures(verdict: &HistoryVerdict) -> VerdictFigures {
     let duplicates = verdict.duplicates.iter().sum();
     [verdict.accepted, verdict.executed, verdict.reported, verdict.dead_letters, duplicates]
 }
 
-fn numbers(what: &str, times: u64, figures: Figures, lost: &str) -> String {
+fn numbers(what: &str, times: u64, figures: VerdictFigures, lost: &str) -> String {
     let [accepted, executed, reported, dead, duplicates] = figures.map(|figure| figure.to_string());
     row(what, [times.to_string(), accepted, executed, reported, dead, duplicates, lost.to_owned()])
 }

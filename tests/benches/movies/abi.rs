@@ -5,23 +5,23 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use mshost_plugin_api::{Codec, Payload};
-use mshost_tests::plugins::{FakeHost, header, load, on_lane, start};
-use mshost_tests::table::Table;
+use mshost_tests::bench_table::Table;
+use mshost_tests::plugin_runner::{FakeHost, header, load, on_lane, start};
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::Outcome;
+use crate::BenchResult;
 
 const CALLS: u32 = 200_000;
 
 /// What the fixture's handler reads its data as, in the part that is used here.
 #[derive(Deserialize)]
 #[serde(tag = "do", rename_all = "snake_case")]
-enum Order {
+enum BenchOrder {
     Ok,
 }
 
-pub async fn figures(table: &mut Table) -> Outcome {
+pub async fn figures(table: &mut Table) -> BenchResult {
     let copies = tempfile::tempdir()?;
     // Builds it with cargo, which blocks.
     let file = tokio::task::spawn_blocking(|| mshost_tests::fixtures::fixture("echo")).await?;
@@ -44,7 +44,7 @@ pub async fn figures(table: &mut Table) -> Outcome {
 
     let began = Instant::now();
     for _ in 0..CALLS {
-        let Order::Ok = black_box(&payload).decode()?;
+        let BenchOrder::Ok = black_box(&payload).decode()?;
     }
     let baseline = began.elapsed();
     let each = |time: std::time::Duration| time.as_nanos() as f64 / f64::from(CALLS);

@@ -10,17 +10,17 @@ use mshost_bus_amqp::{AmqpBus, AmqpOptions};
 use mshost_core::ids::JobId;
 use mshost_core::metrics::Metrics;
 use mshost_tests::baseline::amqp::Chain;
+use mshost_tests::bench_table::Table;
 use mshost_tests::broker::Broker;
-use mshost_tests::hop::{PAYLOAD, job, worker};
-use mshost_tests::laps::{self, Ends, Failure, Laps, within};
-use mshost_tests::table::Table;
+use mshost_tests::embedded_hop::{PAYLOAD, job, worker};
+use mshost_tests::throughput::{self, PendingMessages, Throughput, ThroughputError, within};
 use mshost_topology::BusTls;
 use tokio::task::JoinHandle;
 
-use crate::Outcome;
+use crate::BenchResult;
 use crate::turns::compare;
 
-pub async fn figures(table: &mut Table, each: Duration) -> Outcome {
+pub async fn figures(table: &mut Table, each: Duration) -> BenchResult {
     let broker = Broker::start();
     for durability in [Durability::Durable, Durability::Transient] {
         // What is declared differs between the two, so each has a bus of its own.
@@ -47,12 +47,12 @@ pub async fn figures(table: &mut Table, each: Duration) -> Outcome {
 struct Hop {
     bus: Arc<AmqpBus>,
     in_flight: u16,
-    ends: Ends,
+    ends: PendingMessages,
     worker: JoinHandle<()>,
 }
 
 impl Hop {
-    async fn open(url: &str, durability: Durability, in_flight: u16) -> Outcome<Self> {
+    async fn open(url: &str, durability: Durability, in_flight: u16) -> BenchResult<Self> {
         let bus = Arc::new(AmqpBus::connect(AmqpOptions {
             url: url.to_owned(),
             tls: BusTls::default(),
@@ -65,12 +65,12 @@ impl Hop {
         })?);
         within("connecting", bus.state().wait_for(|state| *state == BusState::Connected)).await?;
         let consumer = within("joining", bus.join(&worker("Hop"), ConsumerOptions::new(in_flight))).await?;
-        let ends = Ends::default();
+        let ends = PendingMessages::default();
         let worker = tokio::spawn(take(consumer, ends.clone(), in_flight.into()));
         Ok(Self { bus, in_flight, ends, worker })
     }
 
-    async fn run_for(&self, duration: Duration) -> Result<Laps, Failure> {
+    async fn run_for(&self, duration: Duration) -> Result<Throughput, ThroughputError> {
         let (bus, template) = (Arc::clone(&self.bus), job("Hop"));
         let send = move |id: String| {
             let (bus, job) = (Arc::clone(&bus), template.clone());
@@ -79,7 +79,7 @@ impl Hop {
                 Ok(bus.send(Job { correlation: id.clone(), id, ..job }).await?)
             }
         };
-        laps::run(self.in_flight.into(), duration, &self.ends, send).await
+        throughput::run(self.in_flight.into(), duration, &self.ends, send).await
     }
 
     async fn close(self) {
@@ -91,7 +91,7 @@ impl Hop {
 }
 
 /// Takes and acks, as a worker of the host does.
-async fn take(mut consumer: Box<dyn Consumer>, ends: Ends, in_flight: usize) {
+async fn take(mut consumer: Box<dyn Consumer>, ends: PendingMessages, in_flight: usize) {
     let mut acks = FuturesUnordered::new();
     loop {
         tokio::select! {

@@ -1,15 +1,15 @@
 //! One hop of the embedded bus, against the same hop through tokio's channels.
 
-use mshost_tests::hop::{Hops, measure};
-use mshost_tests::table::Table;
+use mshost_tests::bench_table::Table;
+use mshost_tests::embedded_hop::{Hops, measure};
 
-use crate::Outcome;
+use crate::BenchResult;
 use crate::turns::ROUNDS;
 
 /// In each round.
 const HOPS: u32 = 100_000;
 
-pub async fn figures(table: &mut Table) -> Outcome {
+pub async fn figures(table: &mut Table) -> BenchResult {
     for (two_threads, threads) in [(false, "one thread"), (true, "two threads")] {
         // It brings its own runtime.
         let rounds = tokio::task::spawn_blocking(move || (0..ROUNDS).map(|_| measure(HOPS, two_threads)).collect());

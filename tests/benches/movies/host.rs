@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::{Outcome, PATH};
+use crate::{BenchResult, PATH};
 
 /// How long a host may take until it serves.
 const START: Duration = Duration::from_secs(30);
@@ -18,7 +18,7 @@ const START: Duration = Duration::from_secs(30);
 const PLUGINS: [&str; 3] = ["rest", "pilot", "db"];
 
 /// A running host. Dropping it ends it.
-pub struct Host {
+pub struct BenchHost {
     child: Child,
     folder: TempDir,
     bus: String,
@@ -39,14 +39,14 @@ impl Default for Pilots {
     }
 }
 
-impl Host {
+impl BenchHost {
     /// Starts the release build with a bus of this URL, and waits until it serves.
-    pub async fn start(bus: &str) -> Outcome<Self> {
+    pub async fn start(bus: &str) -> BenchResult<Self> {
         Self::start_with(bus, &Pilots::default()).await
     }
 
-    /// As [`Host::start`], with other pilots.
-    pub async fn start_with(bus: &str, pilots: &Pilots) -> Outcome<Self> {
+    /// As [`BenchHost::start`], with other pilots.
+    pub async fn start_with(bus: &str, pilots: &Pilots) -> BenchResult<Self> {
         let folder = tempfile::tempdir()?;
         let (http, admin) = (free_address()?, free_address()?);
         std::fs::create_dir(folder.path().join("plugins"))?;
@@ -72,7 +72,7 @@ impl Host {
         Ok(host)
     }
 
-    async fn wait_until_it_serves(&mut self) -> Outcome {
+    async fn wait_until_it_serves(&mut self) -> BenchResult {
         let deadline = Instant::now() + START;
         while self.get(PATH).await.is_err() {
             if self.child.try_wait()?.is_some() || Instant::now() > deadline {
@@ -85,22 +85,22 @@ impl Host {
     }
 
     /// The body of a 200.
-    pub async fn get(&self, path: &str) -> Outcome<String> {
+    pub async fn get(&self, path: &str) -> BenchResult<String> {
         get(self.http, path).await
     }
 
     /// `/metrics`.
-    pub async fn metrics(&self) -> Outcome<String> {
+    pub async fn metrics(&self) -> BenchResult<String> {
         get(self.admin, "/metrics").await
     }
 
     /// `/api/topology`.
-    pub async fn topology(&self) -> Outcome<Value> {
+    pub async fn topology(&self) -> BenchResult<Value> {
         Ok(serde_json::from_str(&get(self.admin, "/api/topology").await?)?)
     }
 
     /// Saves another topology, as editors do.
-    pub fn save(&self, pilots: &Pilots) -> Outcome {
+    pub fn save(&self, pilots: &Pilots) -> BenchResult {
         let text = topology(&self.bus, self.http, self.admin, pilots);
         let temporary = self.folder.path().join("topology.toml~");
         std::fs::write(&temporary, text)?;
@@ -113,7 +113,7 @@ impl Host {
     }
 }
 
-impl Drop for Host {
+impl Drop for BenchHost {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -132,7 +132,7 @@ pub fn release() -> PathBuf {
     target.join("release")
 }
 
-async fn get(address: SocketAddr, path: &str) -> Outcome<String> {
+async fn get(address: SocketAddr, path: &str) -> BenchResult<String> {
     let mut stream = TcpStream::connect(address).await?;
     stream.write_all(format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n").as_bytes()).await?;
     let mut response = String::new();
@@ -144,7 +144,7 @@ async fn get(address: SocketAddr, path: &str) -> Outcome<String> {
 }
 
 /// Free now; the kernel does not give it to another soon.
-fn free_address() -> Outcome<SocketAddr> {
+fn free_address() -> BenchResult<SocketAddr> {
     Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?)
 }
 

@@ -5,18 +5,18 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use mshost_tests::baseline::http;
-use mshost_tests::load::Load;
-use mshost_tests::table::Table;
+use mshost_tests::bench_table::Table;
+use mshost_tests::load::HttpLoad;
 
-use crate::host::Host;
+use crate::host::BenchHost;
 use crate::turns::compare;
-use crate::{Outcome, PATH, summary};
+use crate::{BenchResult, PATH, summary};
 
-pub async fn figures(table: &mut Table, each: Duration) -> Outcome {
-    let host = Host::start("embedded").await?;
+pub async fn figures(table: &mut Table, each: Duration) -> BenchResult {
+    let host = BenchHost::start("embedded").await?;
     let bare = bare_server(host.get(PATH).await?.into())?;
     for connections in [1, 64] {
-        let load = async |address, turn| Ok(summary(&Load::new(address, PATH, connections).run_for(turn).await));
+        let load = async |address, turn| Ok(summary(&HttpLoad::new(address, PATH, connections).run_for(turn).await));
         let what = format!("movie loop, embedded bus, {connections} connections");
         let (ours, baseline) = (async |turn| load(host.http, turn).await, async |turn| load(bare, turn).await);
         compare(table, &what, "requests/s", each, ours, baseline).await?;
@@ -25,7 +25,7 @@ pub async fn figures(table: &mut Table, each: Duration) -> Outcome {
 }
 
 /// On a runtime of its own, as the host is; it ends with the process.
-fn bare_server(body: Bytes) -> Outcome<SocketAddr> {
+fn bare_server(body: Bytes) -> BenchResult<SocketAddr> {
     let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
     listener.set_nonblocking(true)?;
     let address = listener.local_addr()?;

@@ -19,10 +19,10 @@ use std::io::Write;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use mshost_tests::knobs::number;
-use mshost_tests::table::Table;
+use mshost_tests::bench_table::Table;
+use mshost_tests::env_settings::number;
 
-type Outcome<T = ()> = Result<T, Box<dyn Error + Send + Sync>>;
+type BenchResult<T = ()> = Result<T, Box<dyn Error + Send + Sync>>;
 
 /// Where the movies are.
 const PATH: &str = "/movies/";
@@ -41,7 +41,7 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn measure() -> Outcome<Table> {
+async fn measure() -> BenchResult<Table> {
     let each = Duration::from_secs(number("MSHOST_BENCH_SECONDS", 10)?);
     let chosen: Vec<String> = std::env::args().skip(1).filter(|argument| !argument.starts_with('-')).collect();
     let wanted = |part: &str| chosen.is_empty() || chosen.iter().any(|name| name == part);
@@ -71,7 +71,7 @@ async fn measure() -> Outcome<Table> {
 }
 
 /// Rate, median and 99th percentile of a load in which nothing has failed.
-fn summary(report: &mshost_tests::load::Report) -> [f64; 3] {
+fn summary(report: &mshost_tests::load::LoadReport) -> [f64; 3] {
     report.assert_flawless();
     [report.rate(), micros(report.latency(0.5)), micros(report.latency(0.99))]
 }

@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 use mshost_core::ids::{GenerationId, PluginName};
 use mshost_core::metrics::Metrics;
 use mshost_plugin_host::{Generation, LoadOptions, ShadowCopy};
-use mshost_tests::movie;
-use mshost_tests::table::Table;
+use mshost_tests::bench_table::Table;
+use mshost_tests::movie_example;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use crate::host::{Host, Pilots, library};
-use crate::{Outcome, PATH, micros};
+use crate::host::{BenchHost, Pilots, library};
+use crate::{BenchResult, PATH, micros};
 
 const ROUNDS: u32 = 21;
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -22,11 +22,11 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// `host.debounce`, which the bench leaves as it is.
 const DEBOUNCE: Duration = Duration::from_millis(200);
 
-pub async fn figures(table: &mut Table) -> Outcome {
+pub async fn figures(table: &mut Table) -> BenchResult {
     let bare = bare().await?;
     for instances in [1, 200] {
         let mut pilots = Pilots { instances, ..Pilots::default() };
-        let host = Host::start_with("embedded", &pilots).await?;
+        let host = BenchHost::start_with("embedded", &pilots).await?;
         until_all_others(&host, instances, &[]).await?;
         let before = Loads::read(&host).await?;
         let (mut first, mut all, mut applied) = (Vec::new(), Vec::new(), Vec::new());
@@ -59,11 +59,11 @@ fn rows(table: &mut Table, what: &str, mut times: Vec<Duration>, baseline: Optio
 }
 
 /// Puts another pilot in place. How long until the first job was done by it, and until all workers are its.
-async fn replace(host: &Host, instances: usize, round: u32) -> Outcome<[Duration; 2]> {
+async fn replace(host: &BenchHost, instances: usize, round: u32) -> BenchResult<[Duration; 2]> {
     let version = format!("v{round:03}{instances:04}");
     let old = pilots_of(host).await?;
     let (path, temporary) = (host.plugins().join(library("pilot")), host.plugins().join(".pilot.tmp"));
-    std::fs::write(&temporary, movie::pilot(&version))?;
+    std::fs::write(&temporary, movie_example::pilot(&version))?;
     let mut client = TcpStream::connect(host.http).await?;
     let mark = format!("x-served-by: {version}");
     let placed = Instant::now();
@@ -79,7 +79,7 @@ async fn replace(host: &Host, instances: usize, round: u32) -> Outcome<[Duration
 }
 
 /// The next response on a connection that is kept.
-async fn answer(client: &mut TcpStream) -> Outcome<String> {
+async fn answer(client: &mut TcpStream) -> BenchResult<String> {
     client.write_all(format!("GET {PATH} HTTP/1.1\r\nHost: bench\r\n\r\n").as_bytes()).await?;
     let mut bytes = Vec::new();
     loop {
@@ -97,7 +97,7 @@ async fn answer(client: &mut TcpStream) -> Outcome<String> {
 }
 
 /// The ids of the pilots that run.
-async fn pilots_of(host: &Host) -> Outcome<Vec<String>> {
+async fn pilots_of(host: &BenchHost) -> BenchResult<Vec<String>> {
     let topology = host.topology().await?;
     let workers = topology["workers"].as_array().map(Vec::as_slice).unwrap_or_default();
     let running = workers.iter().filter(|worker| worker["type"] == "WD" && worker["state"] == "running");
@@ -105,7 +105,7 @@ async fn pilots_of(host: &Host) -> Outcome<Vec<String>> {
 }
 
 /// Waits until so many pilots run that are none of the old ones.
-async fn until_all_others(host: &Host, instances: usize, old: &[String]) -> Outcome {
+async fn until_all_others(host: &BenchHost, instances: usize, old: &[String]) -> BenchResult {
     let began = Instant::now();
     loop {
         let now = pilots_of(host).await?;
@@ -120,13 +120,13 @@ async fn until_all_others(host: &Host, instances: usize, old: &[String]) -> Outc
 }
 
 /// Copies, opens and starts the pilot without a host: median and maximum, in microseconds.
-async fn bare() -> Outcome<[f64; 2]> {
+async fn bare() -> BenchResult<[f64; 2]> {
     let folder = tempfile::tempdir()?;
     let file = folder.path().join(library("pilot"));
     let options = LoadOptions::new(Metrics::new()?);
     let mut times = Vec::new();
     for round in 0..ROUNDS {
-        std::fs::write(&file, movie::pilot(&format!("b{round:07}")))?;
+        std::fs::write(&file, movie_example::pilot(&format!("b{round:07}")))?;
         let began = Instant::now();
         let copy = ShadowCopy::make(&file, folder.path())?;
         let name = PluginName::new("pilot");
@@ -145,9 +145,9 @@ struct Loads {
 }
 
 impl Loads {
-    async fn read(host: &Host) -> Outcome<Self> {
+    async fn read(host: &BenchHost) -> BenchResult<Self> {
         let metrics = host.metrics().await?;
-        let value = |name: &str| -> Outcome<f64> {
+        let value = |name: &str| -> BenchResult<f64> {
             let line = metrics.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
             Ok(line.ok_or_else(|| format!("no metric {name}"))?.parse()?)
         };

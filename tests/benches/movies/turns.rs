@@ -3,15 +3,15 @@
 use std::io::Write;
 use std::time::Duration;
 
-use mshost_tests::table::Table;
+use mshost_tests::bench_table::Table;
 
-use crate::Outcome;
+use crate::BenchResult;
 
 /// How often each has its turn.
 pub const ROUNDS: u32 = 5;
 
 /// A load's figures: how many a second, the median and the 99th percentile of one in microseconds.
-pub type Figures = [f64; 3];
+pub type BenchFigures = [f64; 3];
 
 /// Measures both for `each`, and adds a row for each figure. What comes first in one round comes last in the next.
 pub async fn compare(
@@ -19,9 +19,9 @@ pub async fn compare(
     what: &str,
     unit: &'static str,
     each: Duration,
-    ours: impl AsyncFn(Duration) -> Outcome<Figures>,
-    baseline: impl AsyncFn(Duration) -> Outcome<Figures>,
-) -> Outcome {
+    ours: impl AsyncFn(Duration) -> BenchResult<BenchFigures>,
+    baseline: impl AsyncFn(Duration) -> BenchResult<BenchFigures>,
+) -> BenchResult {
     let turn = each / ROUNDS;
     // The table comes at the end.
     let _ = writeln!(std::io::stderr(), "measuring: {what}");

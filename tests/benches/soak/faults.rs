@@ -3,22 +3,22 @@
 use std::fmt;
 use std::time::Duration;
 
-use mshost_tests::dice::Dice;
 use mshost_tests::fixtures;
-use mshost_tests::host::plugin;
+use mshost_tests::host_process::plugin;
+use mshost_tests::seeded_rng::SeededRng;
 use mshost_tests::wait::poll;
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use crate::rig::{PATIENCE, Rig};
-use crate::shape::{Library, PLUGINS, Trouble};
+use crate::rig::{PATIENCE, SoakRig};
+use crate::shape::{PLUGINS, PluginLibrary, StageTrouble};
 
 /// For how long a stage is slow or fails.
 const A_WHILE: Duration = Duration::from_secs(2);
 
 /// A fault. Each is over when its `strike` returns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
+pub enum OperatorFault {
     /// A file that is cut short, random or empty, in place of a plugin's; then a good one.
     BadFile,
     /// A plugin that has not the worker that the topology wants; then a good one.
@@ -39,7 +39,7 @@ pub enum Fault {
     HostKilled,
 }
 
-impl Fault {
+impl OperatorFault {
     /// Every one.
     pub const ALL: [Self; 9] = [
         Self::BadFile,
@@ -54,7 +54,7 @@ impl Fault {
     ];
 }
 
-impl fmt::Display for Fault {
+impl fmt::Display for OperatorFault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(match self {
             Self::BadFile => "bad plugin file",
@@ -70,35 +70,35 @@ impl fmt::Display for Fault {
     }
 }
 
-impl Rig {
+impl SoakRig {
     /// Does its worst, and waits until it is over.
     ///
     /// # Errors
     /// Where the host does not notice, or does not come back.
-    pub fn strike(&mut self, fault: Fault, dice: &mut Dice) -> Result<(), String> {
-        let (name, _, library) = *dice.pick(&PLUGINS);
-        let stage = dice.within(0..3) as usize;
+    pub fn strike(&mut self, fault: OperatorFault, rng: &mut SeededRng) -> Result<(), String> {
+        let (name, _, library) = *rng.pick(&PLUGINS);
+        let stage = rng.within(0..3) as usize;
         match fault {
-            Fault::BadFile => self.bad_file(name, dice),
-            Fault::OtherPlugin => self.other_plugin(name, library),
-            Fault::StartPanics => self.start_panics(stage),
-            Fault::HandlersPanic => self.in_trouble(stage, Trouble::Fails),
-            Fault::HandlersSlow => self.in_trouble(stage, Trouble::Slow),
-            Fault::BrokenTopology => self.broken_topology(dice),
-            Fault::FileRemoved => self.file_removed(name),
-            Fault::HangupStorm => self.hangups(name, dice),
-            Fault::HostKilled => self.kill_host(),
+            OperatorFault::BadFile => self.bad_file(name, rng),
+            OperatorFault::OtherPlugin => self.other_plugin(name, library),
+            OperatorFault::StartPanics => self.start_panics(stage),
+            OperatorFault::HandlersPanic => self.in_trouble(stage, StageTrouble::Fails),
+            OperatorFault::HandlersSlow => self.in_trouble(stage, StageTrouble::Slow),
+            OperatorFault::BrokenTopology => self.broken_topology(rng),
+            OperatorFault::FileRemoved => self.file_removed(name),
+            OperatorFault::HangupStorm => self.hangups(name, rng),
+            OperatorFault::HostKilled => self.kill_host(),
         }?;
         let ready = self.host.ask("/readyz");
         if ready.status == 200 { Ok(()) } else { Err(format!("not ready afterwards: {}", ready.body)) }
     }
 
-    fn bad_file(&mut self, name: &'static str, dice: &mut Dice) -> Result<(), String> {
+    fn bad_file(&mut self, name: &'static str, rng: &mut SeededRng) -> Result<(), String> {
         let whole = self.library(name);
-        let cut = dice.within(1..whole.len() as u64) as usize;
-        let bytes = match dice.within(0..3) {
+        let cut = rng.within(1..whole.len() as u64) as usize;
+        let bytes = match rng.within(0..3) {
             0 => whole[..cut].to_vec(),
-            1 => (0..65_536).map(|_| dice.roll() as u8).collect(),
+            1 => (0..65_536).map(|_| rng.next_u64() as u8).collect(),
             _ => Vec::new(),
         };
         let generation = plugin(&self.host.topology(), name).map_or(Value::Null, |plugin| plugin["generation"].clone());
@@ -111,8 +111,9 @@ impl Rig {
         self.heal(name)
     }
 
-    fn other_plugin(&mut self, name: &'static str, library: Library) -> Result<(), String> {
-        let other = if library == Library::History { fixtures::example("pilot") } else { fixtures::fixture("echo") };
+    fn other_plugin(&mut self, name: &'static str, library: PluginLibrary) -> Result<(), String> {
+        let other =
+            if library == PluginLibrary::History { fixtures::example("pilot") } else { fixtures::fixture("echo") };
         let bytes = std::fs::read(other).map_err(|error| format!("cannot read a library: {error}"))?;
         self.put(name, &bytes);
         self.until("an error for the topology", |topology| !topology["topology"]["last_error"].is_null())?;
@@ -123,17 +124,18 @@ impl Rig {
     fn start_panics(&mut self, stage: usize) -> Result<(), String> {
         let kind = PLUGINS[3 + stage].1;
         let before = self.before(&[], &[]);
-        self.shape.trouble = Some((stage, Trouble::StartPanics));
+        self.shape.trouble = Some((stage, StageTrouble::StartPanics));
         self.save();
         self.until("a refused version", |topology| {
-            mshost_tests::host::workers(topology, kind).all(|worker| worker["last_error"]["message"].is_string())
+            mshost_tests::host_process::workers(topology, kind)
+                .all(|worker| worker["last_error"]["message"].is_string())
         })?;
         self.shape.trouble = None;
         self.save();
         self.until_shaped(&before)
     }
 
-    fn in_trouble(&mut self, stage: usize, trouble: Trouble) -> Result<(), String> {
+    fn in_trouble(&mut self, stage: usize, trouble: StageTrouble) -> Result<(), String> {
         let (name, kind, _) = PLUGINS[3 + stage];
         for trouble in [Some((stage, trouble)), None] {
             let before = self.before(&[], &[kind]);
@@ -149,10 +151,10 @@ impl Rig {
         Ok(())
     }
 
-    fn broken_topology(&mut self, dice: &mut Dice) -> Result<(), String> {
+    fn broken_topology(&mut self, rng: &mut SeededRng) -> Result<(), String> {
         let good = self.text();
-        let cut = dice.within(1..good.len() as u64) as usize;
-        let broken = match dice.within(0..4) {
+        let cut = rng.within(1..good.len() as u64) as usize;
+        let broken = match rng.within(0..4) {
             0 => String::new(),
             1 => good.replace("plugin = \"db\"", "plugin = "),
             2 => good.replace("instances = ", "instnaces = "),
@@ -175,8 +177,8 @@ impl Rig {
         self.heal(name)
     }
 
-    fn hangups(&mut self, name: &'static str, dice: &mut Dice) -> Result<(), String> {
-        let types = self.shape.change(dice);
+    fn hangups(&mut self, name: &'static str, rng: &mut SeededRng) -> Result<(), String> {
+        let types = self.shape.change(rng);
         let before = self.before(&[name], &types);
         for number in 0..100 {
             match number {
@@ -192,10 +194,10 @@ impl Rig {
     }
 
     fn kill_host(&mut self) -> Result<(), String> {
-        self.see_patrons_out()?;
+        self.stop_clients()?;
         self.host.restart(&[]);
         self.until_shaped(&self.before(&[], &[]))?;
-        self.let_patrons_in();
+        self.start_clients();
         Ok(())
     }
 

@@ -1,6 +1,6 @@
 //! `make soak`: one host that serves the movie example and runs the history's pipeline is reloaded thousands of times, then
 //! everything is done to it that operators and plugins do wrong. No request fails, no accepted job is lost
-//! (`mshost_tests::history` and `mshost_tests::patrons` state the rules), and what the host holds stays as it is.
+//! (`mshost_tests::history` and `mshost_tests::http_clients` state the rules), and what the host holds stays as it is.
 //!
 //! | variable | what it sets | default |
 //! |---|---|---|
@@ -17,11 +17,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-use faults::Fault;
-use mshost_tests::curve::Curve;
-use mshost_tests::dice::{Dice, any_seed};
-use mshost_tests::knobs::{number, say};
-use rig::Rig;
+use faults::OperatorFault;
+use mshost_tests::env_settings::{number, say};
+use mshost_tests::growth_curve::Curve;
+use mshost_tests::seeded_rng::{SeededRng, random_seed};
+use rig::SoakRig;
 
 /// The pause between two faults, in milliseconds.
 const PAUSE: std::ops::Range<u64> = 0..2_000;
@@ -29,7 +29,7 @@ const PAUSE: std::ops::Range<u64> = 0..2_000;
 /// How much of the log is shown where something goes wrong.
 const LOG_LINES: usize = 100;
 
-struct Settings {
+struct SoakSettings {
     reloads: u64,
     duration: Duration,
     seed: u64,
@@ -49,21 +49,21 @@ fn main() -> ExitCode {
     }
 }
 
-fn settings() -> Result<Settings, String> {
+fn settings() -> Result<SoakSettings, String> {
     let duration = Duration::from_secs(number("MSHOST_SOAK_SECONDS", 600)?);
     let reloads = number("MSHOST_SOAK_RELOADS", 10_000)?;
-    Ok(Settings { reloads, duration, seed: number("MSHOST_SOAK_SEED", any_seed())? })
+    Ok(SoakSettings { reloads, duration, seed: number("MSHOST_SOAK_SEED", random_seed())? })
 }
 
-fn run(settings: &Settings) -> Result<(), String> {
-    let Settings { reloads, duration, seed } = *settings;
+fn run(settings: &SoakSettings) -> Result<(), String> {
+    let SoakSettings { reloads, duration, seed } = *settings;
     say(&format!("{reloads} reloads, then faults for {} s, MSHOST_SOAK_SEED={seed}", duration.as_secs()));
-    let (mut rig, mut dice, mut curve) = (Rig::start()?, Dice::new(seed), Curve::default());
+    let (mut rig, mut rng, mut curve) = (SoakRig::start()?, SeededRng::new(seed), Curve::default());
     let mut wrong: Vec<String> = Vec::new();
     // The figures are wanted all the same where a host does not come back.
     let worked = unless_it_panics(|| {
-        reloads::reload(&mut rig, reloads, &mut dice, &mut curve)?;
-        break_things(&mut rig, &mut dice, duration)
+        reloads::reload(&mut rig, reloads, &mut rng, &mut curve)?;
+        break_things(&mut rig, &mut rng, duration)
     });
     if let Err(error) = worked {
         let log = rig.host.log();
@@ -105,23 +105,24 @@ fn unless_it_panics<T>(work: impl FnOnce() -> Result<T, String>) -> Result<T, St
     catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err("the harness panicked, see above".to_owned()))
 }
 
-fn break_things(rig: &mut Rig, dice: &mut Dice, duration: Duration) -> Result<(), String> {
+fn break_things(rig: &mut SoakRig, rng: &mut SeededRng, duration: Duration) -> Result<(), String> {
     let began = Instant::now();
-    let mut times = [0_u32; Fault::ALL.len()];
+    let mut times = [0_u32; OperatorFault::ALL.len()];
     while began.elapsed() < duration {
         // The time between two faults is what is wanted here, not a condition.
-        std::thread::park_timeout(Duration::from_millis(dice.within(PAUSE)));
-        let index = dice.within(0..Fault::ALL.len() as u64) as usize;
-        let fault = Fault::ALL[index];
+        std::thread::park_timeout(Duration::from_millis(rng.within(PAUSE)));
+        let index = rng.within(0..OperatorFault::ALL.len() as u64) as usize;
+        let fault = OperatorFault::ALL[index];
         times[index] += 1;
-        rig.strike(fault, dice).map_err(|error| format!("{fault}: {error}"))?;
+        rig.strike(fault, rng).map_err(|error| format!("{fault}: {error}"))?;
         rig.are_patrons_content().map_err(|error| format!("{fault}: {error}"))?;
         let seconds = began.elapsed().as_secs_f64();
         let pipelines = rig.history()?.executed();
         say(&format!("{seconds:>8.1} s  {fault:<30} {pipelines:>9} pipelines, {} requests", rig.answered()));
     }
     if !duration.is_zero() {
-        let sums: Vec<_> = Fault::ALL.iter().zip(times).map(|(fault, times)| format!("{times} × {fault}")).collect();
+        let sums: Vec<_> =
+            OperatorFault::ALL.iter().zip(times).map(|(fault, times)| format!("{times} × {fault}")).collect();
         say(&format!("\nfaults: {}", sums.join(", ")));
     }
     Ok(())

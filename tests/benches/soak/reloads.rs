@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use mshost_tests::curve::Curve;
-use mshost_tests::dice::Dice;
+use mshost_tests::growth_curve::Curve;
+use mshost_tests::seeded_rng::SeededRng;
 
-use crate::rig::Rig;
+use crate::rig::SoakRig;
 use crate::say;
 use crate::shape::PLUGINS;
 
@@ -22,7 +22,7 @@ const EACH: Duration = Duration::from_secs(1);
 ///
 /// # Errors
 /// What went wrong first.
-pub fn reload(rig: &mut Rig, reloads: u64, dice: &mut Dice, curve: &mut Curve) -> Result<(), String> {
+pub fn reload(rig: &mut SoakRig, reloads: u64, rng: &mut SeededRng, curve: &mut Curve) -> Result<(), String> {
     let began = Instant::now();
     let limit = Duration::from_secs(60) + EACH * u32::try_from(reloads).unwrap_or(u32::MAX);
     let step = (reloads / POINTS).max(1);
@@ -32,7 +32,7 @@ pub fn reload(rig: &mut Rig, reloads: u64, dice: &mut Dice, curve: &mut Curve) -
     while done < reloads {
         let due = (done / step + 1) * step;
         while done < due {
-            done += round(rig, dice)?;
+            done += round(rig, rng)?;
             rig.are_patrons_content()?;
             if began.elapsed() > limit {
                 return Err(format!("only {done} reloads in {limit:?}"));
@@ -44,17 +44,17 @@ pub fn reload(rig: &mut Rig, reloads: u64, dice: &mut Dice, curve: &mut Curve) -
 }
 
 /// Some plugins, or the topology, or both. How many reloads that were.
-fn round(rig: &mut Rig, dice: &mut Dice) -> Result<u64, String> {
-    let kind = dice.within(0..4);
+fn round(rig: &mut SoakRig, rng: &mut SeededRng) -> Result<u64, String> {
+    let kind = rng.within(0..4);
     let mut plugins = Vec::new();
     if kind > 0 {
-        for _ in 0..dice.within(1..AT_A_TIME + 1) {
-            plugins.push(dice.pick(&PLUGINS).0);
+        for _ in 0..rng.within(1..AT_A_TIME + 1) {
+            plugins.push(rng.pick(&PLUGINS).0);
         }
         plugins.sort_unstable();
         plugins.dedup();
     }
-    let types = if kind < 2 { Some(rig.shape.change(dice)) } else { None };
+    let types = if kind < 2 { Some(rig.shape.change(rng)) } else { None };
     let before = rig.before(&plugins, types.as_deref().unwrap_or_default());
     for plugin in &plugins {
         rig.replace(plugin);
@@ -74,7 +74,7 @@ fn header() {
 }
 
 /// A line, and a point of the curve.
-pub fn measure(rig: &mut Rig, done: u64, began: Instant, curve: &mut Curve) -> Result<(), String> {
+pub fn measure(rig: &mut SoakRig, done: u64, began: Instant, curve: &mut Curve) -> Result<(), String> {
     let footprint = rig.footprint()?;
     let pipelines = rig.history()?.executed();
     let seconds = began.elapsed().as_secs_f64();

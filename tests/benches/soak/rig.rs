@@ -5,15 +5,15 @@ use std::time::Duration;
 
 use mshost_tests::fixtures;
 use mshost_tests::footprint::{Footprint, libraries};
-use mshost_tests::history::dead_letters::{self, Letter};
-use mshost_tests::history::{History, Journals, Verdict, autopsy};
-use mshost_tests::host::{Host, Site, plugin, running, workers};
-use mshost_tests::patrons::{Patronage, Patrons, Tally};
+use mshost_tests::history::dead_letters::{self, DeadLetterLine};
+use mshost_tests::history::{HistoryVerdict, Journals, PipelineHistory, diagnose};
+use mshost_tests::host_process::{HostProcess, HostSite, plugin, running, workers};
+use mshost_tests::http_clients::{ClientTally, HttpClients, RunningClients};
 use mshost_tests::wait::poll;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::shape::{GUEST, LINGER_MS, Library, PLUGINS, SOURCE, Shape};
+use crate::shape::{GUEST, LINGER_MS, PLUGINS, PluginLibrary, SOURCE, SoakTopology};
 
 /// How long anything may take on a busy machine.
 pub const PATIENCE: Duration = Duration::from_secs(120);
@@ -31,14 +31,14 @@ const CLIENTS: usize = 2;
 const THINK: Duration = Duration::from_millis(8);
 
 /// See the module.
-pub struct Rig {
-    pub host: Host,
-    pub shape: Shape,
+pub struct SoakRig {
+    pub host: HostProcess,
+    pub shape: SoakTopology,
     folder: TempDir,
     journals: Journals,
-    history: History,
-    patrons: Option<Patrons>,
-    tally: Tally,
+    history: PipelineHistory,
+    clients: Option<RunningClients>,
+    tally: ClientTally,
     example: Vec<(&'static str, Vec<u8>)>,
     stage: Vec<u8>,
     versions: u64,
@@ -52,12 +52,12 @@ pub struct Before {
     ids: Vec<(&'static str, Vec<Value>)>,
 }
 
-impl Rig {
+impl SoakRig {
     /// Starts everything and waits until it serves.
     pub fn start() -> Result<Self, String> {
         let folder = tempfile::tempdir().map_err(|error| format!("no temporary folder: {error}"))?;
-        let shape = Shape::default();
-        let site = Site::new();
+        let shape = SoakTopology::default();
+        let site = HostSite::new();
         let read = |path| fs::read(path).map_err(|error| format!("cannot read a library: {error}"));
         let stage = read(fixtures::fixture("history"))?;
         let mut example = Vec::new();
@@ -67,28 +67,29 @@ impl Rig {
         for (name, bytes) in &example {
             site.plugin_bytes(&file(name), bytes);
         }
-        for name in PLUGINS.iter().filter(|plugin| plugin.2 == Library::History).map(|plugin| plugin.0).chain([SOURCE])
+        for name in
+            PLUGINS.iter().filter(|plugin| plugin.2 == PluginLibrary::History).map(|plugin| plugin.0).chain([SOURCE])
         {
             site.plugin_bytes(&file(name), &stage);
         }
         site.plugin_bytes(&file(GUEST), &read(fixtures::fixture("echo"))?);
         site.topology(&shape.text(&folder.path().display().to_string()));
         let journals = Journals::new(folder.path());
-        let host = Host::start(site, &[]);
+        let host = HostProcess::start(site, &[]);
         let mut rig = Self {
             host,
             shape,
             folder,
             journals,
-            history: History::default(),
-            patrons: None,
-            tally: Tally::default(),
+            history: PipelineHistory::default(),
+            clients: None,
+            tally: ClientTally::default(),
             example,
             stage,
             versions: 0,
         };
         rig.until_shaped(&rig.before(&[], &[]))?;
-        rig.let_patrons_in();
+        rig.start_clients();
         Ok(rig)
     }
 
@@ -146,7 +147,7 @@ impl Rig {
         let replaced = |(name, old): &(&str, Value)| generation(topology, name) != *old;
         let others =
             |(kind, old): &(&str, Vec<Value>)| workers(topology, kind).all(|worker| !old.contains(&worker["id"]));
-        let newest = |(name, kind, _): &(&str, &str, Library)| {
+        let newest = |(name, kind, _): &(&str, &str, PluginLibrary)| {
             let generation = generation(topology, name);
             workers(topology, kind).all(|worker| worker["generation"] == generation)
         };
@@ -164,14 +165,14 @@ impl Rig {
     }
 
     /// What is known of the pipelines.
-    pub fn history(&mut self) -> Result<&History, String> {
+    pub fn history(&mut self) -> Result<&PipelineHistory, String> {
         self.journals.read(&mut self.history).map_err(|error| format!("cannot read the journals: {error}"))?;
         Ok(&self.history)
     }
 
     /// Requests answered so far.
     pub fn answered(&self) -> u64 {
-        self.tally.answered + self.patrons.as_ref().map_or(0, Patrons::answered)
+        self.tally.answered + self.clients.as_ref().map_or(0, RunningClients::answered)
     }
 
     /// Looks whether a client has left.
@@ -179,26 +180,26 @@ impl Rig {
     /// # Errors
     /// What it has seen that it must not see.
     pub fn are_patrons_content(&mut self) -> Result<(), String> {
-        match &self.patrons {
-            Some(patrons) if !patrons.are_content() => self.see_patrons_out(),
+        match &self.clients {
+            Some(clients) if !clients.are_content() => self.stop_clients(),
             _ => Ok(()),
         }
     }
 
     /// Sends in clients of every habit.
-    pub fn let_patrons_in(&mut self) {
+    pub fn start_clients(&mut self) {
         let linger = Duration::from_millis(LINGER_MS);
         let address = self.host.http("WA");
-        self.patrons = Some(Patronage { address, linger, each: CLIENTS, think: THINK }.start());
+        self.clients = Some(HttpClients { address, linger, each: CLIENTS, think: THINK }.start());
     }
 
     /// Has them finish and leave.
     ///
     /// # Errors
     /// What they have seen that they must not see.
-    pub fn see_patrons_out(&mut self) -> Result<(), String> {
-        let Some(patrons) = self.patrons.take() else { return Ok(()) };
-        let tally = patrons.stop().map_err(|complaints| format!("clients complain:\n{complaints}"))?;
+    pub fn stop_clients(&mut self) -> Result<(), String> {
+        let Some(clients) = self.clients.take() else { return Ok(()) };
+        let tally = clients.stop().map_err(|complaints| format!("clients complain:\n{complaints}"))?;
         self.tally.add(tally);
         Ok(())
     }
@@ -208,7 +209,7 @@ impl Rig {
     /// # Errors
     /// What went wrong first.
     pub fn end(&mut self) -> Result<(), String> {
-        let gone = self.see_patrons_out();
+        let gone = self.stop_clients();
         fs::File::create(self.folder.path().join("stop")).map_err(|error| format!("no `stop`: {error}"))?;
         let letters = dead_letters::of_host(self.host.admin())?;
         letters.iter().for_each(|letter| self.history.add_dead_letter(&letter.id));
@@ -230,21 +231,21 @@ impl Rig {
     ///
     /// # Errors
     /// Where a journal cannot be read.
-    pub fn judge(&mut self) -> Result<(Verdict, String), String> {
+    pub fn judge(&mut self) -> Result<(HistoryVerdict, String), String> {
         self.host.kill();
         let bus = self.host.site.path().join(BUS);
         let letters = dead_letters::of_journal(&bus)?;
         letters.iter().for_each(|letter| self.history.add_dead_letter(&letter.id));
         let verdict = self.history()?.verdict();
-        let mut text = autopsy(&verdict, self.folder.path(), &bus, &letters);
-        for Letter { id, why } in letters.iter().take(LETTERS) {
+        let mut text = diagnose(&verdict, self.folder.path(), &bus, &letters);
+        for DeadLetterLine { id, why } in letters.iter().take(LETTERS) {
             text += &format!("dead letter {id}: {why}\n");
         }
         Ok((verdict, text))
     }
 
     /// What clients saw.
-    pub fn tally(&self) -> &Tally {
+    pub fn tally(&self) -> &ClientTally {
         &self.tally
     }
 }

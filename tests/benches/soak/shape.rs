@@ -1,15 +1,15 @@
 //! What the topology of the soak says, and how it changes.
 
-use mshost_tests::dice::Dice;
+use mshost_tests::seeded_rng::SeededRng;
 
 /// Every plugin that is replaced: its name, its worker's type, and which library it is.
-pub const PLUGINS: [(&str, &str, Library); 6] = [
-    ("rest", "WA", Library::Example("rest")),
-    ("pilot", "WD", Library::Example("pilot")),
-    ("db", "WB", Library::Example("db")),
-    ("stage_a", "HA", Library::History),
-    ("stage_b", "HB", Library::History),
-    ("stage_c", "HC", Library::History),
+pub const PLUGINS: [(&str, &str, PluginLibrary); 6] = [
+    ("rest", "WA", PluginLibrary::Example("rest")),
+    ("pilot", "WD", PluginLibrary::Example("pilot")),
+    ("db", "WB", PluginLibrary::Example("db")),
+    ("stage_a", "HA", PluginLibrary::History),
+    ("stage_b", "HB", PluginLibrary::History),
+    ("stage_c", "HC", PluginLibrary::History),
 ];
 
 /// What sends the pipelines. It is not replaced: two of it would send each pipeline twice.
@@ -26,14 +26,14 @@ const STAGES: usize = 3;
 
 /// Which library a plugin is a copy of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Library {
+pub enum PluginLibrary {
     Example(&'static str),
     History,
 }
 
 /// What a stage is told besides.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Trouble {
+pub enum StageTrouble {
     /// Half of its attempts take 300 ms.
     Slow,
     /// Its next version panics in `start`.
@@ -44,26 +44,26 @@ pub enum Trouble {
 
 /// The part of the topology that changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Shape {
+pub struct SoakTopology {
     pub pilots: usize,
     pub stages: [usize; STAGES],
     guest: bool,
     pilot_timeout: u64,
     seeds: [u64; STAGES],
-    pub trouble: Option<(usize, Trouble)>,
+    pub trouble: Option<(usize, StageTrouble)>,
 }
 
-impl Default for Shape {
+impl Default for SoakTopology {
     fn default() -> Self {
         Self { pilots: 1, stages: [1; STAGES], guest: false, pilot_timeout: 10, seeds: [1; STAGES], trouble: None }
     }
 }
 
-impl Shape {
+impl SoakTopology {
     /// Changes something. The types of worker whose instances are all others afterwards.
-    pub fn change(&mut self, dice: &mut Dice) -> Vec<&'static str> {
-        let stage = dice.within(0..STAGES as u64) as usize;
-        match dice.within(0..5) {
+    pub fn change(&mut self, rng: &mut SeededRng) -> Vec<&'static str> {
+        let stage = rng.within(0..STAGES as u64) as usize;
+        match rng.within(0..5) {
             0 => self.pilots = 1 + self.pilots % 3,
             1 => self.stages[stage] = 1 + self.stages[stage] % 3,
             2 => self.guest = !self.guest,
@@ -167,7 +167,7 @@ think_us = 20_000
     }
 }
 
-impl Trouble {
+impl StageTrouble {
     fn lines(self) -> &'static str {
         match self {
             Self::Slow => "slow = 500\nslow_ms = 300",

@@ -15,7 +15,7 @@ use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::laps::{self, Ends, Failure, Laps, within};
+use crate::throughput::{self, PendingMessages, Throughput, ThroughputError, within};
 
 /// AMQP's delivery modes: for messages that end with the broker, and for those that survive its restart.
 const TRANSIENT: u8 = 1;
@@ -45,9 +45,9 @@ pub struct OpenChain {
     chain: Chain,
     publishing: Connection,
     consuming: Connection,
-    publisher: Publisher,
+    publisher: ChainPublisher,
     queues: Vec<String>,
-    ends: Ends,
+    ends: PendingMessages,
     stages: JoinSet<lapin::Result<()>>,
 }
 
@@ -56,7 +56,7 @@ impl Chain {
     ///
     /// # Errors
     /// lapin's own, and where the broker does not answer.
-    pub async fn open(self) -> Result<OpenChain, Failure> {
+    pub async fn open(self) -> Result<OpenChain, ThroughputError> {
         within("opening a chain of bare lapin", self.place()).await
     }
 
@@ -65,15 +65,15 @@ impl Chain {
         let (publishing, consuming) = (connect().await?, connect().await?);
         let channel = publishing.create_channel().await?;
         channel.confirm_select(ConfirmSelectOptions::default()).await?;
-        let publisher = Publisher { channel, delivery_mode: if self.durable { PERSISTENT } else { TRANSIENT } };
+        let publisher = ChainPublisher { channel, delivery_mode: if self.durable { PERSISTENT } else { TRANSIENT } };
         let queues: Vec<String> =
             (0..self.hops).map(|hop| format!("mshost-baseline-{}-{hop}", std::process::id())).collect();
-        let ends = Ends::default();
+        let ends = PendingMessages::default();
         let mut stages = JoinSet::new();
         for (hop, queue) in queues.iter().enumerate() {
             let (publisher, ends) = (publisher.clone(), ends.clone());
             let next = queues.get(hop + 1).cloned();
-            let stage = Stage { publisher, next, ends, in_flight: self.in_flight };
+            let stage = ChainStage { publisher, next, ends, in_flight: self.in_flight };
             let consumer = self.consume(&consuming.create_channel().await?, queue).await?;
             stages.spawn(stage.run(consumer));
         }
@@ -93,21 +93,21 @@ impl OpenChain {
     ///
     /// # Errors
     /// lapin's own, and where a message is lost.
-    pub async fn run_for(&self, duration: Duration) -> Result<Laps, Failure> {
+    pub async fn run_for(&self, duration: Duration) -> Result<Throughput, ThroughputError> {
         let payload = vec![b'x'; self.chain.payload];
         let (publisher, first) = (self.publisher.clone(), self.queues[0].clone());
         let send = move |id: String| {
             let (publisher, first, payload) = (publisher.clone(), first.clone(), payload.clone());
             async move { Ok(publisher.publish(&first, &payload, &id).await?) }
         };
-        laps::run(self.chain.in_flight.into(), duration, &self.ends, send).await
+        throughput::run(self.chain.in_flight.into(), duration, &self.ends, send).await
     }
 
     /// Takes its queues away.
     ///
     /// # Errors
     /// lapin's own, and where the broker does not answer.
-    pub async fn close(mut self) -> Result<(), Failure> {
+    pub async fn close(mut self) -> Result<(), ThroughputError> {
         self.stages.shutdown().await;
         for queue in &self.queues {
             let deleting = self.publisher.channel.queue_delete(queue.as_str().into(), QueueDeleteOptions::default());
@@ -122,14 +122,14 @@ impl OpenChain {
 }
 
 /// One hop: takes from its queue, gives to the next one or to whoever waits, then acknowledges.
-struct Stage {
-    publisher: Publisher,
+struct ChainStage {
+    publisher: ChainPublisher,
     next: Option<String>,
-    ends: Ends,
+    ends: PendingMessages,
     in_flight: u16,
 }
 
-impl Stage {
+impl ChainStage {
     async fn run(self, consumer: lapin::Consumer) -> lapin::Result<()> {
         let mut handled = consumer.map(|delivery| self.handle(delivery)).buffer_unordered(usize::from(self.in_flight));
         while let Some(outcome) = handled.next().await {
@@ -151,12 +151,12 @@ impl Stage {
 }
 
 #[derive(Debug, Clone)]
-struct Publisher {
+struct ChainPublisher {
     channel: Channel,
     delivery_mode: u8,
 }
 
-impl Publisher {
+impl ChainPublisher {
     /// Returns once the broker has confirmed it.
     async fn publish(&self, queue: &str, payload: &[u8], id: &str) -> lapin::Result<()> {
         let properties =

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use mshost_bus::BusLimits;
 
 use super::dead_letters::{keep, letter_of};
-use super::stage::{Stage, next, number};
+use super::host_pair::{HostPair, next, number};
 
 /// The limits that these checks run with: a job may be begun twice.
 pub fn limits() -> BusLimits {
@@ -16,8 +16,8 @@ pub fn limits() -> BusLimits {
 /// More than may be delivered and not settled.
 const ROUNDS: usize = 4;
 
-async fn takes_all(stage: &Stage, kind: &mshost_core::ids::WorkerType, expected: BTreeSet<u32>) {
-    let (_, mut last) = stage.join(kind, 4).await;
+async fn takes_all(pair: &HostPair, kind: &mshost_core::ids::WorkerType, expected: BTreeSet<u32>) {
+    let (_, mut last) = pair.join(kind, 4).await;
     let mut seen = BTreeSet::new();
     while seen != expected {
         let delivery = next(&mut last).await;
@@ -27,17 +27,17 @@ async fn takes_all(stage: &Stage, kind: &mshost_core::ids::WorkerType, expected:
 }
 
 /// As where its worker is updated again and again.
-pub async fn a_job_that_was_never_begun_does_not_count_as_delivered(stage: &Stage) {
-    let kind = stage.kind();
-    let (_, mut consumer) = stage.join(&kind, 8).await;
-    stage.send_numbers(&kind, 0..6).await;
+pub async fn a_job_that_was_never_begun_does_not_count_as_delivered(pair: &HostPair) {
+    let kind = pair.kind();
+    let (_, mut consumer) = pair.join(&kind, 8).await;
+    pair.send_numbers(&kind, 0..6).await;
     let held = next(&mut consumer).await;
     for _ in 0..ROUNDS {
         consumer.pause().await;
         consumer.resume().await;
     }
     for _ in 0..ROUNDS {
-        let (_, mut other) = stage.join(&kind, 8).await;
+        let (_, mut other) = pair.join(&kind, 8).await;
         consumer.pause().await;
         other.stop().await;
         drop(other);
@@ -46,30 +46,30 @@ pub async fn a_job_that_was_never_begun_does_not_count_as_delivered(stage: &Stag
     let begun = number(&held.job);
     held.ack().await.unwrap();
     drop(consumer);
-    takes_all(stage, &kind, (0..6).filter(|number| *number != begun).collect()).await;
+    takes_all(pair, &kind, (0..6).filter(|number| *number != begun).collect()).await;
 }
 
 /// Its worker does one job at a time, the others are on their way to it.
-pub async fn a_job_that_kills_its_worker_takes_no_others_along(stage: &Stage) {
-    if !stage.knows_the_begun {
+pub async fn a_job_that_kills_its_worker_takes_no_others_along(pair: &HostPair) {
+    if !pair.knows_started_jobs {
         return;
     }
     let _kept = keep().await;
-    let kind = stage.kind();
-    let deadly = stage.numbered(&kind, 0);
-    let (_, first) = stage.join(&kind, 8).await;
-    stage.send(deadly.clone()).await;
-    stage.send_numbers(&kind, 1..6).await;
+    let kind = pair.kind();
+    let deadly = pair.numbered(&kind, 0);
+    let (_, first) = pair.join(&kind, 8).await;
+    pair.send(deadly.clone()).await;
+    pair.send_numbers(&kind, 1..6).await;
     let (mut seen, mut consumer) = (BTreeSet::new(), first);
     let mut deaths = 0;
-    while deaths < stage.limits.deliveries {
+    while deaths < pair.limits.deliveries {
         let delivery = next(&mut consumer).await;
         if delivery.job.id == deadly.id {
             deaths += 1;
             // It dies of it.
             drop(consumer);
             drop(delivery);
-            consumer = stage.join(&kind, 8).await.1;
+            consumer = pair.join(&kind, 8).await.1;
         } else {
             seen.insert(number(&delivery.job));
             delivery.ack().await.unwrap();
@@ -83,7 +83,7 @@ pub async fn a_job_that_kills_its_worker_takes_no_others_along(stage: &Stage) {
     assert_eq!(seen, (1..6).collect());
     // A broker's bus finds out when it would come again.
     tokio::select! {
-        _ = letter_of(stage, &deadly) => {}
+        _ = letter_of(pair, &deadly) => {}
         delivery = next(&mut consumer) => panic!("it comes again: {:?}", delivery.job),
     }
 }

@@ -7,7 +7,7 @@ use mshost_bus::{BusLimits, DeathReason, Job, Notification, Subscription};
 use mshost_core::ids::WorkerRef;
 
 use super::dead_letters::{keep, letter_of};
-use super::stage::{Stage, hear, next, next_number};
+use super::host_pair::{HostPair, hear, next, next_number};
 
 /// Soon enough that a check does not take long.
 const SOON: Duration = Duration::from_millis(300);
@@ -32,52 +32,52 @@ async fn reported(subscription: &mut Box<dyn Subscription>, job: &Job, to: &Work
     .await
 }
 
-pub async fn a_job_that_expires_while_it_waits_is_buried_and_reported(stage: &Stage) {
+pub async fn a_job_that_expires_while_it_waits_is_buried_and_reported(pair: &HostPair) {
     let _kept = keep().await;
-    let kind = stage.kind();
-    let mut at_sender = stage.bus.subscribe().await.unwrap();
-    let mut at_origin = stage.other.subscribe().await.unwrap();
-    let (_, mut consumer) = stage.join(&kind, 1).await;
-    stage.send(stage.numbered(&kind, 1)).await;
+    let kind = pair.kind();
+    let mut at_sender = pair.bus.subscribe().await.unwrap();
+    let mut at_origin = pair.other.subscribe().await.unwrap();
+    let (_, mut consumer) = pair.join(&kind, 1).await;
+    pair.send(pair.numbered(&kind, 1)).await;
     let held = next(&mut consumer).await;
-    let origin = stage.worker(&stage.kind());
-    let late = Job { deadline: Some(after(SOON)), origin: origin.clone(), ..stage.numbered(&kind, 2) };
-    stage.send(late.clone()).await;
+    let origin = pair.worker(&pair.kind());
+    let late = Job { deadline: Some(after(SOON)), origin: origin.clone(), ..pair.numbered(&kind, 2) };
+    pair.send(late.clone()).await;
     for error in [reported(&mut at_sender, &late, &late.sender).await, reported(&mut at_origin, &late, &origin).await] {
         assert!(error.starts_with("Job expired: "), "{error}");
     }
-    let letter = letter_of(stage, &late).await;
+    let letter = letter_of(pair, &late).await;
     assert_eq!(letter.death.reason, DeathReason::Expired);
     let job = letter.job.unwrap();
     assert_eq!((&job.id, job.attempt, job.deadline), (&late.id, 1, late.deadline));
     held.ack().await.unwrap();
-    stage.send(stage.numbered(&kind, 3)).await;
+    pair.send(pair.numbered(&kind, 3)).await;
     assert_eq!(next_number(&mut consumer).await, 3);
 }
 
-pub async fn a_job_that_expires_while_nobody_is_there_is_not_delivered(stage: &Stage) {
+pub async fn a_job_that_expires_while_nobody_is_there_is_not_delivered(pair: &HostPair) {
     let _kept = keep().await;
-    let kind = stage.kind();
-    let (_, mut first) = stage.join(&kind, 1).await;
-    stage.send(stage.numbered(&kind, 1)).await;
+    let kind = pair.kind();
+    let (_, mut first) = pair.join(&kind, 1).await;
+    pair.send(pair.numbered(&kind, 1)).await;
     let held = next(&mut first).await;
-    let late = Job { deadline: Some(after(SOON)), ..stage.numbered(&kind, 2) };
-    stage.send(late.clone()).await;
+    let late = Job { deadline: Some(after(SOON)), ..pair.numbered(&kind, 2) };
+    pair.send(late.clone()).await;
     first.stop().await;
     held.ack().await.unwrap();
     drop(first);
-    assert_eq!(letter_of(stage, &late).await.death.reason, DeathReason::Expired);
-    let (_, mut second) = stage.join_at(&*stage.other, &kind, 1).await;
-    stage.send(stage.numbered(&kind, 3)).await;
+    assert_eq!(letter_of(pair, &late).await.death.reason, DeathReason::Expired);
+    let (_, mut second) = pair.join_at(&*pair.other, &kind, 1).await;
+    pair.send(pair.numbered(&kind, 3)).await;
     assert_eq!(next_number(&mut second).await, 3);
 }
 
-pub async fn the_deadline_travels_with_a_retry(stage: &Stage) {
-    let kind = stage.kind();
-    let (_, mut consumer) = stage.join(&kind, 1).await;
+pub async fn the_deadline_travels_with_a_retry(pair: &HostPair) {
+    let kind = pair.kind();
+    let (_, mut consumer) = pair.join(&kind, 1).await;
     let deadline = Some(after(Duration::from_secs(3600)));
-    let job = Job { deadline, ..stage.numbered(&kind, 1) };
-    stage.send(job.clone()).await;
+    let job = Job { deadline, ..pair.numbered(&kind, 1) };
+    pair.send(job.clone()).await;
     for (attempt, wait) in [(1, Duration::ZERO), (2, Duration::from_millis(2)), (3, Duration::ZERO)] {
         let delivery = next(&mut consumer).await;
         assert_eq!(delivery.job, Job { attempt, ..job.clone() });

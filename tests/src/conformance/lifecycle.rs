@@ -5,27 +5,27 @@ use std::sync::Arc;
 
 use mshost_bus::{BusError, BusLimits, BusState, ConsumerOptions, Notification, SendError, type_queue};
 
-use super::stage::{Stage, eventually, limited, next};
+use super::host_pair::{HostPair, eventually, limited, next};
 
 /// The limits that these checks run with.
 pub fn limits() -> BusLimits {
     BusLimits { queue: 2, ..BusLimits::default() }
 }
 
-pub async fn an_open_bus_says_so(stage: &Stage) {
-    let mut state = stage.bus.state();
+pub async fn an_open_bus_says_so(pair: &HostPair) {
+    let mut state = pair.bus.state();
     limited("connecting", state.wait_for(|state| *state == BusState::Connected)).await.unwrap();
-    assert_eq!(stage.bus.codec(), stage.codec);
+    assert_eq!(pair.bus.codec(), pair.codec);
 }
 
-pub async fn depths_are_told(stage: &Stage) {
-    let kind = stage.kind();
-    let (_, mut consumer) = stage.join(&kind, 1).await;
-    stage.send_numbers(&kind, 0..3).await;
+pub async fn depths_are_told(pair: &HostPair) {
+    let kind = pair.kind();
+    let (_, mut consumer) = pair.join(&kind, 1).await;
+    pair.send_numbers(&kind, 0..3).await;
     let held = next(&mut consumer).await;
     let see = async |ready, unsettled| {
         eventually("the depth of the type's queue", async || {
-            let depths = stage.bus.depths().await;
+            let depths = pair.bus.depths().await;
             let depth = depths.into_iter().find(|depth| depth.queue == type_queue(&kind));
             match depth {
                 Some(depth) if (depth.ready, depth.unsettled, depth.consumers) == (ready, unsettled, 1) => Ok(()),
@@ -48,39 +48,39 @@ pub async fn depths_are_told(stage: &Stage) {
     }
 }
 
-pub async fn closing_ends_everything_and_can_be_repeated(stage: &Stage) {
-    let kind = stage.kind();
-    let (worker, mut consumer) = stage.join(&kind, 1).await;
-    let mut subscription = stage.bus.subscribe().await.unwrap();
-    let mut state = stage.bus.state();
-    limited("close", stage.bus.close()).await;
-    limited("close", stage.bus.close()).await;
+pub async fn closing_ends_everything_and_can_be_repeated(pair: &HostPair) {
+    let kind = pair.kind();
+    let (worker, mut consumer) = pair.join(&kind, 1).await;
+    let mut subscription = pair.bus.subscribe().await.unwrap();
+    let mut state = pair.bus.state();
+    limited("close", pair.bus.close()).await;
+    limited("close", pair.bus.close()).await;
     limited("the state", state.wait_for(|state| *state == BusState::Closed)).await.unwrap();
     assert!(limited("next", consumer.next()).await.is_none());
     limited("the end of notifications", async { while subscription.next().await.is_some() {} }).await;
-    let sent = limited("send", stage.bus.send(stage.numbered(&kind, 1))).await;
+    let sent = limited("send", pair.bus.send(pair.numbered(&kind, 1))).await;
     assert!(matches!(sent, Err(SendError::Unavailable(_))), "{sent:?}");
-    let joined = limited("join", stage.bus.join(&worker, ConsumerOptions::new(1))).await;
+    let joined = limited("join", pair.bus.join(&worker, ConsumerOptions::new(1))).await;
     assert!(matches!(joined, Err(BusError::Closed)));
-    let published = limited("publish", stage.bus.publish(Notification::GetAll)).await;
+    let published = limited("publish", pair.bus.publish(Notification::GetAll)).await;
     assert!(matches!(published, Err(BusError::Closed)), "{published:?}");
-    assert!(matches!(limited("subscribe", stage.bus.subscribe()).await, Err(BusError::Closed)));
+    assert!(matches!(limited("subscribe", pair.bus.subscribe()).await, Err(BusError::Closed)));
     limited("stop", consumer.stop()).await;
     drop(consumer);
 }
 
-pub async fn closing_wakes_those_who_wait(stage: &Stage) {
-    let kind = stage.kind();
-    let (_, mut idle) = stage.join(&stage.kind(), 1).await;
-    let (_, mut busy) = stage.join(&kind, 1).await;
-    let mut subscription = stage.bus.subscribe().await.unwrap();
-    stage.send_numbers(&kind, 0..3).await;
+pub async fn closing_wakes_those_who_wait(pair: &HostPair) {
+    let kind = pair.kind();
+    let (_, mut idle) = pair.join(&pair.kind(), 1).await;
+    let (_, mut busy) = pair.join(&kind, 1).await;
+    let mut subscription = pair.bus.subscribe().await.unwrap();
+    pair.send_numbers(&kind, 0..3).await;
     let held = next(&mut busy).await;
-    let (bus, job) = (Arc::clone(&stage.bus), stage.numbered(&kind, 3));
+    let (bus, job) = (Arc::clone(&pair.bus), pair.numbered(&kind, 3));
     let sender = tokio::spawn(async move { bus.send(job).await });
     let next = tokio::spawn(async move { idle.next().await.is_none() });
     let heard = tokio::spawn(async move { while subscription.next().await.is_some() {} });
-    limited("close", stage.bus.close()).await;
+    limited("close", pair.bus.close()).await;
     // Whether the sender got in line before or came too late: it does not wait on.
     let _ = limited("the sender", sender).await.unwrap();
     assert!(limited("the idle worker", next).await.unwrap());

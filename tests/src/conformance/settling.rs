@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use mshost_bus::BusLimits;
 
-use super::stage::{Stage, next, next_number, number};
+use super::host_pair::{HostPair, next, next_number, number};
 
 /// The limits that these checks run with.
 pub fn limits() -> BusLimits {
@@ -14,25 +14,25 @@ pub fn limits() -> BusLimits {
     BusLimits { deliveries: 1_000, ..BusLimits::default() }
 }
 
-pub async fn an_acked_job_does_not_come_again(stage: &Stage) {
-    let kind = stage.kind();
-    let (_, mut consumer) = stage.join(&kind, 4).await;
-    stage.send_numbers(&kind, 0..4).await;
+pub async fn an_acked_job_does_not_come_again(pair: &HostPair) {
+    let kind = pair.kind();
+    let (_, mut consumer) = pair.join(&kind, 4).await;
+    pair.send_numbers(&kind, 0..4).await;
     for expected in 0..4 {
         assert_eq!(next_number(&mut consumer).await, expected);
     }
     drop(consumer);
-    let (_, mut consumer) = stage.join(&kind, 4).await;
-    stage.send_numbers(&kind, [4]).await;
+    let (_, mut consumer) = pair.join(&kind, 4).await;
+    pair.send_numbers(&kind, [4]).await;
     assert_eq!(next_number(&mut consumer).await, 4);
 }
 
-pub async fn a_dropped_delivery_comes_again_flagged(stage: &Stage) {
-    let kind = stage.kind();
-    let (worker, mut consumer) = stage.join(&kind, 1).await;
+pub async fn a_dropped_delivery_comes_again_flagged(pair: &HostPair) {
+    let kind = pair.kind();
+    let (worker, mut consumer) = pair.join(&kind, 1).await;
     for route in [&*kind, &*worker.id] {
-        let job = stage.job(&[route], &7);
-        stage.send(job.clone()).await;
+        let job = pair.job(&[route], &7);
+        pair.send(job.clone()).await;
         drop(next(&mut consumer).await);
         let again = next(&mut consumer).await;
         assert!(again.redelivered, "{route}");
@@ -41,12 +41,12 @@ pub async fn a_dropped_delivery_comes_again_flagged(stage: &Stage) {
     }
 }
 
-pub async fn a_requeued_delivery_comes_again_flagged(stage: &Stage) {
-    let kind = stage.kind();
-    let (worker, mut consumer) = stage.join(&kind, 1).await;
+pub async fn a_requeued_delivery_comes_again_flagged(pair: &HostPair) {
+    let kind = pair.kind();
+    let (worker, mut consumer) = pair.join(&kind, 1).await;
     for route in [&*kind, &*worker.id] {
-        let job = stage.job(&[route], &7);
-        stage.send(job.clone()).await;
+        let job = pair.job(&[route], &7);
+        pair.send(job.clone()).await;
         next(&mut consumer).await.requeue().await.unwrap();
         let again = next(&mut consumer).await;
         assert!(again.redelivered, "{route}");
@@ -55,11 +55,11 @@ pub async fn a_requeued_delivery_comes_again_flagged(stage: &Stage) {
     }
 }
 
-pub async fn a_retried_delivery_comes_again_as_the_next_attempt(stage: &Stage) {
-    let kind = stage.kind();
-    let (_, mut consumer) = stage.join(&kind, 1).await;
-    let job = stage.numbered(&kind, 7);
-    stage.send(job.clone()).await;
+pub async fn a_retried_delivery_comes_again_as_the_next_attempt(pair: &HostPair) {
+    let kind = pair.kind();
+    let (_, mut consumer) = pair.join(&kind, 1).await;
+    let job = pair.numbered(&kind, 7);
+    pair.send(job.clone()).await;
     next(&mut consumer).await.retry(Duration::ZERO).await.unwrap();
     let again = next(&mut consumer).await;
     assert_eq!(again.job.attempt, 2);
@@ -67,12 +67,12 @@ pub async fn a_retried_delivery_comes_again_as_the_next_attempt(stage: &Stage) {
     again.ack().await.unwrap();
 }
 
-pub async fn a_retried_delivery_waits_for_its_delay(stage: &Stage) {
+pub async fn a_retried_delivery_waits_for_its_delay(pair: &HostPair) {
     // Less than a timer may round away.
     const DELAY: Duration = Duration::from_millis(300);
-    let kind = stage.kind();
-    let (_, mut consumer) = stage.join(&kind, 1).await;
-    stage.send_numbers(&kind, 0..2).await;
+    let kind = pair.kind();
+    let (_, mut consumer) = pair.join(&kind, 1).await;
+    pair.send_numbers(&kind, 0..2).await;
     let delivery = next(&mut consumer).await;
     let start = Instant::now();
     delivery.retry(DELAY).await.unwrap();
@@ -86,16 +86,16 @@ pub async fn a_retried_delivery_waits_for_its_delay(stage: &Stage) {
 }
 
 /// As where the only host is restarted meanwhile.
-pub async fn a_retry_that_is_due_while_nobody_is_there_waits(stage: &Stage) {
-    let kind = stage.kind();
-    let (_, mut first) = stage.join(&kind, 1).await;
-    stage.send_numbers(&kind, [7]).await;
+pub async fn a_retry_that_is_due_while_nobody_is_there_waits(pair: &HostPair) {
+    let kind = pair.kind();
+    let (_, mut first) = pair.join(&kind, 1).await;
+    pair.send_numbers(&kind, [7]).await;
     next(&mut first).await.retry(Duration::from_millis(300)).await.unwrap();
     first.stop().await;
     drop(first);
     // Until well after it was due.
     tokio::time::sleep(Duration::from_millis(1_500)).await;
-    let (_, mut second) = stage.join(&kind, 1).await;
+    let (_, mut second) = pair.join(&kind, 1).await;
     let again = next(&mut second).await;
     assert_eq!((number(&again.job), again.job.attempt), (7, 2));
     again.ack().await.unwrap();
@@ -103,19 +103,19 @@ pub async fn a_retry_that_is_due_while_nobody_is_there_waits(stage: &Stage) {
 
 /// It was accepted: it waits, as one that is to be tried again later does. A worker that drains holds it, and the last other
 /// worker of its type leaves meanwhile.
-pub async fn a_retry_at_once_while_nobody_is_there_waits(stage: &Stage) {
-    let kind = stage.kind();
-    let (_, mut first) = stage.join(&kind, 1).await;
-    stage.send_numbers(&kind, [7]).await;
+pub async fn a_retry_at_once_while_nobody_is_there_waits(pair: &HostPair) {
+    let kind = pair.kind();
+    let (_, mut first) = pair.join(&kind, 1).await;
+    pair.send_numbers(&kind, [7]).await;
     let held = next(&mut first).await;
     first.leave_type().await;
-    let (_, mut second) = stage.join_at(&*stage.other, &kind, 1).await;
+    let (_, mut second) = pair.join_at(&*pair.other, &kind, 1).await;
     second.stop().await;
     drop(second);
     held.retry(Duration::ZERO).await.unwrap();
     first.stop().await;
     drop(first);
-    let (_, mut third) = stage.join(&kind, 1).await;
+    let (_, mut third) = pair.join(&kind, 1).await;
     let again = next(&mut third).await;
     assert_eq!((number(&again.job), again.job.attempt), (7, 2));
     again.ack().await.unwrap();
@@ -123,18 +123,18 @@ pub async fn a_retry_at_once_while_nobody_is_there_waits(stage: &Stage) {
 
 /// It was accepted: it waits, however the one that held it gives it back. A worker that drains, or has paused, holds it,
 /// and the last other worker of its type leaves meanwhile.
-pub async fn a_job_in_hand_of_one_that_left_outlives_the_last_worker(stage: &Stage) {
+pub async fn a_job_in_hand_of_one_that_left_outlives_the_last_worker(pair: &HostPair) {
     for (has_paused, drops) in [(false, false), (false, true), (true, false)] {
-        let kind = stage.kind();
-        let (_, mut first) = stage.join(&kind, 1).await;
-        stage.send_numbers(&kind, [7]).await;
+        let kind = pair.kind();
+        let (_, mut first) = pair.join(&kind, 1).await;
+        pair.send_numbers(&kind, [7]).await;
         let held = next(&mut first).await;
         if has_paused {
             first.pause().await;
         } else {
             first.leave_type().await;
         }
-        let (_, mut second) = stage.join_at(&*stage.other, &kind, 1).await;
+        let (_, mut second) = pair.join_at(&*pair.other, &kind, 1).await;
         second.stop().await;
         drop(second);
         if drops {
@@ -144,17 +144,17 @@ pub async fn a_job_in_hand_of_one_that_left_outlives_the_last_worker(stage: &Sta
         }
         first.stop().await;
         drop(first);
-        let (_, mut third) = stage.join(&kind, 1).await;
+        let (_, mut third) = pair.join(&kind, 1).await;
         let again = next(&mut third).await;
         assert_eq!((number(&again.job), again.job.attempt, again.redelivered), (7, 1, true));
         again.ack().await.unwrap();
     }
 }
 
-pub async fn attempts_add_up(stage: &Stage) {
-    let kind = stage.kind();
-    let (_, mut first) = stage.join(&kind, 1).await;
-    stage.send_numbers(&kind, [7]).await;
+pub async fn attempts_add_up(pair: &HostPair) {
+    let kind = pair.kind();
+    let (_, mut first) = pair.join(&kind, 1).await;
+    pair.send_numbers(&kind, [7]).await;
     for attempt in 1..=4 {
         let delivery = next(&mut first).await;
         assert_eq!(delivery.job.attempt, attempt);
@@ -169,11 +169,11 @@ pub async fn attempts_add_up(stage: &Stage) {
     delivery.ack().await.unwrap();
 }
 
-pub async fn a_retried_delivery_for_one_worker_goes_to_it(stage: &Stage) {
-    let kind = stage.kind();
-    let (_, mut first) = stage.join(&kind, 1).await;
-    let (worker, mut second) = stage.join_at(&*stage.other, &kind, 1).await;
-    stage.send(stage.job(&[&worker.id], &7)).await;
+pub async fn a_retried_delivery_for_one_worker_goes_to_it(pair: &HostPair) {
+    let kind = pair.kind();
+    let (_, mut first) = pair.join(&kind, 1).await;
+    let (worker, mut second) = pair.join_at(&*pair.other, &kind, 1).await;
+    pair.send(pair.job(&[&worker.id], &7)).await;
     for (attempt, delay) in [(1, 0), (2, 10), (3, 0)] {
         let delivery = next(&mut second).await;
         assert_eq!(delivery.job.attempt, attempt);
@@ -181,7 +181,7 @@ pub async fn a_retried_delivery_for_one_worker_goes_to_it(stage: &Stage) {
     }
     next(&mut second).await.ack().await.unwrap();
     // The other one has been given nothing in all this time. Both are held, since the bus may not have heard of the last ack yet.
-    stage.send_numbers(&kind, [8, 9]).await;
+    pair.send_numbers(&kind, [8, 9]).await;
     let both = [next(&mut first).await, next(&mut second).await];
     assert_eq!(BTreeSet::from(both.each_ref().map(|delivery| number(&delivery.job))), BTreeSet::from([8, 9]));
     for delivery in both {
@@ -189,12 +189,12 @@ pub async fn a_retried_delivery_for_one_worker_goes_to_it(stage: &Stage) {
     }
 }
 
-pub async fn a_dropped_consumer_hands_back_what_it_held(stage: &Stage) {
-    let kind = stage.kind();
-    let (_, mut first) = stage.join(&kind, 3).await;
-    stage.send_numbers(&kind, 0..6).await;
+pub async fn a_dropped_consumer_hands_back_what_it_held(pair: &HostPair) {
+    let kind = pair.kind();
+    let (_, mut first) = pair.join(&kind, 3).await;
+    pair.send_numbers(&kind, 0..6).await;
     let held = [next(&mut first).await, next(&mut first).await];
-    let (_, mut second) = stage.join_at(&*stage.other, &kind, 6).await;
+    let (_, mut second) = pair.join_at(&*pair.other, &kind, 6).await;
     drop(first);
     let mut flagged = BTreeMap::new();
     for _ in 0..6 {
@@ -208,13 +208,13 @@ pub async fn a_dropped_consumer_hands_back_what_it_held(stage: &Stage) {
     drop(held);
 }
 
-pub async fn settling_after_the_consumer_is_gone_fails(stage: &Stage) {
-    let kind = stage.kind();
-    let (_, mut first) = stage.join(&kind, 3).await;
-    stage.send_numbers(&kind, 0..3).await;
+pub async fn settling_after_the_consumer_is_gone_fails(pair: &HostPair) {
+    let kind = pair.kind();
+    let (_, mut first) = pair.join(&kind, 3).await;
+    pair.send_numbers(&kind, 0..3).await;
     let held = [next(&mut first).await, next(&mut first).await, next(&mut first).await];
     drop(first);
-    let (_, mut second) = stage.join(&kind, 3).await;
+    let (_, mut second) = pair.join(&kind, 3).await;
     let [acked, retried, requeued] = held;
     acked.ack().await.unwrap_err();
     retried.retry(Duration::ZERO).await.unwrap_err();
@@ -229,12 +229,12 @@ pub async fn settling_after_the_consumer_is_gone_fails(stage: &Stage) {
     assert_eq!(seen, BTreeSet::from([0, 1, 2]));
 }
 
-pub async fn a_stopped_consumer_hands_back_what_it_has_not_returned(stage: &Stage) {
-    let kind = stage.kind();
-    let (_, mut first) = stage.join(&kind, 4).await;
-    stage.send_numbers(&kind, 0..4).await;
+pub async fn a_stopped_consumer_hands_back_what_it_has_not_returned(pair: &HostPair) {
+    let kind = pair.kind();
+    let (_, mut first) = pair.join(&kind, 4).await;
+    pair.send_numbers(&kind, 0..4).await;
     let held = next(&mut first).await;
-    let (_, mut second) = stage.join_at(&*stage.other, &kind, 4).await;
+    let (_, mut second) = pair.join_at(&*pair.other, &kind, 4).await;
     first.stop().await;
     assert!(first.next().await.is_none());
     let mut seen = BTreeSet::new();
@@ -243,43 +243,43 @@ pub async fn a_stopped_consumer_hands_back_what_it_has_not_returned(stage: &Stag
     }
     assert_eq!(seen, BTreeSet::from([1, 2, 3]));
     // Nothing new goes to a worker that has stopped.
-    stage.send_numbers(&kind, [4]).await;
+    pair.send_numbers(&kind, [4]).await;
     assert_eq!(next_number(&mut second).await, 4);
     held.ack().await.unwrap();
 }
 
-pub async fn a_consumer_that_has_left_its_type_takes_what_is_for_its_id(stage: &Stage) {
-    let kind = stage.kind();
-    let (worker, mut first) = stage.join(&kind, 4).await;
-    stage.send_numbers(&kind, 0..3).await;
+pub async fn a_consumer_that_has_left_its_type_takes_what_is_for_its_id(pair: &HostPair) {
+    let kind = pair.kind();
+    let (worker, mut first) = pair.join(&kind, 4).await;
+    pair.send_numbers(&kind, 0..3).await;
     let held = next(&mut first).await;
-    let (_, mut second) = stage.join_at(&*stage.other, &kind, 4).await;
+    let (_, mut second) = pair.join_at(&*pair.other, &kind, 4).await;
     first.leave_type().await;
     let mut seen = BTreeSet::new();
     for _ in 0..2 {
         seen.insert(next_number(&mut second).await);
     }
     assert_eq!(seen, BTreeSet::from([1, 2]));
-    stage.send_numbers(&kind, [3]).await;
+    pair.send_numbers(&kind, [3]).await;
     assert_eq!(next_number(&mut second).await, 3);
-    stage.send(stage.job(&[&*worker.id], &4)).await;
+    pair.send(pair.job(&[&*worker.id], &4)).await;
     assert_eq!(next_number(&mut first).await, 4);
     held.ack().await.unwrap();
 }
 
-pub async fn a_paused_consumer_keeps_its_place_and_takes_what_is_for_its_id(stage: &Stage) {
-    let kind = stage.kind();
-    let (worker, mut consumer) = stage.join(&kind, 4).await;
-    stage.send_numbers(&kind, 0..3).await;
+pub async fn a_paused_consumer_keeps_its_place_and_takes_what_is_for_its_id(pair: &HostPair) {
+    let kind = pair.kind();
+    let (worker, mut consumer) = pair.join(&kind, 4).await;
+    pair.send_numbers(&kind, 0..3).await;
     let held = next(&mut consumer).await;
     consumer.pause().await;
     consumer.pause().await;
     // Nobody is told that there is no worker.
-    stage.send_numbers(&kind, [3]).await;
-    stage.send(stage.job(&[&*worker.id], &4)).await;
+    pair.send_numbers(&kind, [3]).await;
+    pair.send(pair.job(&[&*worker.id], &4)).await;
     assert_eq!(next_number(&mut consumer).await, 4);
     held.ack().await.unwrap();
-    stage.send(stage.job(&[&*worker.id], &5)).await;
+    pair.send(pair.job(&[&*worker.id], &5)).await;
     assert_eq!(next_number(&mut consumer).await, 5);
     consumer.resume().await;
     consumer.resume().await;
@@ -290,13 +290,13 @@ pub async fn a_paused_consumer_keeps_its_place_and_takes_what_is_for_its_id(stag
     assert_eq!(seen, BTreeSet::from([1, 2, 3]));
 }
 
-pub async fn a_paused_consumer_leaves_the_work_to_others(stage: &Stage) {
-    let kind = stage.kind();
-    let (_, mut first) = stage.join(&kind, 4).await;
-    stage.send_numbers(&kind, 0..3).await;
+pub async fn a_paused_consumer_leaves_the_work_to_others(pair: &HostPair) {
+    let kind = pair.kind();
+    let (_, mut first) = pair.join(&kind, 4).await;
+    pair.send_numbers(&kind, 0..3).await;
     let held = next(&mut first).await;
     first.pause().await;
-    let (_, mut second) = stage.join_at(&*stage.other, &kind, 1).await;
+    let (_, mut second) = pair.join_at(&*pair.other, &kind, 1).await;
     let mut seen = BTreeSet::new();
     for _ in 0..2 {
         seen.insert(next_number(&mut second).await);
@@ -304,27 +304,27 @@ pub async fn a_paused_consumer_leaves_the_work_to_others(stage: &Stage) {
     assert_eq!(seen, BTreeSet::from([1, 2]));
     drop(held);
     assert_eq!(next_number(&mut second).await, 0);
-    stage.send_numbers(&kind, 6..10).await;
+    pair.send_numbers(&kind, 6..10).await;
     for _ in 6..10 {
         seen.insert(next_number(&mut second).await);
     }
     assert_eq!(seen, BTreeSet::from([1, 2, 6, 7, 8, 9]));
 }
 
-pub async fn a_paused_consumer_may_leave(stage: &Stage) {
-    let kind = stage.kind();
-    let (worker, mut first) = stage.join(&kind, 2).await;
-    stage.send_numbers(&kind, 0..2).await;
+pub async fn a_paused_consumer_may_leave(pair: &HostPair) {
+    let kind = pair.kind();
+    let (worker, mut first) = pair.join(&kind, 2).await;
+    pair.send_numbers(&kind, 0..2).await;
     first.pause().await;
-    let (_, mut second) = stage.join_at(&*stage.other, &kind, 1).await;
+    let (_, mut second) = pair.join_at(&*pair.other, &kind, 1).await;
     first.leave_type().await;
     first.resume().await;
-    stage.send(stage.job(&[&*worker.id], &7)).await;
+    pair.send(pair.job(&[&*worker.id], &7)).await;
     assert_eq!(next_number(&mut first).await, 7);
     first.stop().await;
     assert!(first.next().await.is_none());
     drop(first);
-    stage.send_numbers(&kind, [2]).await;
+    pair.send_numbers(&kind, [2]).await;
     let mut seen = BTreeSet::new();
     for _ in 0..3 {
         seen.insert(next_number(&mut second).await);
@@ -332,26 +332,26 @@ pub async fn a_paused_consumer_may_leave(stage: &Stage) {
     assert_eq!(seen, BTreeSet::from([0, 1, 2]));
 }
 
-pub async fn a_paused_consumer_stays_when_another_leaves(stage: &Stage) {
-    let kind = stage.kind();
-    let (_, mut first) = stage.join(&kind, 1).await;
-    let (_, mut second) = stage.join(&kind, 1).await;
+pub async fn a_paused_consumer_stays_when_another_leaves(pair: &HostPair) {
+    let kind = pair.kind();
+    let (_, mut first) = pair.join(&kind, 1).await;
+    let (_, mut second) = pair.join(&kind, 1).await;
     first.pause().await;
     second.stop().await;
     drop(second);
     // Nobody is told that there is no worker.
-    stage.send_numbers(&kind, [1]).await;
+    pair.send_numbers(&kind, [1]).await;
     first.resume().await;
     assert_eq!(next_number(&mut first).await, 1);
 }
 
-pub async fn a_stopped_consumer_can_still_settle(stage: &Stage) {
-    let kind = stage.kind();
-    let (_, mut first) = stage.join(&kind, 4).await;
-    stage.send_numbers(&kind, 0..4).await;
+pub async fn a_stopped_consumer_can_still_settle(pair: &HostPair) {
+    let kind = pair.kind();
+    let (_, mut first) = pair.join(&kind, 4).await;
+    pair.send_numbers(&kind, 0..4).await;
     let [done, back, again, dropped] =
         [next(&mut first).await, next(&mut first).await, next(&mut first).await, next(&mut first).await];
-    let (_, mut second) = stage.join(&kind, 4).await;
+    let (_, mut second) = pair.join(&kind, 4).await;
     first.stop().await;
     done.ack().await.unwrap();
     back.requeue().await.unwrap();
@@ -366,16 +366,16 @@ pub async fn a_stopped_consumer_can_still_settle(stage: &Stage) {
     assert_eq!(seen.remove(&2).map(|(attempt, _)| attempt), Some(2));
     assert_eq!(seen, BTreeMap::from([(1, (1, true)), (3, (1, true))]));
     drop(first);
-    stage.send_numbers(&kind, [9]).await;
+    pair.send_numbers(&kind, [9]).await;
     assert_eq!(next_number(&mut second).await, 9);
 }
 
-pub async fn a_cancelled_next_loses_nothing(stage: &Stage) {
+pub async fn a_cancelled_next_loses_nothing(pair: &HostPair) {
     const JOBS: u32 = 200;
-    let kind = stage.kind();
-    let (_, mut consumer) = stage.join(&kind, 2).await;
-    let jobs: Vec<_> = (0..JOBS).map(|number| stage.numbered(&kind, number)).collect();
-    let bus = std::sync::Arc::clone(&stage.other);
+    let kind = pair.kind();
+    let (_, mut consumer) = pair.join(&kind, 2).await;
+    let jobs: Vec<_> = (0..JOBS).map(|number| pair.numbered(&kind, number)).collect();
+    let bus = std::sync::Arc::clone(&pair.other);
     let sender = tokio::spawn(async move {
         for job in jobs {
             bus.send(job).await.unwrap();
@@ -400,21 +400,21 @@ pub async fn a_cancelled_next_loses_nothing(stage: &Stage) {
     sender.await.unwrap();
 }
 
-pub async fn random_failures_lose_nothing(stage: &Stage) {
+pub async fn random_failures_lose_nothing(pair: &HostPair) {
     const JOBS: u32 = 120;
-    let kind = stage.kind();
+    let kind = pair.kind();
     let mut consumers = Vec::new();
     for _ in 0..3 {
-        consumers.push(stage.join(&kind, 3).await.1);
+        consumers.push(pair.join(&kind, 3).await.1);
     }
-    stage.send_numbers(&kind, 0..JOBS).await;
+    pair.send_numbers(&kind, 0..JOBS).await;
     let mut done = BTreeSet::new();
     // What each job must look like when it comes again: its attempt, and whether it must be flagged.
     let mut expected: BTreeMap<u32, (u32, bool)> = BTreeMap::new();
     let mut step = 0_u32;
     while done.len() < JOBS as usize {
         step += 1;
-        let delivery = super::stage::limited("any delivery", async {
+        let delivery = super::host_pair::limited("any delivery", async {
             let nexts = consumers.iter_mut().map(|consumer| consumer.next());
             futures::future::select_all(nexts).await.0.unwrap()
         })
@@ -435,7 +435,7 @@ pub async fn random_failures_lose_nothing(stage: &Stage) {
             3 => {
                 // A worker goes, maybe the one that this delivery is from, and another comes.
                 let gone = step as usize % consumers.len();
-                consumers[gone] = stage.join(&kind, 3).await.1;
+                consumers[gone] = pair.join(&kind, 3).await.1;
                 drop(delivery);
             }
             _ => {

@@ -2,16 +2,16 @@
 
 use std::collections::HashMap;
 
-use super::record::Record;
-use super::verdict::{Verdict, Violation};
+use super::record::JournalRecord;
+use super::verdict::{HistoryVerdict, Violation};
 
 /// How many stages the pipeline has.
 pub const STAGES: usize = 3;
 
 /// Everything that is known so far. Records may come in any order, but those of one generator.
 #[derive(Debug, Default)]
-pub struct History {
-    jobs: HashMap<Box<str>, Job>,
+pub struct PipelineHistory {
+    jobs: HashMap<Box<str>, JobHistory>,
     pipelines: HashMap<u64, Pipeline>,
     /// Accepted jobs of which rule 1 does not hold yet.
     open: usize,
@@ -27,9 +27,9 @@ pub struct History {
 }
 
 #[derive(Debug, Default, Clone, Copy)]
-struct Job {
+struct JobHistory {
     /// Where it belongs, once that is known.
-    place: Option<Place>,
+    place: Option<PipelinePosition>,
     accepted: bool,
     executions: u32,
     /// Executions that say of themselves that they may not be the first.
@@ -43,7 +43,7 @@ struct Job {
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-struct Place {
+struct PipelinePosition {
     pipeline: u64,
     stage: u8,
 }
@@ -61,33 +61,35 @@ struct Pipeline {
     executed: bool,
 }
 
-impl Job {
+impl JobHistory {
     fn is_open(&self) -> bool {
         self.accepted && !(self.done || self.reported || self.dead)
     }
 }
 
-impl History {
+impl PipelineHistory {
     /// Takes one record in.
-    pub fn add(&mut self, record: &Record<'_>) {
+    pub fn add(&mut self, record: &JournalRecord<'_>) {
         self.records += 1;
         match *record {
-            Record::Started => self.forget_answers(),
-            Record::Finished => self.finished = true,
-            Record::Intent { pipeline } => {
+            JournalRecord::Started => self.forget_answers(),
+            JournalRecord::Finished => self.finished = true,
+            JournalRecord::Intent { pipeline } => {
                 self.unanswered += 1;
                 self.pipeline(pipeline).unanswered += 1;
             }
-            Record::Refused { pipeline, certain } => {
+            JournalRecord::Refused { pipeline, certain } => {
                 self.answered(pipeline);
                 self.pipeline(pipeline).unknown += u32::from(!certain);
             }
-            Record::Sent { pipeline, stage, job, by } => self.sent(Place { pipeline, stage }, job, by),
-            Record::Begun { pipeline, stage, job, attempt, redelivered } => {
-                self.begun(Place { pipeline, stage }, job, redelivered || attempt > 1);
+            JournalRecord::Sent { pipeline, stage, job, by } => {
+                self.sent(PipelinePosition { pipeline, stage }, job, by)
             }
-            Record::Done { job } => self.done(job),
-            Record::Failed { job, .. } => self.change(job, |job| job.reported = true),
+            JournalRecord::Begun { pipeline, stage, job, attempt, redelivered } => {
+                self.begun(PipelinePosition { pipeline, stage }, job, redelivered || attempt > 1);
+            }
+            JournalRecord::Done { job } => self.done(job),
+            JournalRecord::Failed { job, .. } => self.change(job, |job| job.reported = true),
         }
     }
 
@@ -145,10 +147,14 @@ impl History {
 
     /// Judges what is known.
     #[must_use]
-    pub fn verdict(&self) -> Verdict {
-        let mut verdict =
-            Verdict { accepted: self.accepted, executed: self.executed, torn: self.torn, ..Verdict::default() };
-        let mut unrecorded: HashMap<Place, u32> = HashMap::new();
+    pub fn verdict(&self) -> HistoryVerdict {
+        let mut verdict = HistoryVerdict {
+            accepted: self.accepted,
+            executed: self.executed,
+            torn: self.torn,
+            ..HistoryVerdict::default()
+        };
+        let mut unrecorded: HashMap<PipelinePosition, u32> = HashMap::new();
         for (id, job) in &self.jobs {
             count(&mut verdict, job);
             verdict.violations.extend(condemn(id, job));
@@ -165,7 +171,7 @@ impl History {
             let allowed =
                 self.pipelines.get(&place.pipeline).map_or(0, |pipeline| pipeline.unrecorded_sends(place.stage));
             if jobs > allowed {
-                let Place { pipeline, stage } = place;
+                let PipelinePosition { pipeline, stage } = place;
                 verdict.violations.push(Violation::Invented { pipeline, stage, jobs, allowed });
             }
         }
@@ -194,7 +200,7 @@ impl History {
         }
     }
 
-    fn sent(&mut self, place: Place, job: &str, by: Option<&str>) {
+    fn sent(&mut self, place: PipelinePosition, job: &str, by: Option<&str>) {
         if by.is_none() {
             self.answered(place.pipeline);
         }
@@ -213,7 +219,7 @@ impl History {
         }
     }
 
-    fn begun(&mut self, place: Place, job: &str, flagged: bool) {
+    fn begun(&mut self, place: PipelinePosition, job: &str, flagged: bool) {
         if let Some(executions) = self.pipeline(place.pipeline).executions.get_mut(index(place.stage)) {
             *executions += 1;
         }
@@ -235,7 +241,7 @@ impl History {
         }
     }
 
-    fn change(&mut self, id: &str, change: impl FnOnce(&mut Job)) {
+    fn change(&mut self, id: &str, change: impl FnOnce(&mut JobHistory)) {
         let job = match self.jobs.get_mut(id) {
             Some(job) => job,
             None => self.jobs.entry(id.into()).or_default(),
@@ -250,8 +256,8 @@ impl History {
     }
 }
 
-impl Job {
-    fn put(&mut self, place: Place) {
+impl JobHistory {
+    fn put(&mut self, place: PipelinePosition) {
         self.mixed_up |= self.place.is_some_and(|known| known != place);
         self.place = Some(place);
     }
@@ -278,7 +284,7 @@ fn index(stage: u8) -> usize {
     usize::from(stage).wrapping_sub(1)
 }
 
-fn count(verdict: &mut Verdict, job: &Job) {
+fn count(verdict: &mut HistoryVerdict, job: &JobHistory) {
     let Some(place) = job.place else { return };
     verdict.jobs += u64::from(job.accepted);
     verdict.reported += u64::from(job.reported);
@@ -290,8 +296,8 @@ fn count(verdict: &mut Verdict, job: &Job) {
 }
 
 /// What is wrong with one job.
-fn condemn(id: &str, job: &Job) -> Vec<Violation> {
-    let Some(Place { pipeline, stage }) = job.place else { return Vec::new() };
+fn condemn(id: &str, job: &JobHistory) -> Vec<Violation> {
+    let Some(PipelinePosition { pipeline, stage }) = job.place else { return Vec::new() };
     let job_id = || id.to_owned();
     let mut violations = Vec::new();
     if job.is_open() {

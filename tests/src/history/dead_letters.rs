@@ -11,7 +11,7 @@ use lapin::{Connection, ConnectionProperties};
 use serde_json::Value;
 use tokio::time::timeout;
 
-use crate::http;
+use crate::http_request;
 
 /// The queue of the dead letters.
 const QUEUE: &str = "mshost.dead";
@@ -47,7 +47,7 @@ async fn look(url: &str) -> Result<Vec<String>, lapin::Error> {
 
 /// A dead letter as its host tells of it.
 #[derive(Debug, Clone)]
-pub struct Letter {
+pub struct DeadLetterLine {
     /// The id of its job.
     pub id: String,
     /// Why it is dead, in one line.
@@ -58,8 +58,9 @@ pub struct Letter {
 ///
 /// # Errors
 /// Where it does not answer, or has more of them than it shows.
-pub fn of_host(admin: SocketAddr) -> Result<Vec<Letter>, String> {
-    let answer = http::get(admin, &format!("/api/dead-letters?limit={MOST}")).map_err(|error| error.to_string())?;
+pub fn of_host(admin: SocketAddr) -> Result<Vec<DeadLetterLine>, String> {
+    let answer =
+        http_request::get(admin, &format!("/api/dead-letters?limit={MOST}")).map_err(|error| error.to_string())?;
     let list = answer.json();
     let letters = list["letters"].as_array().ok_or_else(|| format!("no list of dead letters: {}", answer.body))?;
     if list["truncated"] == true {
@@ -70,20 +71,20 @@ pub fn of_host(admin: SocketAddr) -> Result<Vec<Letter>, String> {
         let [reason, worker, error] = ["reason", "worker", "error"].map(|key| text(&letter[key]));
         format!("{reason} by {worker}: {error}")
     };
-    Ok(letters.iter().map(|letter| Letter { id: text(&letter["id"]), why: why(letter) }).collect())
+    Ok(letters.iter().map(|letter| DeadLetterLine { id: text(&letter["id"]), why: why(letter) }).collect())
 }
 
 /// All dead letters in the folder of a bus's journal, whose host is down.
 ///
 /// # Errors
 /// Where it cannot be read.
-pub fn of_journal(bus: &Path) -> Result<Vec<Letter>, String> {
+pub fn of_journal(bus: &Path) -> Result<Vec<DeadLetterLine>, String> {
     let read = || -> rusqlite::Result<_> {
         let connection = rusqlite::Connection::open(bus.join("journal.sqlite"))?;
         let mut rows = connection.prepare("SELECT id, reason, ifnull(worker, '?'), error FROM dead ORDER BY at")?;
         let letter = |row: &rusqlite::Row<'_>| {
             let [id, reason, worker, error]: [String; 4] = [row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?];
-            Ok(Letter { id, why: format!("{reason} by {worker}: {error}") })
+            Ok(DeadLetterLine { id, why: format!("{reason} by {worker}: {error}") })
         };
         rows.query_map([], letter)?.collect()
     };

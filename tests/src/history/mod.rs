@@ -1,7 +1,7 @@
 //! The proof of "an accepted job is never lost and never fails in silence".
 //!
 //! A pipeline of the fixture plugin `history` (`HG` → `HA` → `HB` → `HC`) journals what it does: one `write(2)` a record, which
-//! survives the SIGKILL of its host. [`History`] reads the journals and holds them against these rules:
+//! survives the SIGKILL of its host. [`PipelineHistory`] reads the journals and holds them against these rules:
 //!
 //! 1. **Nothing is lost.** Each job that the bus accepted, at each stage, by its own id, has done its work at least once, or
 //!    its failure was heard by an `on_error`, or it is a dead letter. A job has done its work when its handler had the
@@ -20,10 +20,10 @@
 //! A handler that is executed again sends again: its second send is a job of its own, with an id of its own. Such jobs are no
 //! duplicates of a job and are not flagged; they are counted apart (`resent`).
 
-mod autopsy;
+pub mod broker_faults;
 mod checker;
 pub mod dead_letters;
-pub mod faults;
+mod diagnosis;
 mod journals;
 pub mod record;
 pub mod scenario;
@@ -32,7 +32,7 @@ mod verdict;
 #[cfg(test)]
 mod tests;
 
-pub use autopsy::autopsy;
-pub use checker::{History, STAGES};
+pub use checker::{PipelineHistory, STAGES};
+pub use diagnosis::diagnose;
 pub use journals::Journals;
-pub use verdict::{Verdict, Violation};
+pub use verdict::{HistoryVerdict, Violation};

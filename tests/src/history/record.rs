@@ -9,7 +9,7 @@ const END: &str = ".";
 
 /// What happened. Job ids and reasons are as the worker saw them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Record<'a> {
+pub enum JournalRecord<'a> {
     /// A generator begins, or begins again: the one before it hears no more answers.
     Started,
     /// The generator is about to send the first job of this pipeline.
@@ -64,7 +64,7 @@ pub enum Record<'a> {
     Finished,
 }
 
-impl<'a> Record<'a> {
+impl<'a> JournalRecord<'a> {
     /// Reads one line; `None` where it is no whole record.
     #[must_use]
     pub fn parse(line: &'a str) -> Option<Self> {
@@ -105,7 +105,7 @@ fn number<T: std::str::FromStr>(word: Option<&str>) -> Option<T> {
 }
 
 /// A line with its end, and an empty one before it: whatever half a record may stand before it stays on a line of its own.
-impl fmt::Display for Record<'_> {
+impl fmt::Display for JournalRecord<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("\n")?;
         match self {

@@ -6,9 +6,9 @@ use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use super::{History, Journals, Verdict, dead_letters};
+use super::{HistoryVerdict, Journals, PipelineHistory, dead_letters};
 use crate::fixtures;
-use crate::host::{Host, Site};
+use crate::host_process::{HostProcess, HostSite};
 use crate::wait::poll;
 
 /// The types of the fixture's workers; the first is the generator.
@@ -19,7 +19,7 @@ const LULL: Duration = Duration::from_secs(3);
 
 /// How the pipeline works.
 #[derive(Debug, Clone)]
-pub struct Setup {
+pub struct PipelineSetup {
     /// How many pipelines the generator sends.
     pub pipelines: u64,
     /// How many sends wait for the bus's answer at a time.
@@ -42,7 +42,7 @@ pub struct Setup {
     pub limit: Duration,
 }
 
-impl Default for Setup {
+impl Default for PipelineSetup {
     /// Attempts fail, but none so often that a job fails for good.
     fn default() -> Self {
         Self {
@@ -62,14 +62,14 @@ impl Default for Setup {
 
 /// One host: the URL of its bus and its workers.
 #[derive(Debug, Clone)]
-pub struct Place {
+pub struct HostPlacement {
     /// `bus.url`
     pub url: String,
     /// The types of its workers.
     pub workers: &'static [&'static str],
 }
 
-impl Place {
+impl HostPlacement {
     /// The pipeline on one host.
     #[must_use]
     pub fn single(url: &str) -> [Self; 1] {
@@ -82,8 +82,8 @@ impl Place {
         [Self { url: first, workers: &WORKERS[..2] }, Self { url: second, workers: &WORKERS[2..] }]
     }
 
-    fn topology(&self, setup: &Setup, journal: &str) -> String {
-        let Setup { pipelines, in_flight, think, failures, seed, max_attempts, bus_lines, .. } = setup;
+    fn topology(&self, setup: &PipelineSetup, journal: &str) -> String {
+        let PipelineSetup { pipelines, in_flight, think, failures, seed, max_attempts, bus_lines, .. } = setup;
         let retry_delay = setup.retry_delay.as_millis();
         let mut text = format!(
             r#"
@@ -122,30 +122,30 @@ restart = {{ delay = "10ms", max_delay = "100ms", max_restarts = "off" }}
 #[derive(Debug)]
 pub struct Scenario {
     /// The hosts, in the order of their places.
-    pub hosts: Vec<Host>,
-    places: Vec<Place>,
-    setup: Setup,
+    pub hosts: Vec<HostProcess>,
+    places: Vec<HostPlacement>,
+    setup: PipelineSetup,
     folder: TempDir,
     journals: Journals,
-    history: History,
+    history: PipelineHistory,
 }
 
 impl Scenario {
     /// Starts the hosts, the last first: a stage is there before those that send to it.
     #[must_use]
-    pub fn start(setup: &Setup, places: &[Place]) -> Self {
+    pub fn start(setup: &PipelineSetup, places: &[HostPlacement]) -> Self {
         let folder = tempfile::tempdir().expect("a temporary folder");
         let mut hosts = Vec::new();
         for place in places.iter().rev() {
-            let site = Site::new();
+            let site = HostSite::new();
             site.plugin(&fixtures::fixture("history"));
             site.topology(&place.topology(setup, &folder.path().display().to_string()));
-            let host = Host::start(site, &[]);
+            let host = HostProcess::start(site, &[]);
             until_all_run(&host, place);
             hosts.insert(0, host);
         }
         let journals = Journals::new(folder.path());
-        let history = History::default();
+        let history = PipelineHistory::default();
         Self { hosts, places: places.to_vec(), setup: setup.clone(), folder, journals, history }
     }
 
@@ -165,7 +165,7 @@ impl Scenario {
     }
 
     /// What is known so far.
-    pub fn history(&mut self) -> &History {
+    pub fn history(&mut self) -> &PipelineHistory {
         self.journals.read(&mut self.history).expect("the journals can be read");
         &self.history
     }
@@ -174,7 +174,7 @@ impl Scenario {
     ///
     /// # Errors
     /// What is known when it gives up.
-    pub fn until_accepted(&mut self, count: u64) -> Result<(), Box<Verdict>> {
+    pub fn until_accepted(&mut self, count: u64) -> Result<(), Box<HistoryVerdict>> {
         self.until(|history| history.accepted() >= count)
     }
 
@@ -182,9 +182,9 @@ impl Scenario {
     ///
     /// # Errors
     /// As [`Scenario::until_accepted`].
-    pub fn pause(&mut self) -> Result<(), Box<Verdict>> {
+    pub fn pause(&mut self) -> Result<(), Box<HistoryVerdict>> {
         File::create(self.folder.path().join("pause")).expect("a file");
-        self.until(History::is_quiet)
+        self.until(PipelineHistory::is_quiet)
     }
 
     /// Has it go on.
@@ -230,9 +230,9 @@ impl Scenario {
     /// Waits until everything that was accepted is accounted for, or nothing happens any more; looks for dead letters, stops the
     /// hosts and judges.
     #[must_use]
-    pub fn finish(mut self) -> Verdict {
+    pub fn finish(mut self) -> HistoryVerdict {
         // Where it is in vain the verdict says why.
-        let settled = self.until(History::is_settled).is_ok();
+        let settled = self.until(PipelineHistory::is_settled).is_ok();
         if self.is_embedded() {
             self.look_for_dead_letters().expect("the host shows its dead letters");
         }
@@ -260,11 +260,11 @@ impl Scenario {
     /// What the hosts logged since their last start.
     #[must_use]
     pub fn logs(&self) -> String {
-        self.hosts.iter().map(Host::log_text).collect::<Vec<_>>().join("\n--- the next host\n")
+        self.hosts.iter().map(HostProcess::log_text).collect::<Vec<_>>().join("\n--- the next host\n")
     }
 
-    fn until(&mut self, mut condition: impl FnMut(&History) -> bool) -> Result<(), Box<Verdict>> {
-        let Setup { patience, limit, .. } = self.setup;
+    fn until(&mut self, mut condition: impl FnMut(&PipelineHistory) -> bool) -> Result<(), Box<HistoryVerdict>> {
+        let PipelineSetup { patience, limit, .. } = self.setup;
         let mut last = (0, Instant::now());
         let mut has_looked = false;
         let met = poll(limit, || {
@@ -283,7 +283,7 @@ impl Scenario {
     }
 }
 
-fn until_all_run(host: &Host, place: &Place) {
+fn until_all_run(host: &HostProcess, place: &HostPlacement) {
     for kind in place.workers {
         host.until_running(kind, 1);
     }

@@ -3,46 +3,46 @@
 use std::fs::File;
 use std::io::Write;
 
-use super::record::Record;
-use super::{History, Journals, Verdict, Violation};
+use super::record::JournalRecord;
+use super::{HistoryVerdict, Journals, PipelineHistory, Violation};
 
-const FLAWLESS: &[Record<'static>] = &[
-    Record::Started,
-    Record::Intent { pipeline: 7 },
+const FLAWLESS: &[JournalRecord<'static>] = &[
+    JournalRecord::Started,
+    JournalRecord::Intent { pipeline: 7 },
     sent(1, "J1", None),
     begun(1, "J1", 1, false),
     sent(2, "J2", Some("J1")),
     begun(2, "J2", 1, false),
     sent(3, "J3", Some("J2")),
     begun(3, "J3", 1, false),
-    Record::Done { job: "J3" },
-    Record::Finished,
+    JournalRecord::Done { job: "J3" },
+    JournalRecord::Finished,
 ];
 
-const fn sent(stage: u8, job: &'static str, by: Option<&'static str>) -> Record<'static> {
-    Record::Sent { pipeline: 7, stage, job, by }
+const fn sent(stage: u8, job: &'static str, by: Option<&'static str>) -> JournalRecord<'static> {
+    JournalRecord::Sent { pipeline: 7, stage, job, by }
 }
 
-const fn begun(stage: u8, job: &'static str, attempt: u32, redelivered: bool) -> Record<'static> {
-    Record::Begun { pipeline: 7, stage, job, attempt, redelivered }
+const fn begun(stage: u8, job: &'static str, attempt: u32, redelivered: bool) -> JournalRecord<'static> {
+    JournalRecord::Begun { pipeline: 7, stage, job, attempt, redelivered }
 }
 
-fn history<'a>(records: impl IntoIterator<Item = &'a Record<'a>>) -> History {
-    let mut history = History::default();
+fn history<'a>(records: impl IntoIterator<Item = &'a JournalRecord<'a>>) -> PipelineHistory {
+    let mut history = PipelineHistory::default();
     records.into_iter().for_each(|record| history.add(record));
     history
 }
 
-fn verdict<'a>(records: impl IntoIterator<Item = &'a Record<'a>>) -> Verdict {
+fn verdict<'a>(records: impl IntoIterator<Item = &'a JournalRecord<'a>>) -> HistoryVerdict {
     history(records).verdict()
 }
 
 /// The flawless history without one record.
-fn without(place: usize) -> impl Iterator<Item = &'static Record<'static>> {
+fn without(place: usize) -> impl Iterator<Item = &'static JournalRecord<'static>> {
     FLAWLESS.iter().enumerate().filter_map(move |(index, record)| (index != place).then_some(record))
 }
 
-fn violations<'a>(records: impl IntoIterator<Item = &'a Record<'a>>) -> Vec<Violation> {
+fn violations<'a>(records: impl IntoIterator<Item = &'a JournalRecord<'a>>) -> Vec<Violation> {
     verdict(records).violations
 }
 
@@ -50,7 +50,7 @@ fn violations<'a>(records: impl IntoIterator<Item = &'a Record<'a>>) -> Vec<Viol
 fn a_flawless_history_is_one() {
     let verdict = verdict(FLAWLESS);
     verdict.assert_flawless();
-    let expected = Verdict { accepted: 1, jobs: 3, executed: 1, ..Verdict::default() };
+    let expected = HistoryVerdict { accepted: 1, jobs: 3, executed: 1, ..HistoryVerdict::default() };
     assert_eq!(verdict, expected);
     assert!(history(FLAWLESS).is_settled());
 }
@@ -61,7 +61,7 @@ fn a_job_that_never_comes_is_lost_at_each_stage() {
         let records = &FLAWLESS[..end];
         assert_eq!(violations(records), [Violation::Lost { pipeline: 7, stage, job: job.into() }]);
         let mut open = history(records);
-        open.add(&Record::Finished);
+        open.add(&JournalRecord::Finished);
         assert!(!open.is_settled() && open.open() == 1);
     }
 }
@@ -81,7 +81,7 @@ fn a_job_that_was_begun_and_not_done_has_failed_in_silence() {
     for excuse in [true, false] {
         let mut history = history(without(8));
         if excuse {
-            history.add(&Record::Failed { job: "J3", reason: "told to fail" });
+            history.add(&JournalRecord::Failed { job: "J3", reason: "told to fail" });
         } else {
             history.add_dead_letter("J3");
         }
@@ -105,9 +105,14 @@ fn a_job_that_nobody_sent_is_invented() {
 #[test]
 fn a_sender_that_died_may_have_sent_what_it_did_not_record() {
     // The generator died before the record of its send, and the next one sent again.
-    let died = [Record::Started, Record::Intent { pipeline: 7 }, begun(1, "K1", 1, false), Record::Started];
+    let died = [
+        JournalRecord::Started,
+        JournalRecord::Intent { pipeline: 7 },
+        begun(1, "K1", 1, false),
+        JournalRecord::Started,
+    ];
     let sent_by_it = [sent(2, "K2", Some("K1")), begun(2, "K2", 1, false), sent(3, "K3", Some("K2"))];
-    let done = [begun(3, "K3", 1, false), Record::Done { job: "K3" }];
+    let done = [begun(3, "K3", 1, false), JournalRecord::Done { job: "K3" }];
     let records: Vec<_> = died.iter().chain(&sent_by_it).chain(&done).chain(&FLAWLESS[1..]).collect();
     let verdict = verdict(records.iter().copied());
     verdict.assert_flawless();
@@ -124,8 +129,9 @@ fn a_sender_that_died_may_have_sent_what_it_did_not_record() {
 #[test]
 fn a_refusal_is_believed_where_it_is_certain() {
     for certain in [true, false] {
-        let refused = [Record::Intent { pipeline: 7 }, Record::Refused { pipeline: 7, certain }];
-        let came = [begun(1, "K1", 1, false), sent(2, "K2", Some("K1")), Record::Failed { job: "K2", reason: "no" }];
+        let refused = [JournalRecord::Intent { pipeline: 7 }, JournalRecord::Refused { pipeline: 7, certain }];
+        let came =
+            [begun(1, "K1", 1, false), sent(2, "K2", Some("K1")), JournalRecord::Failed { job: "K2", reason: "no" }];
         let found = violations(FLAWLESS.iter().chain(&refused).chain(&came));
         let expected = Violation::Invented { pipeline: 7, stage: 1, jobs: 1, allowed: 0 };
         assert_eq!(found, if certain { vec![expected] } else { vec![] });
@@ -149,7 +155,7 @@ fn a_second_execution_has_to_say_so() {
 
 #[test]
 fn a_send_without_an_answer_is_one() {
-    let found = violations(FLAWLESS.iter().chain(&[Record::Intent { pipeline: 8 }]));
+    let found = violations(FLAWLESS.iter().chain(&[JournalRecord::Intent { pipeline: 8 }]));
     assert_eq!(found, [Violation::Unanswered { pipeline: 8 }]);
 }
 
@@ -157,13 +163,13 @@ fn a_send_without_an_answer_is_one() {
 fn journals_are_read_as_they_grow_and_half_a_record_spoils_no_other() {
     let folder = tempfile::tempdir().unwrap();
     let mut file = File::create(folder.path().join("HG.journal")).unwrap();
-    let (mut journals, mut history) = (Journals::new(folder.path()), History::default());
+    let (mut journals, mut history) = (Journals::new(folder.path()), PipelineHistory::default());
     for record in &FLAWLESS[..5] {
         write!(file, "{record}").unwrap();
         journals.read(&mut history).unwrap();
     }
     assert_eq!(history.open(), 1);
-    let half = Record::Done { job: "J999" }.to_string();
+    let half = JournalRecord::Done { job: "J999" }.to_string();
     write!(file, "{}", &half[..half.len() - 4]).unwrap();
     journals.read(&mut history).unwrap();
     let rest: String = FLAWLESS[5..].iter().map(ToString::to_string).collect();
@@ -181,14 +187,14 @@ fn journals_are_read_as_they_grow_and_half_a_record_spoils_no_other() {
 #[test]
 fn every_record_is_read_as_it_was_written() {
     let others = [
-        Record::Refused { pipeline: 1, certain: true },
-        Record::Refused { pipeline: 1, certain: false },
-        Record::Failed { job: "J", reason: "Job send too many times: told to fail (2 attempts)" },
+        JournalRecord::Refused { pipeline: 1, certain: true },
+        JournalRecord::Refused { pipeline: 1, certain: false },
+        JournalRecord::Failed { job: "J", reason: "Job send too many times: told to fail (2 attempts)" },
         begun(3, "J", 2, true),
     ];
     for record in FLAWLESS.iter().chain(&others) {
         let written = record.to_string();
-        assert_eq!(Record::parse(written.trim_matches('\n')), Some(*record), "{written}");
-        assert_eq!(Record::parse(&written.trim_matches('\n')[..written.len() - 4]), None, "{written}");
+        assert_eq!(JournalRecord::parse(written.trim_matches('\n')), Some(*record), "{written}");
+        assert_eq!(JournalRecord::parse(&written.trim_matches('\n')[..written.len() - 4]), None, "{written}");
     }
 }

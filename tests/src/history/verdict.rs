@@ -7,7 +7,7 @@ const SHOWN: usize = 20;
 
 /// The figures of a history and what is wrong with it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Verdict {
+pub struct HistoryVerdict {
     /// Pipelines whose first job the bus accepted.
     pub accepted: u64,
     /// Jobs that the bus accepted, over all stages.
@@ -30,7 +30,7 @@ pub struct Verdict {
     pub violations: Vec<Violation>,
 }
 
-impl Verdict {
+impl HistoryVerdict {
     /// How many accepted jobs nobody can account for.
     #[must_use]
     pub fn lost(&self) -> usize {
@@ -45,7 +45,7 @@ impl Verdict {
     }
 }
 
-impl fmt::Display for Verdict {
+impl fmt::Display for HistoryVerdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { accepted, jobs, executed, reported, dead_letters, duplicates, overtaken, resent, torn, violations } =
             self;

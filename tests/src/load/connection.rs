@@ -14,8 +14,8 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::Load;
-use super::report::{Live, Tally};
+use super::HttpLoad;
+use super::report::{Live, LoadTally};
 
 /// The header by which a response says which version made it.
 const SERVED_BY: &str = "x-served-by";
@@ -29,24 +29,24 @@ const MAX_BODY_SHOWN: usize = 200;
 /// How often a request may meet a connection that has just been closed, and go to a fresh one, before that is a failure.
 const MAX_UNSENT: usize = 5;
 
-type Sender = SendRequest<Empty<Bytes>>;
+type RequestSender = SendRequest<Empty<Bytes>>;
 
 /// Asks one request after the other, on one connection as long as the server keeps it.
-pub(super) struct Connection {
-    load: Arc<Load>,
+pub(super) struct LoadConnection {
+    load: Arc<HttpLoad>,
     live: Arc<Live>,
     started: Instant,
-    tally: Tally,
-    sender: Option<Sender>,
+    tally: LoadTally,
+    sender: Option<RequestSender>,
     last_served_by: Vec<u8>,
 }
 
-impl Connection {
-    pub fn new(load: Arc<Load>, live: Arc<Live>, started: Instant) -> Self {
-        Self { load, live, started, tally: Tally::default(), sender: None, last_served_by: Vec::new() }
+impl LoadConnection {
+    pub fn new(load: Arc<HttpLoad>, live: Arc<Live>, started: Instant) -> Self {
+        Self { load, live, started, tally: LoadTally::default(), sender: None, last_served_by: Vec::new() }
     }
 
-    pub async fn run(mut self, stop: Arc<AtomicBool>) -> Tally {
+    pub async fn run(mut self, stop: Arc<AtomicBool>) -> LoadTally {
         while !stop.load(Ordering::Relaxed) {
             let asked = Instant::now();
             let limit = self.load.timeout;
@@ -107,7 +107,7 @@ impl Connection {
         Err(format!("{MAX_UNSENT} connections closed before the request was sent: {last}"))
     }
 
-    async fn connect(&self) -> Result<Sender, String> {
+    async fn connect(&self) -> Result<RequestSender, String> {
         let stream = TcpStream::connect(self.load.address).await.map_err(|error| format!("cannot connect: {error}"))?;
         let _ = stream.set_nodelay(true);
         let (sender, connection) =

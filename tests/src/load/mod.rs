@@ -14,13 +14,13 @@ use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 
-use connection::Connection;
-pub use report::{Failure, Report};
-use report::{Live, Tally};
+use connection::LoadConnection;
+use report::{Live, LoadTally};
+pub use report::{LoadReport, RequestFailure};
 
 /// What to ask, and how hard.
 #[derive(Debug, Clone)]
-pub struct Load {
+pub struct HttpLoad {
     /// Where.
     pub address: SocketAddr,
     /// The path of the `GET`.
@@ -33,45 +33,45 @@ pub struct Load {
     pub timeout: Duration,
 }
 
-impl Load {
+impl HttpLoad {
     /// `GET path` on `connections` connections; 200 is expected, within 30 seconds.
     pub fn new(address: SocketAddr, path: impl Into<String>, connections: usize) -> Self {
         Self { address, path: path.into(), connections, expected_status: 200, timeout: Duration::from_secs(30) }
     }
 
     /// Runs for a while.
-    pub async fn run_for(self, duration: Duration) -> Report {
+    pub async fn run_for(self, duration: Duration) -> LoadReport {
         let running = self.start();
         tokio::time::sleep(duration).await;
         running.stop().await
     }
 
-    /// Starts, and goes on until [`Running::stop`].
+    /// Starts, and goes on until [`RunningLoad::stop`].
     #[must_use]
-    pub fn start(self) -> Running {
+    pub fn start(self) -> RunningLoad {
         let started = Instant::now();
         let stop = Arc::new(AtomicBool::new(false));
         let live = Arc::new(Live::default());
         let load = Arc::new(self);
         let mut tasks = JoinSet::new();
         for _ in 0..load.connections {
-            let connection = Connection::new(Arc::clone(&load), Arc::clone(&live), started);
+            let connection = LoadConnection::new(Arc::clone(&load), Arc::clone(&live), started);
             tasks.spawn(connection.run(Arc::clone(&stop)));
         }
-        Running { started, stop, live, tasks }
+        RunningLoad { started, stop, live, tasks }
     }
 }
 
 /// A load under way. Dropping it cuts the connections.
 #[derive(Debug)]
-pub struct Running {
+pub struct RunningLoad {
     started: Instant,
     stop: Arc<AtomicBool>,
     live: Arc<Live>,
-    tasks: JoinSet<Tally>,
+    tasks: JoinSet<LoadTally>,
 }
 
-impl Running {
+impl RunningLoad {
     /// Requests so far that got what was expected.
     #[must_use]
     pub fn successes(&self) -> u64 {
@@ -91,16 +91,16 @@ impl Running {
     }
 
     /// Lets every connection finish its request, and reports.
-    pub async fn stop(mut self) -> Report {
+    pub async fn stop(mut self) -> LoadReport {
         self.stop.store(true, Ordering::Relaxed);
-        let mut tally = Tally::default();
+        let mut tally = LoadTally::default();
         while let Some(joined) = self.tasks.join_next().await {
             match joined {
                 Ok(one) => tally.add(&one),
                 Err(error) => self.live.fail(self.started.elapsed(), format!("the load tool failed: {error}")),
             }
         }
-        Report::new(self.started.elapsed(), tally, &self.live)
+        LoadReport::new(self.started.elapsed(), tally, &self.live)
     }
 }
 

@@ -16,7 +16,7 @@ const MAX_MICROS: u64 = 60_000_000;
 
 /// A request that failed.
 #[derive(Debug, Clone)]
-pub struct Failure {
+pub struct RequestFailure {
     /// When, from the start of the load.
     pub at: Duration,
     /// Why.
@@ -25,7 +25,7 @@ pub struct Failure {
 
 /// The end of a load.
 #[derive(Debug, Clone)]
-pub struct Report {
+pub struct LoadReport {
     /// How long it ran.
     pub elapsed: Duration,
     /// Requests that got what was expected.
@@ -33,14 +33,14 @@ pub struct Report {
     /// Requests that did not.
     pub failure_count: u64,
     /// Which ones and why; all of them up to the first ten thousand.
-    pub failures: Vec<Failure>,
+    pub failures: Vec<RequestFailure>,
     /// Every `x-served-by` that came.
     pub served_by: BTreeSet<String>,
     latencies: Histogram<u32>,
 }
 
-impl Report {
-    pub(super) fn new(elapsed: Duration, tally: Tally, live: &Live) -> Self {
+impl LoadReport {
+    pub(super) fn new(elapsed: Duration, tally: LoadTally, live: &Live) -> Self {
         Self {
             elapsed,
             successes: live.successes(),
@@ -73,7 +73,7 @@ impl Report {
     }
 }
 
-impl fmt::Display for Report {
+impl fmt::Display for LoadReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
@@ -101,7 +101,7 @@ impl fmt::Display for Report {
 pub(super) struct Live {
     successes: AtomicU64,
     failures: AtomicU64,
-    kept: Mutex<Vec<Failure>>,
+    kept: Mutex<Vec<RequestFailure>>,
     served_by: Mutex<BTreeSet<String>>,
 }
 
@@ -126,7 +126,7 @@ impl Live {
         self.failures.fetch_add(1, Ordering::Relaxed);
         let mut kept = lock(&self.kept);
         if kept.len() < MAX_FAILURES_KEPT {
-            kept.push(Failure { at, reason });
+            kept.push(RequestFailure { at, reason });
         }
     }
 
@@ -140,18 +140,18 @@ impl Live {
 
 /// What one connection counts by itself.
 #[derive(Debug)]
-pub(super) struct Tally {
+pub(super) struct LoadTally {
     latencies: Histogram<u32>,
 }
 
-impl Default for Tally {
+impl Default for LoadTally {
     #[allow(clippy::expect_used, reason = "constant bounds, in a tool of the tests")]
     fn default() -> Self {
         Self { latencies: Histogram::new_with_bounds(1, MAX_MICROS, 3).expect("the bounds are well formed") }
     }
 }
 
-impl Tally {
+impl LoadTally {
     pub fn record(&mut self, latency: Duration) {
         self.latencies.saturating_record(u64::try_from(latency.as_micros()).unwrap_or(u64::MAX));
     }

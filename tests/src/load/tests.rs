@@ -6,13 +6,13 @@ use bytes::Bytes;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
-use super::{Load, Report};
+use super::{HttpLoad, LoadReport};
 use crate::baseline;
 
 const SOME_TIME: Duration = Duration::from_millis(200);
 
 /// A server that answers the first request of each connection with these bytes, and closes.
-async fn after_one_answer(answer: &'static [u8]) -> Report {
+async fn after_one_answer(answer: &'static [u8]) -> LoadReport {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let server = tokio::spawn(async move {
@@ -26,7 +26,7 @@ async fn after_one_answer(answer: &'static [u8]) -> Report {
             });
         }
     });
-    let report = Load::new(address, "/movies/", 4).run_for(SOME_TIME).await;
+    let report = HttpLoad::new(address, "/movies/", 4).run_for(SOME_TIME).await;
     server.abort();
     report
 }
@@ -36,7 +36,7 @@ async fn a_server_without_fault_has_a_flawless_report() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let server = tokio::spawn(baseline::http::serve(listener, Bytes::from_static(b"[]")));
-    let report = Load::new(address, "/movies/", 4).run_for(SOME_TIME).await;
+    let report = HttpLoad::new(address, "/movies/", 4).run_for(SOME_TIME).await;
     report.assert_flawless();
     assert!(report.latency(0.5) <= report.latency(0.99) && report.rate() > 0.0);
     server.abort();
@@ -69,14 +69,14 @@ async fn a_close_between_requests_is_no_failure() {
 #[tokio::test]
 async fn nobody_there_is_a_failure() {
     let address = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let report = Load::new(address, "/movies/", 2).run_for(SOME_TIME).await;
+    let report = HttpLoad::new(address, "/movies/", 2).run_for(SOME_TIME).await;
     assert!(report.failure_count >= 2 && report.failures[0].reason.starts_with("cannot connect"), "{report}");
 }
 
 #[tokio::test]
 async fn silence_is_a_failure() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let mut load = Load::new(listener.local_addr().unwrap(), "/movies/", 2);
+    let mut load = HttpLoad::new(listener.local_addr().unwrap(), "/movies/", 2);
     load.timeout = Duration::from_millis(20);
     let report = load.run_for(SOME_TIME).await;
     assert_eq!(report.failures[0].reason, "no response within 20ms");

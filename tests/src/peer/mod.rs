@@ -51,10 +51,10 @@ use std::time::Duration;
 use mshost_bus::Codec;
 use serde_json::{Value, json};
 
-use crate::host::LIMIT;
+use crate::host_process::LIMIT;
 use crate::wait::{blocking, poll};
 
-pub use setup::Setup;
+pub use setup::PeerSetup;
 
 /// A running peer; killed when dropped. Its methods block; in an async test they need a multi-threaded runtime.
 #[derive(Debug)]
@@ -79,26 +79,26 @@ impl Peer {
     /// A worker of a type. It appends its id to `data.trace` and passes the result on to the next of the job's pipeline, if
     /// there is one.
     #[must_use]
-    pub fn worker(url: &str, codec: Codec, worker_type: &str) -> Setup {
-        Setup(json!({ "role": "worker", "url": url, "codec": codec.name(), "type": worker_type, "does": "trace" }))
+    pub fn worker(url: &str, codec: Codec, worker_type: &str) -> PeerSetup {
+        PeerSetup(json!({ "role": "worker", "url": url, "codec": codec.name(), "type": worker_type, "does": "trace" }))
     }
 
     /// A worker of a type that only sends. Whatever is addressed to it is a `result`.
     #[must_use]
-    pub fn sender(url: &str, codec: Codec, worker_type: &str) -> Setup {
+    pub fn sender(url: &str, codec: Codec, worker_type: &str) -> PeerSetup {
         Self::worker(url, codec, worker_type).with("does", json!("keep"))
     }
 
     /// A SystemManager. It answers every `worker.next` that no worker of its list can take with `error`.
     #[must_use]
-    pub fn manager(url: &str, codec: Codec) -> Setup {
-        Setup(json!({ "role": "manager", "url": url, "codec": codec.name() }))
+    pub fn manager(url: &str, codec: Codec) -> PeerSetup {
+        PeerSetup(json!({ "role": "manager", "url": url, "codec": codec.name() }))
     }
 
     /// Nothing but the codec, for [`Peer::decode`]; without a broker.
     #[must_use]
-    pub fn codec(codec: Codec) -> Setup {
-        Setup(json!({ "role": "codec", "codec": codec.name() }))
+    pub fn codec(codec: Codec) -> PeerSetup {
+        PeerSetup(json!({ "role": "codec", "codec": codec.name() }))
     }
 
     /// Its id on the bus: `TYPE:` or `SM`, and 13 digits.

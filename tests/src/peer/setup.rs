@@ -7,16 +7,16 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::Peer;
-use crate::host::repository;
+use crate::host_process::repository;
 
 /// What to do where Node or the peer's packages are missing.
 const INSTALL: &str = "run `.ci/install-peer` (or `make test`, which does)";
 
 /// A peer that has not started yet. What is not set is as in the original.
 #[derive(Debug, Clone)]
-pub struct Setup(pub(super) Value);
+pub struct PeerSetup(pub(super) Value);
 
-impl Setup {
+impl PeerSetup {
     pub(super) fn with(mut self, key: &str, value: Value) -> Self {
         self.0[key] = value;
         self
