@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 /// The largest topology that is compared, in bytes: as large as a file of one may be.
 pub const MAX_TOPOLOGY: usize = 1 << 20;
 
-/// Who reads everything anew.
+/// Reloads the topology and the plugins, or previews that.
 #[async_trait]
 pub trait ReloadSource: Send + Sync + 'static {
     /// Reads everything anew and makes it so; ends once every worker that changes has been told.

@@ -1,16 +1,16 @@
 use super::*;
-use crate::admin::{MAX_TOPOLOGY, ReloadError, ReloadReport, ReloadSource, WorkerAction, WorkerChange};
+use crate::admin::reload::{MAX_TOPOLOGY, ReloadError, ReloadReport, ReloadSource, WorkerAction, WorkerChange};
 
 /// Swaps one worker; what is asked of it is written down.
 #[derive(Default)]
-pub(super) struct Reloading {
+pub(super) struct FakeReload {
     pub(super) asked: Mutex<Vec<String>>,
     /// What is wrong with the topology.
     errors: Mutex<Vec<String>>,
     closed: Mutex<bool>,
 }
 
-impl Reloading {
+impl FakeReload {
     fn report(&self, applied: bool, asked: String) -> Result<ReloadReport, ReloadError> {
         self.asked.lock().push(asked);
         if *self.closed.lock() {
@@ -29,7 +29,7 @@ impl Reloading {
 }
 
 #[async_trait]
-impl ReloadSource for Reloading {
+impl ReloadSource for FakeReload {
     async fn reload(&self) -> Result<ReloadReport, ReloadError> {
         self.report(true, "reload".to_owned())
     }

@@ -1,76 +1,89 @@
-//! What the admin server answers.
+//! The routes of the admin server.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
-use hyper::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE, X_CONTENT_TYPE_OPTIONS};
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::header::{ALLOW, WWW_AUTHENTICATE};
+use hyper::{Method, Request, StatusCode};
 use mshost_core::metrics::Metrics;
 use mshost_core::status::{HostStatus, StatusSource};
-use serde::Serialize;
 use serde_json::json;
 
-use super::gauges;
-use super::guard::{Guard, Refusal};
-use super::letter_routes::{LETTER, LETTERS, REQUEUE};
-use super::letters::DeadLetterSource;
+use super::dead_letters::DeadLetterSource;
 use super::reload::ReloadSource;
-use super::restarts::{RESTART, WORKERS, WorkerRestarts};
+use super::request_guard::{RequestGuard, RequestRefusal};
+use super::response::{AdminResponse, error, json, text, with_header};
+use super::worker_restart::WorkerRestarter;
+use super::{dead_letter_routes, reload_routes, restart_routes, status_gauges};
 
 /// How long the source of a status may take.
 const STATUS_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// How long a client may take to send a request's body.
-const BODY_TIMEOUT: Duration = Duration::from_secs(5);
+/// The path of all dead letters.
+const DEAD_LETTERS: &str = "/api/dead-letters";
 
-pub(super) type Answer = Response<Full<Bytes>>;
+/// What comes before the id of one.
+const DEAD_LETTER_PREFIX: &str = "/api/dead-letters/";
 
-/// Everything that requests need.
-pub(super) struct Routes {
+/// Where dead letters are sent again.
+const REQUEUE: &str = "/api/dead-letters/requeue";
+
+/// What comes before the name of a worker that is to be restarted.
+const WORKER_PREFIX: &str = "/api/workers/";
+
+/// What comes after it.
+const RESTART_SUFFIX: &str = "/restart";
+
+/// Answers requests from what the host knows and can do.
+pub(super) struct AdminRoutes {
     pub(super) metrics: Arc<Metrics>,
     pub(super) source: Arc<dyn StatusSource>,
-    pub(super) letters: Arc<dyn DeadLetterSource>,
-    pub(super) workers: Arc<dyn WorkerRestarts>,
+    pub(super) dead_letters: Arc<dyn DeadLetterSource>,
+    pub(super) workers: Arc<dyn WorkerRestarter>,
     pub(super) reload: Arc<dyn ReloadSource>,
-    pub(super) guard: Guard,
+    pub(super) guard: RequestGuard,
     pub(super) max_body: usize,
 }
 
+/// What a path asks for; ids and names are still percent-encoded.
 #[derive(Clone, Copy)]
-enum Route {
+enum AdminRoute<'path> {
     Metrics,
     Health,
     Ready,
     Topology,
     Reload,
-    Restart,
+    Restart { worker: &'path str },
     DeadLetters,
-    DeadLetter,
+    DeadLetter { id: &'path str },
     Requeue,
 }
 
-impl Route {
-    fn of(path: &str) -> Option<Self> {
+impl<'path> AdminRoute<'path> {
+    fn of(path: &'path str) -> Option<Self> {
         Some(match path {
             "/metrics" => Self::Metrics,
             "/healthz" => Self::Health,
             "/readyz" => Self::Ready,
             "/api/topology" => Self::Topology,
             "/api/reload" => Self::Reload,
-            LETTERS => Self::DeadLetters,
+            DEAD_LETTERS => Self::DeadLetters,
             REQUEUE => Self::Requeue,
-            _ if path.starts_with(WORKERS) && path.ends_with(RESTART) => Self::Restart,
-            _ if path.len() > LETTER.len() && path.starts_with(LETTER) => Self::DeadLetter,
-            _ => return None,
+            _ if path.starts_with(WORKER_PREFIX) && path.ends_with(RESTART_SUFFIX) => {
+                let rest = path.strip_prefix(WORKER_PREFIX).unwrap_or_default();
+                Self::Restart { worker: rest.strip_suffix(RESTART_SUFFIX).unwrap_or_default() }
+            }
+            _ => {
+                let id = path.strip_prefix(DEAD_LETTER_PREFIX).filter(|id| !id.is_empty())?;
+                Self::DeadLetter { id }
+            }
         })
     }
 
     fn allow(self) -> &'static str {
         match self {
-            Self::Reload | Self::Restart | Self::Requeue => "POST",
+            Self::Reload | Self::Restart { .. } | Self::Requeue => "POST",
             Self::DeadLetters => "GET, HEAD, DELETE",
             _ => "GET, HEAD",
         }
@@ -81,10 +94,11 @@ impl Route {
     }
 }
 
-impl Routes {
-    pub(super) async fn answer(&self, request: Request<Incoming>) -> Answer {
-        let route = Route::of(request.uri().path());
-        let open = matches!(route, Some(Route::Health | Route::Ready));
+impl AdminRoutes {
+    pub(super) async fn answer(&self, request: Request<Incoming>) -> AdminResponse {
+        let path = request.uri().path().to_owned();
+        let route = AdminRoute::of(&path);
+        let open = matches!(route, Some(AdminRoute::Health | AdminRoute::Ready));
         if let Err(refusal) = self.guard.check(request.headers(), open) {
             return refused(&refusal);
         }
@@ -93,36 +107,44 @@ impl Routes {
         };
         if !route.allows(request.method()) {
             let message = format!("this path takes {} only", route.allow());
-            return with(error(StatusCode::METHOD_NOT_ALLOWED, &message), ALLOW, route.allow());
+            return with_header(error(StatusCode::METHOD_NOT_ALLOWED, &message), ALLOW, route.allow());
         }
         match route {
-            Route::Metrics => self.metrics().await,
-            Route::Health => json(StatusCode::OK, &json!({"status": "alive"})),
-            Route::Ready => self.ready().await,
-            Route::Topology => match self.status().await {
+            AdminRoute::Metrics => self.metrics().await,
+            AdminRoute::Health => json(StatusCode::OK, &json!({"status": "alive"})),
+            AdminRoute::Ready => self.ready().await,
+            AdminRoute::Topology => match self.status().await {
                 Ok(status) => json(StatusCode::OK, &status),
                 Err(answer) => *answer,
             },
-            Route::Reload => self.reload(request).await,
-            Route::Restart => self.restart(request).await,
-            Route::DeadLetters => self.dead_letters(request).await,
-            Route::DeadLetter => self.dead_letter(request).await,
-            Route::Requeue => self.requeue(request).await,
+            AdminRoute::Reload => reload_routes::reload(&*self.reload, request, self.max_body).await,
+            AdminRoute::Restart { worker } => {
+                restart_routes::restart(&*self.workers, worker, request, self.max_body).await
+            }
+            AdminRoute::DeadLetters if request.method() == Method::DELETE => {
+                dead_letter_routes::purge(&*self.dead_letters).await
+            }
+            AdminRoute::DeadLetters => {
+                let query = request.uri().query().unwrap_or_default();
+                dead_letter_routes::list(&*self.dead_letters, query).await
+            }
+            AdminRoute::DeadLetter { id } => dead_letter_routes::show(&*self.dead_letters, id).await,
+            AdminRoute::Requeue => dead_letter_routes::requeue(&*self.dead_letters, request).await,
         }
     }
 
-    async fn metrics(&self) -> Answer {
+    async fn metrics(&self) -> AdminResponse {
         // A host that does not say how it is still has its counters.
         if let Ok(status) = self.status().await {
-            gauges::set(&self.metrics, &status);
+            status_gauges::set(&self.metrics, &status);
         }
         match self.metrics.render() {
-            Ok(text) => answer(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", text),
+            Ok(metrics) => text(StatusCode::OK, "text/plain; version=0.0.4; charset=utf-8", metrics),
             Err(failure) => error(StatusCode::INTERNAL_SERVER_ERROR, &failure.to_string()),
         }
     }
 
-    async fn ready(&self) -> Answer {
+    async fn ready(&self) -> AdminResponse {
         let (reasons, warnings) = match self.status().await {
             Ok(status) => (status.unready(), status.warnings()),
             Err(answer) => return *answer,
@@ -131,7 +153,7 @@ impl Routes {
         json(code, &json!({"ready": reasons.is_empty(), "reasons": reasons, "warnings": warnings}))
     }
 
-    async fn status(&self) -> Result<HostStatus, Box<Answer>> {
+    async fn status(&self) -> Result<HostStatus, Box<AdminResponse>> {
         tokio::time::timeout(STATUS_TIMEOUT, self.source.status()).await.map_err(|_| {
             let message = format!("the host did not say how it is within {} s", STATUS_TIMEOUT.as_secs());
             Box::new(error(StatusCode::SERVICE_UNAVAILABLE, &message))
@@ -139,48 +161,12 @@ impl Routes {
     }
 }
 
-/// The body of a request.
-pub(super) async fn read(request: Request<Incoming>, max: usize, too_large: &str) -> Result<Bytes, Box<Answer>> {
-    let body = Limited::new(request.into_body(), max).collect();
-    let refusal = match tokio::time::timeout(BODY_TIMEOUT, body).await {
-        Ok(Ok(body)) => return Ok(body.to_bytes()),
-        Ok(Err(_)) => error(StatusCode::PAYLOAD_TOO_LARGE, too_large),
-        Err(_) => error(StatusCode::REQUEST_TIMEOUT, "the body did not come in time"),
-    };
-    Err(Box::new(refusal))
-}
-
-fn refused(refusal: &Refusal) -> Answer {
+fn refused(refusal: &RequestRefusal) -> AdminResponse {
     match refusal {
-        Refusal::Foreign(reason) => error(StatusCode::FORBIDDEN, reason),
-        Refusal::Token => {
+        RequestRefusal::Foreign(reason) => error(StatusCode::FORBIDDEN, reason),
+        RequestRefusal::Token => {
             let message = "a token is needed: `Authorization: Bearer TOKEN`";
-            with(error(StatusCode::UNAUTHORIZED, message), WWW_AUTHENTICATE, "Bearer")
+            with_header(error(StatusCode::UNAUTHORIZED, message), WWW_AUTHENTICATE, "Bearer")
         }
     }
-}
-
-pub(super) fn error(code: StatusCode, message: &str) -> Answer {
-    json(code, &json!({"error": message}))
-}
-
-pub(super) fn json(code: StatusCode, body: &impl Serialize) -> Answer {
-    match serde_json::to_string_pretty(body) {
-        Ok(text) => answer(code, "application/json", text + "\n"),
-        // A file name that is not UTF-8 cannot be written as JSON.
-        Err(failure) => answer(StatusCode::INTERNAL_SERVER_ERROR, "text/plain; charset=utf-8", failure.to_string()),
-    }
-}
-
-fn answer(code: StatusCode, content_type: &'static str, body: String) -> Answer {
-    let mut response = Response::new(Full::new(Bytes::from(body)));
-    *response.status_mut() = code;
-    let response = with(response, CONTENT_TYPE, content_type);
-    let response = with(response, CACHE_CONTROL, "no-store");
-    with(response, X_CONTENT_TYPE_OPTIONS, "nosniff")
-}
-
-fn with(mut response: Answer, name: hyper::header::HeaderName, value: &'static str) -> Answer {
-    response.headers_mut().insert(name, HeaderValue::from_static(value));
-    response
 }

@@ -18,11 +18,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
-use super::guard::Guard;
-use super::letters::DeadLetterSource;
+use super::dead_letters::DeadLetterSource;
 use super::reload::ReloadSource;
-use super::restarts::WorkerRestarts;
-use super::routes::Routes;
+use super::request_guard::RequestGuard;
+use super::routes::AdminRoutes;
+use super::worker_restart::WorkerRestarter;
 
 /// How long to wait after an `accept` that failed for want of file descriptors or memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -71,10 +71,10 @@ impl fmt::Debug for AdminConfig {
 /// Why the admin server cannot be started.
 #[derive(Debug, thiserror::Error)]
 pub enum AdminError {
-    /// Somebody else has the port.
+    /// Another program has the port.
     #[error("the admin address {0} is taken by another program: stop it, or set another `host.admin` in the topology")]
     Taken(SocketAddr),
-    /// Anybody who can reach it could read and reload.
+    /// Every client that reaches it could read and reload.
     #[error("the admin address {0} can be reached from other machines: set a token for it, or bind it to 127.0.0.1")]
     Unguarded(SocketAddr),
     /// The address cannot be bound.
@@ -88,20 +88,20 @@ pub enum AdminError {
 }
 
 /// The admin server, bound and not yet serving.
-pub struct Admin {
+pub struct AdminServer {
     listener: TcpListener,
     address: SocketAddr,
     config: AdminConfig,
-    routes: Arc<Routes>,
+    routes: Arc<AdminRoutes>,
 }
 
-impl fmt::Debug for Admin {
+impl fmt::Debug for AdminServer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Admin").field("address", &self.address).finish_non_exhaustive()
+        f.debug_struct("AdminServer").field("address", &self.address).finish_non_exhaustive()
     }
 }
 
-impl Admin {
+impl AdminServer {
     /// Takes the port.
     ///
     /// # Errors
@@ -110,8 +110,8 @@ impl Admin {
         config: AdminConfig,
         metrics: Arc<Metrics>,
         source: Arc<dyn StatusSource>,
-        letters: Arc<dyn DeadLetterSource>,
-        workers: Arc<dyn WorkerRestarts>,
+        dead_letters: Arc<dyn DeadLetterSource>,
+        workers: Arc<dyn WorkerRestarter>,
         reload: Arc<dyn ReloadSource>,
     ) -> Result<Self, AdminError> {
         let address = config.address;
@@ -123,8 +123,8 @@ impl Admin {
             io::ErrorKind::AddrInUse => AdminError::Taken(address),
             _ => AdminError::Bind { address, source },
         })?;
-        let guard = Guard::new(address, config.token.clone());
-        let routes = Routes { metrics, source, letters, workers, reload, guard, max_body: config.max_body };
+        let guard = RequestGuard::new(address, config.token.clone());
+        let routes = AdminRoutes { metrics, source, dead_letters, workers, reload, guard, max_body: config.max_body };
         Ok(Self { listener, address, config, routes: Arc::new(routes) })
     }
 
@@ -183,7 +183,7 @@ async fn accept(listener: &TcpListener, slots: &Arc<Semaphore>) -> Option<(TcpSt
 fn serve(
     stream: TcpStream,
     config: &AdminConfig,
-    routes: &Arc<Routes>,
+    routes: &Arc<AdminRoutes>,
     graceful: &GracefulShutdown,
 ) -> impl Future<Output = ()> + Send + use<> {
     let routes = Arc::clone(routes);

@@ -1,6 +1,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-mod letter_tests;
+mod dead_letter_tests;
 mod reload_tests;
 
 use std::collections::BTreeMap;
@@ -8,24 +8,25 @@ use std::time::{Instant, SystemTime};
 
 use async_trait::async_trait;
 use mshost_core::ids::{GenerationId, PluginName, WorkerType};
+use mshost_core::status::{
+    BusHealth, BusStatus, Complaint, HostPhase, HostStatus, ManagerState, PluginState, PluginStatus, QueueStatus,
+    Timestamp, TopologyStatus, WorkerState, WorkerStatus,
+};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinHandle;
 
-use self::letter_tests::Letters;
-use self::reload_tests::Reloading;
-use super::super::gauges;
+use self::dead_letter_tests::FakeDeadLetters;
+use self::reload_tests::FakeReload;
+use super::super::status_gauges;
 use super::*;
-use crate::admin::{
-    BusHealth, BusStatus, Complaint, HostStatus, ManagerState, Phase, PluginState, PluginStatus, QueueStatus,
-    RestartAsked, RestartRefused, Timestamp, TopologyStatus, WorkerState, WorkerStatus,
-};
+use crate::admin::worker_restart::{RestartAccepted, RestartRefused};
 
-struct Source(Mutex<HostStatus>);
+struct FakeStatus(Mutex<HostStatus>);
 
 #[async_trait]
-impl StatusSource for Source {
+impl StatusSource for FakeStatus {
     async fn status(&self) -> HostStatus {
         self.0.lock().clone()
     }
@@ -33,23 +34,23 @@ impl StatusSource for Source {
 
 /// Knows one worker, and one that starts.
 #[derive(Default)]
-struct Workers;
+struct FakeWorkers;
 
-impl WorkerRestarts for Workers {
-    fn restart(&self, name: &str) -> Result<RestartAsked, RestartRefused> {
+impl WorkerRestarter for FakeWorkers {
+    fn restart(&self, name: &str) -> Result<RestartAccepted, RestartRefused> {
         match name {
-            "WB[0]" => Ok(RestartAsked { slot: name.to_owned(), restart: "requested".to_owned() }),
+            "WB[0]" => Ok(RestartAccepted { slot: name.to_owned(), restart: "requested".to_owned() }),
             "WB[1]" => Err(RestartRefused::Conflict("WB[1] is starting as it is".to_owned())),
             _ => Err(RestartRefused::Unknown(format!("there is no worker {name}"))),
         }
     }
 }
 
-struct Server {
+struct TestServer {
     address: SocketAddr,
-    source: Arc<Source>,
-    letters: Arc<Letters>,
-    reloading: Arc<Reloading>,
+    source: Arc<FakeStatus>,
+    letters: Arc<FakeDeadLetters>,
+    reloading: Arc<FakeReload>,
     stop: CancellationToken,
     task: JoinHandle<()>,
 }
@@ -82,7 +83,7 @@ fn healthy() -> HostStatus {
         name: "test".to_owned(),
         version: "0.1.0".to_owned(),
         since: time(),
-        phase: Phase::Running,
+        phase: HostPhase::Running,
         topology: TopologyStatus { file: "topology.toml".into(), revision: 1, applied: Some(time()), last_error: None },
         bus: BusStatus {
             url: "embedded".to_owned(),
@@ -110,26 +111,26 @@ fn healthy() -> HostStatus {
     }
 }
 
-async fn start_with(change: impl FnOnce(&mut AdminConfig)) -> Server {
+async fn start_with(change: impl FnOnce(&mut AdminConfig)) -> TestServer {
     let mut config = AdminConfig::new("127.0.0.1:0".parse().unwrap());
     change(&mut config);
-    let source = Arc::new(Source(Mutex::new(healthy())));
-    let letters = Arc::new(Letters::default());
-    let (metrics, workers) = (Metrics::new().unwrap(), Arc::new(Workers));
-    let reloading = Arc::new(Reloading::default());
+    let source = Arc::new(FakeStatus(Mutex::new(healthy())));
+    let letters = Arc::new(FakeDeadLetters::default());
+    let (metrics, workers) = (Metrics::new().unwrap(), Arc::new(FakeWorkers));
+    let reloading = Arc::new(FakeReload::default());
     let admin =
-        Admin::bind(config, metrics, source.clone(), letters.clone(), workers, reloading.clone()).await.unwrap();
+        AdminServer::bind(config, metrics, source.clone(), letters.clone(), workers, reloading.clone()).await.unwrap();
     let stop = CancellationToken::new();
     let address = admin.address();
     let task = tokio::spawn(admin.run(stop.clone()));
-    Server { address, source, letters, reloading, stop, task }
+    TestServer { address, source, letters, reloading, stop, task }
 }
 
-async fn start() -> Server {
+async fn start() -> TestServer {
     start_with(|_| {}).await
 }
 
-impl Server {
+impl TestServer {
     async fn raw(&self, request: &str) -> String {
         let mut stream = TcpStream::connect(self.address).await.unwrap();
         stream.write_all(request.as_bytes()).await.unwrap();
@@ -290,8 +291,8 @@ async fn a_port_that_is_taken_and_an_open_address_are_clear_errors() {
     let server = start().await;
     let bind = |config| async {
         let (source, letters) = (Arc::clone(&server.source), Arc::clone(&server.letters));
-        let (metrics, workers) = (Metrics::new().unwrap(), Arc::new(Workers));
-        let bound = Admin::bind(config, metrics, source, letters, workers, Arc::new(Reloading::default())).await;
+        let (metrics, workers) = (Metrics::new().unwrap(), Arc::new(FakeWorkers));
+        let bound = AdminServer::bind(config, metrics, source, letters, workers, Arc::new(FakeReload::default())).await;
         bound.unwrap_err().to_string()
     };
     let taken = bind(AdminConfig::new(server.address)).await;
@@ -319,7 +320,7 @@ fn gauges_follow_the_host_and_forget_what_is_gone() {
     let queue = |name: &str| QueueStatus { queue: name.to_owned(), ready: 3, unsettled: 0, consumers: 1 };
     status.queues = vec![queue("WB:*"), queue("WB:1460306476102")];
     status.workers = vec![worker("WB[0]", WorkerState::Running), worker("WB[1]", WorkerState::Backoff)];
-    gauges::set(&metrics, &status);
+    status_gauges::set(&metrics, &status);
     let text = metrics.render().unwrap();
     assert!(text.contains(r#"mshost_queue_ready{queue="WB:*"} 3"#), "{text}");
     assert!(!text.contains("WB:1460306476102"), "{text}");
@@ -327,7 +328,7 @@ fn gauges_follow_the_host_and_forget_what_is_gone() {
     assert!(text.contains("mshost_bus_connected 1") && text.contains("mshost_dead_letters 2"), "{text}");
     (status.queues, status.workers, status.bus.state) = (Vec::new(), Vec::new(), BusHealth::Away);
     status.bus.dead_letters = None;
-    gauges::set(&metrics, &status);
+    status_gauges::set(&metrics, &status);
     let text = metrics.render().unwrap();
     assert!(!text.contains("WB:*") && !text.contains("backoff") && text.contains("mshost_bus_connected 0"), "{text}");
     assert!(!text.contains("mshost_dead_letters "), "unknown is not a number: {text}");

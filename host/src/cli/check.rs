@@ -9,15 +9,15 @@ use mshost_plugin_host::watch::PluginFolder;
 use mshost_topology::{Diagnostics, Topology, check_worker};
 
 use super::inspect::manifest;
-use super::print::{Failure, err, out, show};
+use super::print::{CommandError, err, out, show};
 use super::run::load;
 
-pub(super) fn check(path: &Path) -> Result<ExitCode, Failure> {
+pub(super) fn check(path: &Path) -> Result<ExitCode, CommandError> {
     let topology = load(path)?;
     let mut failed = false;
     let mut manifests = BTreeMap::new();
-    for (name, file) in PluginFolder::new(&topology.host.plugins).scan().map_err(Failure::new)? {
-        match file.map_err(Failure::new).and_then(|file| manifest(&file.path)) {
+    for (name, file) in PluginFolder::new(&topology.host.plugins).scan().map_err(CommandError::new)? {
+        match file.map_err(CommandError::new).and_then(|file| manifest(&file.path)) {
             Ok(manifest) => drop(manifests.insert(name, manifest)),
             Err(failure) => {
                 failed = true;

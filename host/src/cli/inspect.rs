@@ -7,23 +7,23 @@ use std::time::Duration;
 use mshost_plugin_api::{Manifest, WorkerKind};
 use mshost_plugin_host::{ShadowCopy, probe};
 
-use super::print::{Failure, out};
+use super::print::{CommandError, out};
 
 /// How long a plugin may take to load.
 const LIMIT: Duration = Duration::from_secs(10);
 
-pub(super) fn inspect(file: &Path) -> Result<ExitCode, Failure> {
+pub(super) fn inspect(file: &Path) -> Result<ExitCode, CommandError> {
     out(&describe(&manifest(file)?))?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// Tries a plugin file without loading it into this process.
-pub(super) fn manifest(file: &Path) -> Result<Manifest, Failure> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::new)?;
-    let copies = tempfile::tempdir().map_err(Failure::new)?;
+pub(super) fn manifest(file: &Path) -> Result<Manifest, CommandError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(CommandError::new)?;
+    let copies = tempfile::tempdir().map_err(CommandError::new)?;
     runtime.block_on(async {
-        let shadow = ShadowCopy::make(file, copies.path()).map_err(Failure::new)?;
-        probe(&shadow, LIMIT).await.map_err(Failure::new)
+        let shadow = ShadowCopy::make(file, copies.path()).map_err(CommandError::new)?;
+        probe(&shadow, LIMIT).await.map_err(CommandError::new)
     })
 }
 

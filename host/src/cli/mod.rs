@@ -1,16 +1,16 @@
 //! The commands. What a person typed becomes one call into the library, and its result an exit code: 0 for success, 1 for
 //! a failure, 2 for a command line that cannot be understood. Of `plan` alone 2 means that there are changes.
 
+mod admin_client;
 mod check;
 mod dead_letters;
 mod inspect;
-mod line;
 mod new;
 mod plan;
 mod print;
-mod remote;
 mod restart;
 mod run;
+mod terminal_line;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -40,11 +40,11 @@ struct Cli {
     topology: PathBuf,
 
     #[command(subcommand)]
-    command: Option<Command>,
+    command: Option<CliCommand>,
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {
+enum CliCommand {
     /// Find everything that is wrong with a topology and its plugins, without running anything
     Check {
         /// The topology
@@ -89,12 +89,12 @@ pub fn main() -> ExitCode {
     };
     let result = match cli.command {
         None => run::run(&cli.topology),
-        Some(Command::Check { topology }) => check::check(&topology),
-        Some(Command::Plan(args)) => plan::run(&args),
-        Some(Command::Inspect { plugin }) => inspect::inspect(&plugin),
-        Some(Command::New(args)) => new::run(&args),
-        Some(Command::DeadLetters(args)) => dead_letters::run(args),
-        Some(Command::Restart(args)) => restart::run(args),
+        Some(CliCommand::Check { topology }) => check::check(&topology),
+        Some(CliCommand::Plan(args)) => plan::run(&args),
+        Some(CliCommand::Inspect { plugin }) => inspect::inspect(&plugin),
+        Some(CliCommand::New(args)) => new::run(&args),
+        Some(CliCommand::DeadLetters(args)) => dead_letters::run(args),
+        Some(CliCommand::Restart(args)) => restart::run(args),
     };
     result.unwrap_or_else(|failure| {
         print::err(&format!("{failure}"));

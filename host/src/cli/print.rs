@@ -7,31 +7,31 @@ use mshost_topology::{Diagnostics, RenderStyle};
 
 /// Why a command failed, as the person who typed it reads it.
 #[derive(Debug)]
-pub(super) struct Failure(String);
+pub(super) struct CommandError(String);
 
-impl Failure {
+impl CommandError {
     pub(super) fn new(message: impl fmt::Display) -> Self {
         Self(message.to_string())
     }
 }
 
-impl fmt::Display for Failure {
+impl fmt::Display for CommandError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)
     }
 }
 
 /// A result, on standard output. A reader that has gone, as in `mshost inspect … | head -1`, is no error.
-pub(super) fn out(text: &str) -> Result<(), Failure> {
+pub(super) fn out(text: &str) -> Result<(), CommandError> {
     bytes(format!("{text}\n").as_bytes())
 }
 
 /// A result that need not be text, byte by byte.
-pub(super) fn bytes(bytes: &[u8]) -> Result<(), Failure> {
+pub(super) fn bytes(bytes: &[u8]) -> Result<(), CommandError> {
     let mut stdout = std::io::stdout();
     match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => {
-            Err(Failure::new(format!("the result cannot be written to standard output: {error}")))
+            Err(CommandError::new(format!("the result cannot be written to standard output: {error}")))
         }
         _ => Ok(()),
     }

@@ -6,10 +6,10 @@ use std::process::ExitCode;
 use hyper::Method;
 use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 
-use super::print::{Failure, out};
-use super::remote::RemoteHost;
+use super::admin_client::AdminClient;
+use super::print::{CommandError, out};
 use super::run::load;
-use crate::admin::RestartAsked;
+use crate::admin::RestartAccepted;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -35,33 +35,35 @@ pub(super) struct RestartArgs {
     admin: Option<String>,
 }
 
-pub(super) fn run(args: RestartArgs) -> Result<ExitCode, Failure> {
+pub(super) fn run(args: RestartArgs) -> Result<ExitCode, CommandError> {
     let RestartArgs { worker, topology, admin } = args;
     let address = match admin {
         Some(address) => address,
         None => address_in(&topology)?,
     };
     let path = format!("/api/workers/{}/restart", utf8_percent_encode(&worker, NON_ALPHANUMERIC));
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::new)?;
-    let host = RemoteHost::new(address);
-    let said = runtime.block_on(host.ask(Method::POST, &path, Vec::new())).map_err(Failure::new)?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(CommandError::new)?;
+    let host = AdminClient::new(address);
+    let said = runtime.block_on(host.ask(Method::POST, &path, Vec::new())).map_err(CommandError::new)?;
     if !said.status.is_success() {
-        return Err(Failure::new(said.error().unwrap_or_else(|| host.broken(&format!("it answers {}", said.status)))));
+        return Err(CommandError::new(
+            said.error().unwrap_or_else(|| host.broken(&format!("it answers {}", said.status))),
+        ));
     }
     let asked = serde_json::from_slice(&said.body);
-    let RestartAsked { slot, restart } = asked.map_err(|error| Failure::new(host.broken(&error)))?;
+    let RestartAccepted { slot, restart } = asked.map_err(|error| CommandError::new(host.broken(&error)))?;
     out(&format!("{slot}: restart {restart}"))?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn address_in(topology: &Path) -> Result<String, Failure> {
+fn address_in(topology: &Path) -> Result<String, CommandError> {
     match load(topology)?.host.admin {
         Some(address) if address.port() != 0 => Ok(address.to_string()),
-        Some(_) => Err(Failure::new(
+        Some(_) => Err(CommandError::new(
             "the topology lets the admin server take any free port (`host.admin`): say with `--admin HOST:PORT` where \
              the host's log says that it listens",
         )),
-        None => Err(Failure::new(
+        None => Err(CommandError::new(
             "a host is asked through its admin server, which the topology turns off: set `host.admin` and restart the host",
         )),
     }

@@ -1,4 +1,4 @@
-//! The whole host, in phases: read, build, serve, drain.
+//! The running host: started once, then it reconciles on every change until it is shut down.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -16,14 +16,14 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::board::Board;
-use super::canary::Canaries;
-use super::letters::CurrentLetters;
-use super::reconcile::{Reconciler, roots, watch_settings};
-use super::requests::{Request, Requests};
-use super::shelf::Shelf;
-use super::sides::Sides;
-use crate::admin::{Admin, AdminConfig, AdminError, Phase, TopologyStatus};
+use super::bus_session::sessions::BusSessions;
+use super::canary::candidate::CanaryLauncher;
+use super::dead_letters::CurrentBusDeadLetters;
+use super::plugin_store::store::PluginStore;
+use super::reconciler::{Reconciler, roots, watch_settings};
+use super::reload_requests::{ReloadRequest, ReloadRequester};
+use super::status_board::StatusBoard;
+use crate::admin::{AdminConfig, AdminError, AdminServer, HostPhase, TopologyStatus};
 
 const TARGET: &str = "mshost::supervisor";
 
@@ -32,7 +32,7 @@ const TARGET: &str = "mshost::supervisor";
 pub enum HostError {
     /// The admin server cannot have its address.
     #[error(transparent)]
-    Admin(#[from] AdminError),
+    AdminServer(#[from] AdminError),
     /// The bus refuses for good.
     #[error("cannot use the bus: {0}")]
     Bus(#[from] BusError),
@@ -46,11 +46,11 @@ pub struct Host {
     admin_address: Option<SocketAddr>,
     reload: mpsc::Sender<()>,
     stop: CancellationToken,
-    board: Arc<Board>,
-    sides: Arc<Sides>,
-    /// The reconcile loop; it gives back all that it holds by dropping it.
+    board: Arc<StatusBoard>,
+    sessions: Arc<BusSessions>,
+    /// The reconcile loop; it releases all that it holds by dropping it.
     reconciling: JoinHandle<()>,
-    /// Keepers, drains and retirements.
+    /// Slot controllers, drains, and retirements of plugins.
     tasks: TaskTracker,
     /// The admin server, which stops last.
     observers: TaskTracker,
@@ -67,20 +67,27 @@ impl Host {
     /// [`HostError`] where something that cannot be changed later is wrong.
     pub async fn start(path: PathBuf, topology: Topology, telemetry: Option<Telemetry>) -> Result<Self, HostError> {
         let metrics = Metrics::new()?;
-        let sides = Sides::open(&topology, &metrics)?;
+        let sessions = BusSessions::open(&topology, &metrics)?;
         let (observers, observers_stop) = (TaskTracker::new(), CancellationToken::new());
         let status = TopologyStatus { file: path.clone(), revision: 0, applied: None, last_error: None };
-        let board = Arc::new(Board::new(topology.host.name.clone(), Arc::clone(&sides), status));
+        let board = Arc::new(StatusBoard::new(topology.host.name.clone(), Arc::clone(&sessions), status));
         let (reload, reloads) = mpsc::channel(1);
-        let (reloading, requests) = Requests::new();
+        let (reloading, requests) = ReloadRequester::new();
         let admin_address =
-            start_admin(&topology, &metrics, &board, &sides, reloading, &observers, &observers_stop).await?;
+            start_admin(&topology, &metrics, &board, &sessions, reloading, &observers, &observers_stop).await?;
 
         let tasks = TaskTracker::new();
-        let shelf = new_shelf(&topology, &metrics, &tasks);
+        let plugins = new_plugin_store(&topology, &metrics, &tasks);
         let watcher = Watcher::new(roots(&topology), watch_settings(&topology));
-        let reconciler =
-            Reconciler::new(path, topology, shelf, Arc::clone(&sides), tasks.clone(), Arc::clone(&board), telemetry);
+        let reconciler = Reconciler::new(
+            path,
+            topology,
+            plugins,
+            Arc::clone(&sessions),
+            tasks.clone(),
+            Arc::clone(&board),
+            telemetry,
+        );
         let shutdown_timeout = reconciler.shutdown_timeout();
         let stop = CancellationToken::new();
         let reconciling =
@@ -90,7 +97,7 @@ impl Host {
             reload,
             stop,
             board,
-            sides,
+            sessions,
             reconciling,
             tasks,
             observers,
@@ -114,7 +121,7 @@ impl Host {
     /// Drains every worker, unloads every plugin, and leaves the bus; at the latest when `host.shutdown_timeout` has passed.
     pub async fn shutdown(self) {
         tracing::info!(target: TARGET, "shutting down: draining");
-        self.board.enter(Phase::Draining);
+        self.board.set_phase(HostPhase::Draining);
         let limit = *self.shutdown_timeout.borrow();
         if tokio::time::timeout(limit, self.wind_down()).await.is_err() {
             let limit = humantime::format_duration(limit);
@@ -124,16 +131,16 @@ impl Host {
     }
 
     async fn wind_down(self) {
-        self.sides.wind_down().await;
+        self.sessions.finish_own_work().await;
         self.stop.cancel();
         let _ = self.reconciling.await;
-        self.sides.hurry.cancel();
+        self.sessions.shutdown.cancel();
         self.tasks.close();
         self.tasks.wait().await;
         self.observers_stop.cancel();
         self.observers.close();
         self.observers.wait().await;
-        self.sides.close().await;
+        self.sessions.close().await;
     }
 }
 
@@ -141,14 +148,14 @@ async fn reconcile_on_change(
     mut reconciler: Reconciler,
     mut watcher: Watcher,
     mut reloads: mpsc::Receiver<()>,
-    mut requests: mpsc::Receiver<Request>,
-    board: Arc<Board>,
+    mut requests: mpsc::Receiver<ReloadRequest>,
+    board: Arc<StatusBoard>,
     stop: CancellationToken,
 ) {
-    let decided = reconciler.decided();
+    let canary_decided = reconciler.canary_decided();
     let work = async {
         reconciler.reconcile().await;
-        board.enter(Phase::Running);
+        board.set_phase(HostPhase::Running);
         loop {
             tokio::select! {
                 files = watcher.changed() => {
@@ -160,10 +167,10 @@ async fn reconcile_on_change(
                     reconciler.reconcile().await;
                 }
                 Some(request) = requests.recv() => reconciler.answer(request).await,
-                () = decided.notified() => {
+                () = canary_decided.notified() => {
                     reconciler.reconcile().await;
                 }
-                () = reconciler.bus_opened() => {
+                () = reconciler.bus_may_be_usable() => {
                     reconciler.reconcile().await;
                 }
             }
@@ -179,34 +186,35 @@ async fn reconcile_on_change(
         () = stop.cancelled() => {}
         () = work => {}
     }
-    // Dropping it drops every keeper, which drains its slot, and every lease.
+    // Dropping it drops every controller, which drains its slot, and every lease.
     drop(reconciler);
 }
 
 async fn start_admin(
     topology: &Topology,
     metrics: &Arc<Metrics>,
-    board: &Arc<Board>,
-    sides: &Arc<Sides>,
-    reloading: Requests,
+    board: &Arc<StatusBoard>,
+    sessions: &Arc<BusSessions>,
+    reloading: ReloadRequester,
     observers: &TaskTracker,
     stop: &CancellationToken,
 ) -> Result<Option<SocketAddr>, AdminError> {
     let Some(address) = topology.host.admin else { return Ok(None) };
-    let letters = Arc::new(CurrentLetters(Arc::clone(sides)));
+    let dead_letters = Arc::new(CurrentBusDeadLetters(Arc::clone(sessions)));
     let config = AdminConfig::new(address);
     let (source, workers) = (Arc::clone(board) as _, Arc::clone(board) as _);
-    let admin = Admin::bind(config, Arc::clone(metrics), source, letters, workers, Arc::new(reloading)).await?;
+    let admin =
+        AdminServer::bind(config, Arc::clone(metrics), source, dead_letters, workers, Arc::new(reloading)).await?;
     let address = admin.address();
     observers.spawn(admin.run(stop.clone()));
     Ok(Some(address))
 }
 
-fn new_shelf(topology: &Topology, metrics: &Arc<Metrics>, retirements: &TaskTracker) -> Shelf {
-    let (lanes, mapped_libraries) =
-        (topology.host.plugin_threads, MappedLibraries::at_most(topology.host.mapped_limit));
+fn new_plugin_store(topology: &Topology, metrics: &Arc<Metrics>, retirements: &TaskTracker) -> PluginStore {
+    let mapped_libraries = MappedLibraries::at_most(topology.host.mapped_limit);
+    let lanes = topology.host.plugin_threads;
     let options = LoadOptions { lanes, mapped_libraries, ..LoadOptions::new(Arc::clone(metrics)) };
     ShadowCopy::remove_stale(&topology.host.state);
-    let canaries = Canaries::new(topology.host.canary, retirements.clone());
-    Shelf::new(topology.host.state.clone(), options, Arc::clone(metrics), retirements.clone(), canaries)
+    let canaries = CanaryLauncher::new(topology.host.canary, retirements.clone());
+    PluginStore::new(topology.host.state.clone(), options, Arc::clone(metrics), retirements.clone(), canaries)
 }

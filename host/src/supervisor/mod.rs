@@ -1,46 +1,30 @@
 //! The supervisor: makes what runs equal to what `topology.toml` and `plugins/` say.
 //!
-//! [`Host`] builds everything once. Then [`reconcile`] does one thing whenever something changed: read the topology, load
-//! what is new on the [`shelf`], plan, diff with what was planned before, and tell each slot's [`keeper`] its new wish.
-//! Keepers get there by themselves, in the steps of [`slot_state`], and park a worker that [`restarts`] too often; a
-//! [`lease`] retires a generation once nobody needs it.
+//! [`Host`] builds everything once. Then the [`reconciler`] does one thing whenever something has changed: it reads the topology,
+//! has the [`plugin_store`] load what is new, plans, compares with the plan before, and gives each [`slot_controller`] its new
+//! desired state. Controllers get there by themselves; a version of a plugin that replaces another may have to pass a
+//! [`canary`] evaluation first. Every worker belongs to a [`bus_session`], and migrates to another one when `[bus]` changes
+//! ([`bus_migration`]).
 //!
-//! A bus and what goes with it is a [`side`]; mostly there is one among the [`sides`]. A change of `[bus]` opens another ([`moves`]); each slot is swapped to it like for any
-//! other reason, and the old side is seen off ([`departure`]).
+//! What operators see and ask for goes through the [admin server](crate::admin): [`status_board`] publishes the status,
+//! [`reload_requests`] and [`worker_restart`] take requests, [`reload_preview`] and [`reload_report`] answer them, and
+//! [`dead_letters`] serves the dead letters.
 
-mod board;
+mod bus_migration;
+mod bus_session;
 mod canary;
-mod carry;
-#[cfg(test)]
-mod carry_tests;
-mod departure;
+mod dead_letters;
 mod host;
-mod keeper;
-mod lease;
-mod letters;
-mod moves;
-#[cfg(test)]
-mod moves_tests;
-mod open_bus;
-mod outlook;
-mod preview;
-mod prove;
-mod reconcile;
-mod report;
-mod requests;
-mod restart_asked;
-mod restarts;
-mod shelf;
-mod side;
-mod sides;
-mod slot_state;
-mod takeover;
-mod transit;
-mod trial;
-mod unfinished;
-mod view;
+mod plugin_store;
+mod reconciler;
+mod reload_preview;
+mod reload_report;
+mod reload_requests;
+mod slot_controller;
+mod status_board;
+mod worker_restart;
 
+pub use bus_session::open_bus::open_bus;
+pub use dead_letters::BusDeadLetters;
 pub use host::{Host, HostError};
-pub use letters::BusLetters;
-pub use open_bus::open_bus;
-pub use preview::{PreviewError, preview_start};
+pub use reload_preview::{PreviewError, preview_start};

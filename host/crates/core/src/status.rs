@@ -30,7 +30,7 @@ pub struct HostStatus {
     /// When it was started.
     pub since: Timestamp,
     /// Where in its life it is.
-    pub phase: Phase,
+    pub phase: HostPhase,
     /// What it was told to run.
     pub topology: TopologyStatus,
     /// The bus.
@@ -46,7 +46,7 @@ pub struct HostStatus {
 /// Where in its life the host is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Phase {
+pub enum HostPhase {
     /// What the topology says does not run yet.
     Starting,
     /// It has been brought up once; what goes wrong since shows in plugins and workers.

@@ -111,7 +111,7 @@ pub enum Trouble {
     Ended(StartFailure),
 }
 
-/// Orders that a worker has not read; its keeper gives one at a time.
+/// Orders that a worker has not read; its controller gives one at a time.
 pub(super) const ORDERS: usize = 4;
 
 /// How the end of a worker is heard of.

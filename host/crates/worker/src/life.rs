@@ -40,7 +40,7 @@ pub(super) struct Hands {
     pub(super) alarm: Alarm,
 }
 
-/// What the keeper of its slot lends to a worker.
+/// What the controller of its slot lends to a worker.
 pub(super) struct Lent {
     pub(super) listeners: Listeners,
     pub(super) stragglers: Stragglers,

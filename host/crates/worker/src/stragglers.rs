@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use tokio::sync::watch;
 
-/// The threads that were left behind: noted by the workers of a slot, watched by its keeper. Cloning shares them.
+/// The threads that were left behind: noted by the workers of a slot, watched by its controller. Cloning shares them.
 ///
 /// One counts from when its call has taken longer than it may. A worker that drains, or that failed, gives its unfinished
 /// jobs back and leaves their threads behind, too, but those may be about to end.

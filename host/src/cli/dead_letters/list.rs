@@ -5,11 +5,12 @@ use std::time::SystemTime;
 
 use clap::builder::RangedU64ValueParser;
 
-use super::super::print::{Failure, err, out};
+use super::super::print::{CommandError, err, out};
+use super::super::terminal_line::terminal_line;
 use super::FilterArgs;
-use super::reach::Reached;
-use super::text::{age, cut, line, pretty};
-use crate::admin::{Letter, LetterFilter, LetterList, MAX_LISTED};
+use super::format::{age, cut, pretty};
+use super::locate::LocatedDeadLetters;
+use crate::admin::{DeadLetterEntry, DeadLetterFilter, DeadLetterList, MAX_LISTED};
 
 /// How much of an error stands in a table.
 const ERROR_WIDTH: usize = 60;
@@ -30,10 +31,10 @@ pub(super) struct ListArgs {
     json: bool,
 }
 
-pub(super) async fn list(letters: &Reached, args: ListArgs) -> Result<ExitCode, Failure> {
+pub(super) async fn list(letters: &LocatedDeadLetters, args: ListArgs) -> Result<ExitCode, CommandError> {
     let ListArgs { limit, filter, json } = args;
-    let filter = LetterFilter::from(filter);
-    let list = letters.list(&filter, limit).await.map_err(Failure::new)?;
+    let filter = DeadLetterFilter::from(filter);
+    let list = letters.list(&filter, limit).await.map_err(CommandError::new)?;
     if json {
         out(&pretty(&list)?)?;
         return Ok(ExitCode::SUCCESS);
@@ -48,20 +49,20 @@ pub(super) async fn list(letters: &Reached, args: ListArgs) -> Result<ExitCode, 
 }
 
 /// What a table leaves open.
-fn note(list: &LetterList, filter: &LetterFilter, place: &str) -> Option<String> {
+fn note(list: &DeadLetterList, filter: &DeadLetterFilter, place: &str) -> Option<String> {
     let of = list.total.map_or_else(String::new, |total| format!(" of {total}"));
     match (list.letters.len(), list.truncated) {
         (0, true) => Some(format!(
             "none of the oldest {MAX_LISTED}{of} dead letters fits; requeue or purge some to see the others"
         )),
-        (0, false) if *filter == LetterFilter::default() => Some(format!("no dead letters on {place}")),
+        (0, false) if *filter == DeadLetterFilter::default() => Some(format!("no dead letters on {place}")),
         (0, false) => Some(format!("none{of} dead letters fits")),
         (shown, true) => Some(format!("the oldest {shown}{of}; there may be more: see `--limit`")),
         (_, false) => None,
     }
 }
 
-fn table(letters: &[Letter], now: SystemTime) -> String {
+fn table(letters: &[DeadLetterEntry], now: SystemTime) -> String {
     let mut rows = vec![["ID", "AGE", "TARGET", "REASON", "ATTEMPTS", "ERROR"].map(str::to_owned)];
     rows.extend(letters.iter().map(|letter| row(letter, now)));
     let mut widths = [0; 6];
@@ -77,16 +78,16 @@ fn table(letters: &[Letter], now: SystemTime) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-fn row(letter: &Letter, now: SystemTime) -> [String; 6] {
+fn row(letter: &DeadLetterEntry, now: SystemTime) -> [String; 6] {
     let of_job =
-        |cell: fn(&crate::admin::LetterJob) -> String| letter.job.as_ref().map_or_else(|| "-".to_owned(), cell);
+        |cell: fn(&crate::admin::DeadLetterJob) -> String| letter.job.as_ref().map_or_else(|| "-".to_owned(), cell);
     [
-        line(&letter.id),
+        terminal_line(&letter.id),
         age(letter.died.0, now),
-        of_job(|job| line(&job.target)),
-        line(&letter.reason),
+        of_job(|job| terminal_line(&job.target)),
+        terminal_line(&letter.reason),
         of_job(|job| job.attempts.to_string()),
-        cut(&line(&letter.error), ERROR_WIDTH),
+        cut(&terminal_line(&letter.error), ERROR_WIDTH),
     ]
 }
 
@@ -95,11 +96,11 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::admin::LetterJob;
+    use crate::admin::DeadLetterJob;
 
-    fn letter(error: &str, job: Option<LetterJob>) -> Letter {
+    fn letter(error: &str, job: Option<DeadLetterJob>) -> DeadLetterEntry {
         let died = SystemTime::UNIX_EPOCH.into();
-        Letter {
+        DeadLetterEntry {
             id: "J1".to_owned(),
             reason: "failed".to_owned(),
             error: error.to_owned(),
@@ -112,7 +113,7 @@ mod tests {
 
     #[test]
     fn a_table_is_aligned_cut_and_harmless() {
-        let job = LetterJob {
+        let job = DeadLetterJob {
             target: "RESIZE:*".to_owned(),
             route: vec!["RESIZE:*".to_owned()],
             position: 0,

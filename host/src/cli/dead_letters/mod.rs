@@ -1,16 +1,16 @@
-//! `mshost dead-letters`: jobs that nobody did, for the person who decides what becomes of them.
+//! `mshost dead-letters`: the dead letters, for the operator who decides what becomes of them.
 //!
-//! [`reach()`] finds them: on the broker that the topology names, through the admin server of the host that has an
-//! embedded bus ([`remote`]), or in its journal where it is down ([`journal`]). Each command is then a question to one [`DeadLetterSource`](crate::admin::DeadLetterSource).
+//! [`locate()`] finds them: on the broker that the topology names, through the admin server of the host that has an
+//! embedded bus ([`remote_source`]), or in its journal where it is down ([`journal_source`]). Each command is then a question to one [`DeadLetterSource`](crate::admin::DeadLetterSource).
 
-mod journal;
+mod format;
+mod journal_source;
 mod list;
+mod locate;
 mod purge;
-mod reach;
-mod remote;
+mod remote_source;
 mod requeue;
 mod show;
-mod text;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -19,9 +19,9 @@ use clap::Subcommand;
 use clap::builder::PossibleValuesParser;
 use mshost_bus::DeathReason;
 
-use self::reach::reach;
-use super::print::Failure;
-use crate::admin::LetterFilter;
+use self::locate::locate;
+use super::print::CommandError;
+use crate::admin::DeadLetterFilter;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -51,11 +51,11 @@ pub(super) struct DeadLettersArgs {
     admin: Option<String>,
 
     #[command(subcommand)]
-    action: Action,
+    action: DeadLetterCommand,
 }
 
 #[derive(Debug, Subcommand)]
-enum Action {
+enum DeadLetterCommand {
     /// List them, oldest first
     List(list::ListArgs),
     /// Show all that is known of one, and its data
@@ -78,23 +78,23 @@ struct FilterArgs {
     reason: Option<String>,
 }
 
-impl From<FilterArgs> for LetterFilter {
+impl From<FilterArgs> for DeadLetterFilter {
     fn from(args: FilterArgs) -> Self {
         Self { worker_type: args.worker_type, reason: args.reason }
     }
 }
 
-pub(super) fn run(args: DeadLettersArgs) -> Result<ExitCode, Failure> {
+pub(super) fn run(args: DeadLettersArgs) -> Result<ExitCode, CommandError> {
     let DeadLettersArgs { topology, admin, action } = args;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    let runtime = runtime.map_err(Failure::new)?;
+    let runtime = runtime.map_err(CommandError::new)?;
     runtime.block_on(async {
-        let letters = reach(&topology, admin).await?;
+        let letters = locate(&topology, admin).await?;
         let result = match action {
-            Action::List(args) => list::list(&letters, args).await,
-            Action::Show(args) => show::show(&letters, &args).await,
-            Action::Requeue(args) => requeue::requeue(&letters, args).await,
-            Action::Purge(args) => purge::purge(&letters, &args).await,
+            DeadLetterCommand::List(args) => list::list(&letters, args).await,
+            DeadLetterCommand::Show(args) => show::show(&letters, &args).await,
+            DeadLetterCommand::Requeue(args) => requeue::requeue(&letters, args).await,
+            DeadLetterCommand::Purge(args) => purge::purge(&letters, &args).await,
         };
         letters.close().await;
         result

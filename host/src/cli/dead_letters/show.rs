@@ -6,10 +6,11 @@ use std::time::SystemTime;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 
-use super::super::print::{self, Failure, err, out};
-use super::reach::Reached;
-use super::text::{age, hex, line, lines, pretty};
-use crate::admin::{Letter, LetterJob, LetterList};
+use super::super::print::{self, CommandError, err, out};
+use super::super::terminal_line::terminal_line;
+use super::format::{age, hex, lines, pretty};
+use super::locate::LocatedDeadLetters;
+use crate::admin::{DeadLetterEntry, DeadLetterJob, DeadLetterList};
 
 /// How many bytes of data are shown that are not JSON.
 const SHOWN_BYTES: usize = 1 << 10;
@@ -30,8 +31,8 @@ pub(super) struct ShowArgs {
     raw: bool,
 }
 
-pub(super) async fn show(letters: &Reached, args: &ShowArgs) -> Result<ExitCode, Failure> {
-    let list = letters.show(&args.id).await.map_err(Failure::new)?;
+pub(super) async fn show(letters: &LocatedDeadLetters, args: &ShowArgs) -> Result<ExitCode, CommandError> {
+    let list = letters.show(&args.id).await.map_err(CommandError::new)?;
     if list.letters.is_empty() {
         return Err(unknown(&args.id, list.truncated));
     }
@@ -47,41 +48,41 @@ pub(super) async fn show(letters: &Reached, args: &ShowArgs) -> Result<ExitCode,
     Ok(ExitCode::SUCCESS)
 }
 
-fn unknown(id: &str, truncated: bool) -> Failure {
-    let id = line(id);
-    Failure::new(if truncated {
+fn unknown(id: &str, truncated: bool) -> CommandError {
+    let id = terminal_line(id);
+    CommandError::new(if truncated {
         format!("none of the oldest dead letters has the id `{id}`; there are more than can be looked through")
     } else {
         format!("no dead letter has the id `{id}`: `mshost dead-letters list` shows those that there are")
     })
 }
 
-fn note(list: &LetterList) {
+fn note(list: &DeadLetterList) {
     if list.truncated {
         err("there may be more with this id");
     }
 }
 
 /// The data of all, where it is the same.
-fn only_data(letters: &[Letter]) -> Result<Vec<u8>, Failure> {
+fn only_data(letters: &[DeadLetterEntry]) -> Result<Vec<u8>, CommandError> {
     let mut all: Vec<_> = letters.iter().map(data).collect::<Result<_, _>>()?;
     all.dedup();
     match (all.pop(), all.is_empty()) {
         (Some(data), true) => Ok(data),
-        _ => Err(Failure::new("several dead letters with different data share this id: see them with `--json`")),
+        _ => Err(CommandError::new("several dead letters with different data share this id: see them with `--json`")),
     }
 }
 
-fn data(letter: &Letter) -> Result<Vec<u8>, Failure> {
+fn data(letter: &DeadLetterEntry) -> Result<Vec<u8>, CommandError> {
     let base64 = match (&letter.job, &letter.raw) {
         (Some(job), _) => &job.base64,
         (None, Some(raw)) => &raw.base64,
-        (None, None) => return Err(Failure::new("this dead letter is not a job, and has no data")),
+        (None, None) => return Err(CommandError::new("this dead letter is not a job, and has no data")),
     };
-    BASE64_STANDARD.decode(base64.as_deref().unwrap_or_default()).map_err(Failure::new)
+    BASE64_STANDARD.decode(base64.as_deref().unwrap_or_default()).map_err(CommandError::new)
 }
 
-fn describe(letter: &Letter, now: SystemTime) -> String {
+fn describe(letter: &DeadLetterEntry, now: SystemTime) -> String {
     let mut facts = vec![
         ("id", letter.id.clone()),
         ("reason", letter.reason.clone()),
@@ -90,7 +91,7 @@ fn describe(letter: &Letter, now: SystemTime) -> String {
         ("tried by", letter.worker.clone().unwrap_or_else(|| "nobody".to_owned())),
     ];
     facts.extend(letter.job.iter().flat_map(of_job));
-    let facts = facts.iter().map(|(name, value)| format!("{name:12}{}", line(value)));
+    let facts = facts.iter().map(|(name, value)| format!("{name:12}{}", terminal_line(value)));
     let facts = facts.collect::<Vec<_>>().join("\n");
     match (&letter.job, &letter.raw) {
         (Some(job), _) => format!("{facts}\n\n{}", shown_data(letter, job)),
@@ -99,7 +100,7 @@ fn describe(letter: &Letter, now: SystemTime) -> String {
     }
 }
 
-fn of_job(job: &LetterJob) -> [(&'static str, String); 8] {
+fn of_job(job: &DeadLetterJob) -> [(&'static str, String); 8] {
     let here = |(index, address): (usize, &String)| {
         if index == job.position { format!("[{address}]") } else { address.clone() }
     };
@@ -116,14 +117,14 @@ fn of_job(job: &LetterJob) -> [(&'static str, String); 8] {
     ]
 }
 
-fn shown_data(letter: &Letter, job: &LetterJob) -> String {
+fn shown_data(letter: &DeadLetterEntry, job: &DeadLetterJob) -> String {
     if let Some(shown) = job.data.as_ref().and_then(|data| serde_json::to_string_pretty(data).ok()) {
         return lines(&shown);
     }
     shown_bytes(letter)
 }
 
-fn shown_bytes(letter: &Letter) -> String {
+fn shown_bytes(letter: &DeadLetterEntry) -> String {
     let bytes = data(letter).unwrap_or_default();
     let first = &bytes[..bytes.len().min(SHOWN_BYTES)];
     let more = if bytes.len() > first.len() { "\n… (all of it with `--raw`)" } else { "" };

@@ -1,17 +1,17 @@
 //! `mshost new`: a plugin crate that builds as it is.
 
-mod name;
-mod source;
+mod api_source;
+mod plugin_name;
 
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use name::{InvalidName, NewName};
-use source::{ApiSource, NoApi};
+use api_source::{ApiSource, NotPluginApi};
+use plugin_name::{InvalidName, PluginCrateName};
 
-use super::print::{Failure, out};
+use super::print::{CommandError, out};
 
 /// What `mshost new` takes.
 #[derive(Debug, clap::Args)]
@@ -45,7 +45,7 @@ enum NewError {
     Name(#[from] InvalidName),
     /// `--api` is not mshost-plugin-api.
     #[error(transparent)]
-    Api(#[from] NoApi),
+    Api(#[from] NotPluginApi),
     /// Something of that name is there.
     #[error("{} exists already: choose another name, or another folder with `--into`", .0.display())]
     Exists(PathBuf),
@@ -59,14 +59,14 @@ enum NewError {
     },
 }
 
-pub(super) fn run(args: &NewArgs) -> Result<ExitCode, Failure> {
-    out(write(args).map_err(Failure::new)?.trim_end())?;
+pub(super) fn run(args: &NewArgs) -> Result<ExitCode, CommandError> {
+    out(write(args).map_err(CommandError::new)?.trim_end())?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// Writes the crate and returns what to tell the user.
 fn write(args: &NewArgs) -> Result<String, NewError> {
-    let name = NewName::new(&args.name)?;
+    let name = PluginCrateName::new(&args.name)?;
     let api = match &args.api {
         Some(folder) => ApiSource::folder(folder)?,
         None => ApiSource::of_this_program(),
@@ -100,7 +100,7 @@ fn write_whole(into: &Path, files: &[(&str, String)]) -> Result<(), NewError> {
         let folder = path.parent().unwrap_or(&root);
         fs::create_dir_all(folder).and_then(|()| fs::write(&path, text)).map_err(|error| fail(&path, error))?;
     }
-    // It fails where somebody has put something there meanwhile, unless that is an empty folder.
+    // It fails where something has been put there meanwhile, unless that is an empty folder.
     fs::rename(&root, into).map_err(|error| fail(into, error))
 }
 

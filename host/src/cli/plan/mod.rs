@@ -1,6 +1,6 @@
 //! `mshost plan`: what a topology would change, before anything does.
 
-mod text;
+mod report_table;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -8,8 +8,8 @@ use std::process::ExitCode;
 use hyper::{Method, StatusCode};
 use mshost_topology::Topology;
 
-use super::print::{Failure, err, out, show};
-use super::remote::RemoteHost;
+use super::admin_client::AdminClient;
+use super::print::{CommandError, err, out, show};
 use crate::admin::{MAX_TOPOLOGY, ReloadReport};
 use crate::supervisor::preview_start;
 
@@ -43,13 +43,13 @@ pub(super) struct PlanArgs {
     json: bool,
 }
 
-pub(super) fn run(args: &PlanArgs) -> Result<ExitCode, Failure> {
+pub(super) fn run(args: &PlanArgs) -> Result<ExitCode, CommandError> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    let report = runtime.map_err(Failure::new)?.block_on(compare(args))?;
+    let report = runtime.map_err(CommandError::new)?.block_on(compare(args))?;
     if args.json {
-        out(&serde_json::to_string_pretty(&report).map_err(Failure::new)?)?;
+        out(&serde_json::to_string_pretty(&report).map_err(CommandError::new)?)?;
     } else {
-        out(&text::render(&report))?;
+        out(&report_table::render(&report))?;
     }
     Ok(match (report.errors.is_empty(), report.has_changes()) {
         (false, _) => ExitCode::FAILURE,
@@ -58,15 +58,15 @@ pub(super) fn run(args: &PlanArgs) -> Result<ExitCode, Failure> {
     })
 }
 
-async fn compare(args: &PlanArgs) -> Result<ReloadReport, Failure> {
+async fn compare(args: &PlanArgs) -> Result<ReloadReport, CommandError> {
     if let Some(address) = &args.admin {
         // What the file means, down to the variables of its environment, is the host's to say.
-        return ask(&RemoteHost::new(address.clone()), &args.topology).await;
+        return ask(&AdminClient::new(address.clone()), &args.topology).await;
     }
     let topology = read(&args.topology)?;
-    let nobody = match topology.host.admin {
+    let not_asked = match topology.host.admin {
         Some(address) if address.port() != 0 => {
-            let host = RemoteHost::new(address.to_string());
+            let host = AdminClient::new(address.to_string());
             match host.try_connect().await {
                 Ok(()) => return ask(&host, &args.topology).await,
                 Err(error) => error,
@@ -75,25 +75,28 @@ async fn compare(args: &PlanArgs) -> Result<ReloadReport, Failure> {
         Some(_) => "the topology lets the admin server take any free port (`host.admin`)".to_owned(),
         None => "the topology turns the admin server off (`host.admin`)".to_owned(),
     };
-    err(&format!("note: {nobody}; compared with nothing running (`--admin HOST:PORT` names a host)"));
-    preview_start(&topology).await.map_err(Failure::new)
+    err(&format!("note: {not_asked}; compared with nothing running (`--admin HOST:PORT` names a host)"));
+    preview_start(&topology).await.map_err(CommandError::new)
 }
 
 /// Its warnings are part of the report.
-fn read(path: &Path) -> Result<Topology, Failure> {
-    mshost_topology::load(path, &|name| std::env::var(name).ok()).map_err(|errors| Failure::new(show(&errors)))
+fn read(path: &Path) -> Result<Topology, CommandError> {
+    mshost_topology::load(path, &|name| std::env::var(name).ok()).map_err(|errors| CommandError::new(show(&errors)))
 }
 
-async fn ask(host: &RemoteHost, path: &Path) -> Result<ReloadReport, Failure> {
+async fn ask(host: &AdminClient, path: &Path) -> Result<ReloadReport, CommandError> {
     let name = path.display();
-    let text = std::fs::read(path).map_err(|error| Failure::new(format!("cannot read {name}: {error}")))?;
+    let text = std::fs::read(path).map_err(|error| CommandError::new(format!("cannot read {name}: {error}")))?;
     if text.len() > MAX_TOPOLOGY || text.is_empty() {
-        return Err(Failure::new(format!("{name} has {} bytes, a topology has from 1 to {MAX_TOPOLOGY}", text.len())));
+        return Err(CommandError::new(format!(
+            "{name} has {} bytes, a topology has from 1 to {MAX_TOPOLOGY}",
+            text.len()
+        )));
     }
-    let said = host.ask(Method::POST, "/api/reload?dry_run=1", text).await.map_err(Failure::new)?;
+    let said = host.ask(Method::POST, "/api/reload?dry_run=1", text).await.map_err(CommandError::new)?;
     if matches!(said.status, StatusCode::OK | StatusCode::UNPROCESSABLE_ENTITY) {
-        return serde_json::from_slice(&said.body).map_err(|error| Failure::new(host.broken(&error)));
+        return serde_json::from_slice(&said.body).map_err(|error| CommandError::new(host.broken(&error)));
     }
     let status = said.status;
-    Err(Failure::new(said.error().unwrap_or_else(|| host.broken(&format!("it answers {status}")))))
+    Err(CommandError::new(said.error().unwrap_or_else(|| host.broken(&format!("it answers {status}")))))
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{BusHealth, HostStatus, Phase, PluginState, WorkerState};
+use super::{BusHealth, HostPhase, HostStatus, PluginState, WorkerState};
 
 impl HostStatus {
     /// What keeps the host from being ready; nothing, when it is. A failed reload whose older version goes on serving
@@ -11,9 +11,9 @@ impl HostStatus {
     pub fn unready(&self) -> Vec<String> {
         let mut reasons = Vec::new();
         match self.phase {
-            Phase::Starting => reasons.push("the host is starting".to_owned()),
-            Phase::Draining => reasons.push("the host is shutting down".to_owned()),
-            Phase::Running => {}
+            HostPhase::Starting => reasons.push("the host is starting".to_owned()),
+            HostPhase::Draining => reasons.push("the host is shutting down".to_owned()),
+            HostPhase::Running => {}
         }
         if self.bus.state != BusHealth::Connected {
             let error = self.bus.error.as_deref().map(|error| format!(": {error}")).unwrap_or_default();
