@@ -9,7 +9,7 @@ use mshost_bus::{
     Requeued, SendError, Subscription,
 };
 use mshost_core::ids::WorkerRef;
-use mshost_isolation::{Facts, RemoteBus, Rights, serve};
+use mshost_isolation::{BusParameters, BusPermissions, RemoteBus, serve};
 use tokio::net::UnixStream;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
@@ -43,11 +43,11 @@ pub fn join_across(real: Arc<dyn Bus>, limits: &BusLimits, host: &Handle) -> Rem
     let (bus, message_bytes) = (Arc::clone(&real), limits.message_bytes);
     host.spawn(async move {
         let stream = UnixStream::from_std(ours).expect("a socket");
-        serve(stream, bus, Rights::Everything, message_bytes).await.expect("a child that keeps to the rules")
+        serve(stream, bus, BusPermissions::Unrestricted, message_bytes).await.expect("a child that keeps to the rules")
     });
     let child = UnixStream::from_std(theirs).expect("a socket");
-    let facts = Facts { codec: real.codec(), message_bytes: limits.message_bytes };
-    RemotePair { remote: RemoteBus::connect(child, facts), real }
+    let parameters = BusParameters { codec: real.codec(), message_bytes: limits.message_bytes };
+    RemotePair { remote: RemoteBus::connect(child, parameters), real }
 }
 
 #[async_trait]

@@ -1,19 +1,17 @@
-//! Workers in processes of their own, joined to the bus of their host by a socket: what crashes there does so alone.
+//! Workers in processes of their own: a crash of one is confined to it.
 //!
-//! In the child a [`RemoteBus`] is the bus, so that the life of a worker is the same as on a thread of the host. In the host
-//! [`serve`] does on the real bus what the child asks for, and gives back all that the child had in hand when it ends. Between
-//! them is a `link` with messages both ways.
+//! The host ([`parent`]) starts a process of its own binary for each such worker ([`child`]). Both are joined by a socket ([`ipc`]):
+//! in the child a [`RemoteBus`] is the bus, so that a worker runs as on a thread of the host; in the host [`serve`] carries out
+//! the child's requests on the real bus.
+//!
+//! Invariant: what a child has received and not settled is returned to the bus when it ends, however it ends.
 
-mod charge;
 mod child;
-mod link;
-mod message;
-mod process;
-mod remote;
-mod servant;
-mod snapshot;
+mod ipc;
+mod parent;
 
-pub use child::{WORKER_OPTION, worker_main};
-pub use process::{Version, spawn};
-pub use remote::{Facts, RemoteBus};
-pub use servant::{Rights, serve};
+pub use child::worker_main;
+pub use ipc::client::{BusParameters, RemoteBus};
+pub use ipc::server::{BusPermissions, serve};
+pub use ipc::spawn_request::WORKER_OPTION;
+pub use parent::{PluginVersion, spawn};

@@ -6,7 +6,7 @@ use std::sync::{Arc, Weak};
 use std::time::Duration;
 
 use mshost_core::ids::{GenerationId, PluginName};
-use mshost_isolation::Version;
+use mshost_isolation::PluginVersion;
 use mshost_plugin_host::{Generation, PluginInfo, ShadowCopy, Unload};
 use tokio::sync::oneshot;
 use tokio_util::task::TaskTracker;
@@ -64,9 +64,9 @@ impl Lease {
     }
 
     /// What workers in processes of their own run; `None` where there are none.
-    pub(crate) fn version(&self) -> Option<Version> {
+    pub(crate) fn version(&self) -> Option<PluginVersion> {
         let LoadedPlugin { id, plugin, copy, .. } = &self.0.loaded;
-        Some(Version { generation: *id, plugin: plugin.clone(), copy: copy.clone()? })
+        Some(PluginVersion { generation: *id, plugin: plugin.clone(), copy: copy.clone()? })
     }
 
     /// See [`WeakLease`].

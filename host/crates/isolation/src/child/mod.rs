@@ -1,10 +1,8 @@
-//! The child: one worker of one plugin, in a process that has nothing else.
+//! The child: a process that runs one worker of one plugin, and nothing else.
 
-mod limits;
-mod log;
+mod resource_limits;
 mod sandbox;
-
-pub(super) use log::{EVENT, LogLine};
+mod stderr_log;
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -26,41 +24,39 @@ use mshost_worker::{
 use rustix::process::Signal;
 use tokio::sync::{mpsc, oneshot};
 
-use super::charge::{self, Charge};
-use super::message::{News, Request, WorkerNews, codec};
-use super::remote::{Facts, RemoteBus, Told};
-use super::snapshot::pieces;
+use crate::ipc::client::{BusParameters, RemoteBus, WorkerCommand};
+use crate::ipc::message::{ChildReport, ReportedState, codec_of};
+use crate::ipc::spawn_request::{IpcStartMode, SpawnRequest};
+use crate::ipc::state_chunks::state_chunks;
 
-/// The option of the binary that makes it the process of a worker.
-pub const WORKER_OPTION: &str = "--isolated-worker";
-
-/// How often the host is told what has been counted.
-const REPORT: Duration = Duration::from_secs(1);
+/// How often measurements are sent to the host.
+const REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// How long the plugin's threads may take to end.
 const RETIRE_LIMIT: Duration = Duration::from_secs(3);
 
-/// What such a process does: `parent` is the host's process id as text. What goes wrong before the host can be told is written
-/// to standard error, which the host reads.
+/// The main function of a child; `parent` is the host's process id as text. Errors before it is connected are written to
+/// standard error, which the host reads.
 #[must_use]
 pub fn worker_main(parent: &str) -> ExitCode {
-    let end = prepare(parent).and_then(|(socket, charge, sockets)| {
-        log::init(charge.log_level);
+    let end = prepare(parent).and_then(|(socket, request, sockets)| {
+        stderr_log::init(request.log_level);
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        runtime.map_err(|error| error.to_string())?.block_on(live(socket, charge, sockets))
+        runtime.map_err(|error| error.to_string())?.block_on(run(socket, request, sockets))
     });
     match end {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            log::say(&error);
+            stderr_log::write_line(&error);
             ExitCode::FAILURE
         }
     }
 }
 
-type Prepared = (UnixStream, Charge, BTreeMap<String, TcpListener>);
+/// The socket to the host, the spawn request, and the listening sockets by name.
+type Prepared = (UnixStream, SpawnRequest, BTreeMap<String, TcpListener>);
 
-/// Ties the process to its host, and takes up what it is to do.
+/// Has the process end with its host, receives the spawn request, and sets limits and sandbox.
 fn prepare(parent: &str) -> Result<Prepared, String> {
     let failed = |what: &'static str| move |error: std::io::Error| format!("cannot {what}: {error}");
     rustix::process::set_parent_process_death_signal(Some(Signal::KILL))
@@ -71,43 +67,46 @@ fn prepare(parent: &str) -> Result<Prepared, String> {
         return Err("the host is gone".to_owned());
     }
     let socket = std::io::stdin().as_fd().try_clone_to_owned().map_err(failed("take the socket"))?;
-    // The plugin must not read from it.
+    // The plugin must not read from the socket.
     let nothing = File::open("/dev/null").map_err(failed("open /dev/null"))?;
     rustix::stdio::dup2_stdin(nothing).map_err(|error| failed("close standard input")(error.into()))?;
     let socket = UnixStream::from(socket);
-    let (charge, sockets) = Charge::receive(&socket).map_err(failed("read from the host what to do"))?;
-    limits::apply(charge.spec.isolation)?;
-    charge.spec.sandbox.as_ref().map_or(Ok(()), sandbox::apply)?;
-    Ok((socket, charge, sockets))
+    let (request, sockets) = SpawnRequest::receive(&socket).map_err(failed("read from the host what to do"))?;
+    resource_limits::apply(request.spec.isolation)?;
+    request.spec.sandbox.as_ref().map_or(Ok(()), sandbox::apply)?;
+    Ok((socket, request, sockets))
 }
 
-async fn live(socket: UnixStream, charge: Charge, sockets: BTreeMap<String, TcpListener>) -> Result<(), String> {
+/// Loads the plugin, connects to the host and runs the worker.
+async fn run(socket: UnixStream, request: SpawnRequest, sockets: BTreeMap<String, TcpListener>) -> Result<(), String> {
     let metrics = Metrics::new().map_err(|error| error.to_string())?;
-    let (beside, limit) = (Arc::<Progress>::default(), charge.snapshot_limit);
-    let facts =
-        Facts { codec: codec(charge.codec).map_err(|error| error.to_string())?, message_bytes: charge.message_bytes };
+    let (baseline, limit) = (Arc::<Progress>::default(), request.snapshot_limit);
+    let parameters = BusParameters {
+        codec: codec_of(request.codec).map_err(|error| error.to_string())?,
+        message_bytes: request.message_bytes,
+    };
     socket.set_nonblocking(true).map_err(|error| error.to_string())?;
-    let shadow = ShadowCopy::lent(charge.original.clone(), charge.library.clone());
-    let options = LoadOptions { limit: charge.load_limit, ..LoadOptions::new(Arc::clone(&metrics)) };
-    let generation = match Generation::load(charge.generation, charge.plugin.clone(), shadow, options).await {
+    let shadow = ShadowCopy::lent(request.original.clone(), request.library.clone());
+    let options = LoadOptions { limit: request.load_limit, ..LoadOptions::new(Arc::clone(&metrics)) };
+    let generation = match Generation::load(request.generation, request.plugin.clone(), shadow, options).await {
         Ok(generation) => generation,
         Err(error) => {
-            let (bus, _) = connect(socket, facts, limit, beside)?;
-            bus.tell(&Request::Worker(News::State(WorkerNews::Failed(error.to_string()))));
+            let (bus, _) = connect(socket, parameters, limit, baseline)?;
+            bus.report(ChildReport::State(ReportedState::Failed(error.to_string())));
             bus.close().await;
             return Ok(());
         }
     };
-    // On the thread of the plugin's tasks: a job that comes in costs no change of thread, and a host that is answered knows that
-    // this thread is not stuck.
+    // On the thread of the plugin's tasks: a received job costs no change of thread, and an answered ping means that this thread
+    // is not stuck.
     let (done, connected) = oneshot::channel();
-    let following = Arc::clone(&beside);
+    let following = Arc::clone(&baseline);
     let connecting =
-        generation.spawn(move |_| async move { drop(done.send(connect(socket, facts, limit, following))) });
+        generation.spawn(move |_| async move { drop(done.send(connect(socket, parameters, limit, following))) });
     connecting.await.map_err(|error| error.to_string())?;
-    let (bus, told) = connected.await.map_err(|error| error.to_string())??;
+    let (bus, commands) = connected.await.map_err(|error| error.to_string())??;
     let bus = Arc::new(bus);
-    work(&generation, &bus, told, beside, charge, sockets, &metrics).await?;
+    run_worker(&generation, &bus, commands, baseline, request, sockets, &metrics).await?;
     bus.close().await;
     drop(bus);
     generation.retire(RETIRE_LIMIT).await;
@@ -116,21 +115,21 @@ async fn live(socket: UnixStream, charge: Charge, sockets: BTreeMap<String, TcpL
 
 fn connect(
     socket: UnixStream,
-    facts: Facts,
+    parameters: BusParameters,
     snapshot_limit: u64,
-    beside: Arc<Progress>,
-) -> Result<(RemoteBus, mpsc::Receiver<Told>), String> {
+    baseline: Arc<Progress>,
+) -> Result<(RemoteBus, mpsc::Receiver<WorkerCommand>), String> {
     let stream = tokio::net::UnixStream::from_std(socket).map_err(|error| error.to_string())?;
-    Ok(RemoteBus::connect_worker(stream, facts, snapshot_limit, beside))
+    Ok(RemoteBus::connect_worker(stream, parameters, snapshot_limit, baseline))
 }
 
-/// Runs the worker to its end, and tells the host of it.
-async fn work(
+/// Runs the worker to its end, and reports it to the host.
+async fn run_worker(
     generation: &Generation,
     bus: &Arc<RemoteBus>,
-    mut told: mpsc::Receiver<Told>,
-    beside: Arc<Progress>,
-    charge: Charge,
+    mut commands: mpsc::Receiver<WorkerCommand>,
+    baseline: Arc<Progress>,
+    request: SpawnRequest,
     sockets: BTreeMap<String, TcpListener>,
     metrics: &Arc<Metrics>,
 ) -> Result<(), String> {
@@ -138,7 +137,7 @@ async fn work(
     let shared: Arc<dyn Bus> = Arc::clone(bus) as _;
     let surroundings = Surroundings {
         bus: Arc::clone(&shared),
-        // The host knows who else is there, and looks before it sends.
+        // The host knows the other workers, and checks each send.
         registry: Arc::new(Registry::new(0, Arc::clone(metrics))),
         expected: Expected::default(),
         switchboard: Switchboard::open(shared),
@@ -146,86 +145,87 @@ async fn work(
         closing: closing.clone(),
         absent: Absent::default(),
         managed: false,
-        snapshot_limit: charge.snapshot_limit,
-        message_bytes: charge.message_bytes,
-        host: charge.host.as_str().into(),
+        snapshot_limit: request.snapshot_limit,
+        message_bytes: request.message_bytes,
+        host: request.host.as_str().into(),
     };
-    let entrance = match charge.entrance {
-        charge::Entrance::AtOnce => Entrance::AtOnce,
-        charge::Entrance::Admitted => Entrance::Admitted,
-        charge::Entrance::OnTrial(of) => Entrance::OnTrial(Share { of, beside }),
+    let entrance = match request.start_mode {
+        IpcStartMode::Immediate => Entrance::AtOnce,
+        IpcStartMode::Handover => Entrance::Admitted,
+        IpcStartMode::Canary(of) => Entrance::OnTrial(Share { of, beside: baseline }),
     };
-    let (listeners, stragglers, limit) = (Listeners::of(sockets), Stragglers::default(), charge.spec.abandoned_threads);
+    let (listeners, stragglers, limit) =
+        (Listeners::of(sockets), Stragglers::default(), request.spec.abandoned_threads);
     let mut worker = Worker::spawn_as(
-        charge.worker,
+        request.worker,
         generation,
-        Arc::new(charge.spec),
+        Arc::new(request.spec),
         listeners,
         stragglers.clone(),
         surroundings,
         entrance,
     );
     let (mut state, progress) = (worker.state(), worker.progress());
-    let mut link = bus.state();
+    let mut connection = bus.state();
     let mut exporter = Exporter::default();
-    let mut told_error = None;
+    let mut reported_error = None;
     let mut report = || {
         let last_error = progress.last_error().map(|error| error.message);
-        let new_error = (last_error != told_error).then(|| last_error.clone()).flatten();
-        told_error = last_error;
-        bus.tell(&Request::Worker(News::Report { samples: exporter.samples(metrics), last_error: new_error }));
+        let new_error = (last_error != reported_error).then(|| last_error.clone()).flatten();
+        reported_error = last_error;
+        bus.report(ChildReport::Statistics { samples: exporter.samples(metrics), last_error: new_error });
     };
-    let mut reports = tokio::time::interval(REPORT);
-    let (mut finishing, mut handing) = (tokio::task::JoinSet::new(), tokio::task::JoinSet::new());
+    let mut reports = tokio::time::interval(REPORT_INTERVAL);
+    let (mut finishing, mut handing_over) = (tokio::task::JoinSet::new(), tokio::task::JoinSet::new());
     let end = loop {
         tokio::select! {
             biased;
             Ok(()) = state.changed() => {
-                let news = match &*state.borrow_and_update() {
-                    WorkerState::Prepared => WorkerNews::Prepared,
-                    WorkerState::Running => WorkerNews::Running,
-                    WorkerState::HandingOver => WorkerNews::HandingOver,
-                    WorkerState::Broken(failure) => WorkerNews::Broken(failure.0.clone()),
-                    WorkerState::Draining => WorkerNews::Draining,
-                    // Said once it has left, with the reason.
+                let reported = match &*state.borrow_and_update() {
+                    WorkerState::Prepared => ReportedState::Prepared,
+                    WorkerState::Running => ReportedState::Running,
+                    WorkerState::HandingOver => ReportedState::HandingOver,
+                    WorkerState::Broken(failure) => ReportedState::Broken(failure.0.clone()),
+                    WorkerState::Draining => ReportedState::Draining,
+                    // Reported once it has left, with the reason.
                     WorkerState::Starting | WorkerState::Stopped | WorkerState::Failed(_) => continue,
                 };
-                bus.tell(&Request::Worker(News::State(news)));
+                bus.report(ChildReport::State(reported));
             }
             end = worker.ended() => break end,
             () = stragglers.reached(limit) => {
-                // They end with the process.
+                // The threads end with the process.
                 let why = format!("{limit} handlers overran and have not come back (`abandoned_threads`)");
                 break Err(StartFailure(why));
             }
-            Some(told) = told.recv() => match told {
-                Told::Stop => worker.stop(),
-                Told::Finish => {
+            Some(command) = commands.recv() => match command {
+                WorkerCommand::Stop => worker.stop(),
+                WorkerCommand::Finish => {
                     let closing = closing.clone();
                     finishing.spawn(async move { closing.close().await });
                 }
-                Told::HandOver => drop(handing.spawn(worker.handing_over())),
-                Told::GoOn => worker.go_on().await,
-                Told::Admit(state) => worker.admit(state),
+                WorkerCommand::HandOver => drop(handing_over.spawn(worker.handing_over())),
+                WorkerCommand::CancelHandover => worker.go_on().await,
+                WorkerCommand::Admit(state) => worker.admit(state),
             },
-            Some(Ok(state)) = handing.join_next() => hand_over(bus, state),
-            Some(_) = finishing.join_next() => bus.tell(&Request::Worker(News::Idle)),
+            Some(Ok(state)) = handing_over.join_next() => hand_over(bus, state),
+            Some(_) = finishing.join_next() => bus.report(ChildReport::Idle),
             _ = reports.tick() => report(),
-            Ok(_) = link.wait_for(|state| *state == BusState::Closed) => return Err("the host is gone".to_owned()),
+            Ok(_) = connection.wait_for(|state| *state == BusState::Closed) => return Err("the host is gone".to_owned()),
         }
     };
     report();
-    let news = end.map_or_else(|failure| WorkerNews::Failed(failure.0), |()| WorkerNews::Stopped);
-    bus.tell(&Request::Worker(News::State(news)));
+    let reported = end.map_or_else(|failure| ReportedState::Failed(failure.0), |()| ReportedState::Stopped);
+    bus.report(ChildReport::State(reported));
     Ok(())
 }
 
-/// Tells the host the worker's state, or why it cannot be had.
+/// Sends the worker's state to the host, or why there is none.
 fn hand_over(bus: &RemoteBus, state: Result<StateSnapshot, StartFailure>) {
-    let told = state.map_err(|failure| failure.0).map(|snapshot| {
+    let sent = state.map_err(|failure| failure.0).map(|snapshot| {
         let schema = snapshot.schema;
-        pieces(snapshot).for_each(|piece| bus.tell_with(&Request::Worker(News::Piece), &piece));
+        state_chunks(snapshot).for_each(|chunk| bus.report_with(ChildReport::StateChunk, &chunk));
         schema
     });
-    bus.tell(&Request::Worker(News::HandsOver(told)));
+    bus.report(ChildReport::HandoverState(sent));
 }

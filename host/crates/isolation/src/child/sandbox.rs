@@ -1,4 +1,5 @@
-//! What the process may change and reach, enforced by the kernel (Landlock). Set by itself before it loads anything, for good.
+//! Sandbox of the child: which files it may write and which TCP ports it may use, enforced by the kernel (Landlock). Set by
+//! itself before it loads anything, and irrevocable.
 
 use std::path::Path;
 
@@ -8,10 +9,10 @@ use landlock::{
 };
 use mshost_topology::Sandbox;
 
-/// Files and TCP ports. An older kernel could not keep to what the topology says.
-const NEEDED: ABI = ABI::V4;
-/// Signals and abstract sockets, which the topology does not speak of.
-const WHERE_THERE_IS: ABI = ABI::V6;
+/// Files and TCP ports. An older kernel cannot enforce what the topology says.
+const REQUIRED: ABI = ABI::V4;
+/// Signals and abstract sockets, which the topology does not name.
+const BEST_EFFORT: ABI = ABI::V6;
 
 pub(super) fn apply(sandbox: &Sandbox) -> Result<(), String> {
     restrict(sandbox).map_err(|error| {
@@ -22,13 +23,13 @@ pub(super) fn apply(sandbox: &Sandbox) -> Result<(), String> {
 fn restrict(sandbox: &Sandbox) -> Result<(), Box<dyn std::error::Error>> {
     let mut rules = Ruleset::default()
         .set_compatibility(CompatLevel::HardRequirement)
-        .handle_access(AccessFs::from_write(NEEDED))?
-        .handle_access(AccessNet::from_all(NEEDED))?
+        .handle_access(AccessFs::from_write(REQUIRED))?
+        .handle_access(AccessNet::from_all(REQUIRED))?
         .set_compatibility(CompatLevel::BestEffort)
-        .scope(Scope::from_all(WHERE_THERE_IS))?
+        .scope(Scope::from_all(BEST_EFFORT))?
         .create()?
         .set_compatibility(CompatLevel::HardRequirement);
-    // Whoever wants to say nothing says it there.
+    // Programs write there what they discard.
     for path in sandbox.write.iter().map(|path| path.as_path()).chain([Path::new("/dev/null")]) {
         rules = rules.add_rule(beneath(path)?)?;
     }
@@ -45,7 +46,7 @@ fn restrict(sandbox: &Sandbox) -> Result<(), Box<dyn std::error::Error>> {
 fn beneath(path: &Path) -> Result<PathBeneath<PathFd>, Box<dyn std::error::Error>> {
     let failed = |error: &dyn std::fmt::Display| format!("{} in `write`: {error}", path.display());
     let is_folder = path.metadata().map_err(|error| failed(&error))?.is_dir();
-    let all = AccessFs::from_write(NEEDED);
-    let access = if is_folder { all } else { all & AccessFs::from_file(NEEDED) };
+    let all = AccessFs::from_write(REQUIRED);
+    let access = if is_folder { all } else { all & AccessFs::from_file(REQUIRED) };
     Ok(PathBeneath::new(PathFd::new(path).map_err(|error| failed(&error))?, access))
 }
