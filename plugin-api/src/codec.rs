@@ -1,4 +1,4 @@
-//! How data is written on the bus: JSON, BSON or MessagePack, one for the whole bus.
+//! Codecs of data on the bus: JSON, BSON or MessagePack, one for the whole bus.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,7 +7,7 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-/// The codec of a bus (`data_transfer_protocol` in the original).
+/// The codec of a bus (`data_transfer_protocol` in MicroServices.js).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 #[repr(u8)]
 pub enum Codec {
@@ -21,10 +21,10 @@ pub enum Codec {
 }
 
 impl Codec {
-    /// Every codec there is.
+    /// All codecs.
     pub const ALL: [Self; 3] = [Self::Json, Self::Bson, Self::MsgPack];
 
-    /// The name that the original's configuration uses.
+    /// The name in the configuration of MicroServices.js.
     #[must_use]
     pub fn name(self) -> &'static str {
         match self {
@@ -54,7 +54,7 @@ impl fmt::Display for Codec {
 impl FromStr for Codec {
     type Err = UnknownCodec;
 
-    /// Any case, and `MessagePack` as well as `msgpack`: in the original such a spelling silently means JSON.
+    /// Any case, and `MessagePack` as well as `msgpack`: in MicroServices.js such a spelling silently means JSON.
     fn from_str(text: &str) -> Result<Self, UnknownCodec> {
         match text.to_ascii_lowercase().as_str() {
             "json" => Ok(Self::Json),
@@ -65,28 +65,28 @@ impl FromStr for Codec {
     }
 }
 
-/// A codec name that is none.
+/// The error of an unknown codec name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("expected \"msgpack\", \"JSON\" or \"BSON\", found {0:?}")]
 pub struct UnknownCodec(String);
 
-/// Data that cannot be written in the bus's codec.
+/// The error of data that cannot be written in the bus's codec.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("cannot write the data as {codec}: {reason}")]
 pub struct EncodeError {
     /// The codec.
     pub codec: Codec,
-    /// Its own words.
+    /// The codec's message.
     pub reason: String,
 }
 
-/// Data that is not what its reader expects.
+/// The error of data that is not what its reader expects.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("cannot read the data as {codec}: {reason}")]
 pub struct DecodeError {
     /// The codec.
     pub codec: Codec,
-    /// Its own words.
+    /// The codec's message.
     pub reason: String,
 }
 
@@ -113,7 +113,7 @@ impl Payload {
         let bytes = match codec {
             Codec::Json => serde_json::to_vec(data).map_err(|e| fail(e.to_string()))?,
             Codec::MsgPack => rmp_serde::to_vec_named(data).map_err(|e| fail(e.to_string()))?,
-            Codec::Bson => bson::serialize_to_vec(&Wrapper { data }).map_err(|e| fail(e.to_string()))?,
+            Codec::Bson => bson::serialize_to_vec(&BsonWrapper { data }).map_err(|e| fail(e.to_string()))?,
         };
         Ok(Self { codec, bytes: bytes.into() })
     }
@@ -127,7 +127,7 @@ impl Payload {
         match self.codec {
             Codec::Json => serde_json::from_slice(&self.bytes).map_err(|e| fail(e.to_string())),
             Codec::MsgPack => rmp_serde::from_slice(&self.bytes).map_err(|e| fail(e.to_string())),
-            Codec::Bson => bson::deserialize_from_slice::<Wrapper<T>>(&self.bytes)
+            Codec::Bson => bson::deserialize_from_slice::<BsonWrapper<T>>(&self.bytes)
                 .or_else(|first| decode_whole_doubles(&self.bytes).map_err(|_| first))
                 .map(|wrapper| wrapper.data)
                 .map_err(|e| fail(e.to_string())),
@@ -175,8 +175,9 @@ impl fmt::Debug for Payload {
     }
 }
 
+/// The document that holds a payload in BSON.
 #[derive(Serialize, serde::Deserialize)]
-struct Wrapper<T> {
+struct BsonWrapper<T> {
     data: T,
 }
 

@@ -1,4 +1,4 @@
-//! What a worker may ask of its host.
+//! Context of a worker: its access to the host.
 
 use std::fmt;
 use std::future::Future;
@@ -14,31 +14,32 @@ use tokio::task::{AbortHandle, JoinHandle};
 use crate::abi::{self, RResult, RStr, ScopeObject, ServicesObject};
 use crate::codec::Codec;
 use crate::ids::{JobId, WorkerId, WorkerRef};
-use crate::send::{Outlet, RouteText, Sending};
+use crate::send::{RouteText, SendVia, Sending};
 use crate::{Error, Route, SendError};
 
-/// A worker's way to its host: sending, logging its measurements, sockets, tasks. Cheap to clone; may be moved into
-/// spawned tasks and other threads.
+/// A worker's access to its host: sending, measurements, sockets, tasks. Cheap to clone; may be moved into spawned tasks and
+/// other threads.
 ///
 /// The one given to `handle` knows the job: what is sent through it belongs to the same pipeline.
 #[derive(Clone)]
 pub struct Context {
-    instance: Arc<Instance>,
+    instance: Arc<InstanceContext>,
     job: Option<Arc<ScopeObject>>,
 }
 
-/// What all contexts of one instance share.
-pub(crate) struct Instance {
+/// The part that all contexts of one instance share.
+pub(crate) struct InstanceContext {
     services: Arc<ServicesObject>,
     worker: WorkerRef,
     codec: Codec,
     runtime: Handle,
     drain: watch::Sender<bool>,
-    tasks: Mutex<Tasks>,
+    tasks: Mutex<SpawnedTasks>,
 }
 
+/// The tasks that an instance has spawned.
 #[derive(Default)]
-struct Tasks {
+struct SpawnedTasks {
     running: Vec<AbortHandle>,
     closed: bool,
 }
@@ -59,7 +60,7 @@ impl Context {
         let (drain, _) = watch::channel(false);
         let services = Arc::new(services);
         Ok(Self {
-            instance: Arc::new(Instance { services, worker, codec, runtime, drain, tasks: Mutex::default() }),
+            instance: Arc::new(InstanceContext { services, worker, codec, runtime, drain, tasks: Mutex::default() }),
             job: None,
         })
     }
@@ -68,10 +69,10 @@ impl Context {
         Self { instance: Arc::clone(&self.instance), job: Some(scope) }
     }
 
-    pub(crate) fn outlet(&self) -> Outlet {
+    pub(crate) fn send_via(&self) -> SendVia {
         match &self.job {
-            Some(scope) => Outlet::Job(Arc::clone(scope)),
-            None => Outlet::Instance(Arc::clone(&self.instance.services)),
+            Some(scope) => SendVia::Job(Arc::clone(scope)),
+            None => SendVia::Instance(Arc::clone(&self.instance.services)),
         }
     }
 
@@ -79,7 +80,7 @@ impl Context {
         &self.instance.runtime
     }
 
-    /// Who this worker is on the bus.
+    /// The id and type of this worker on the bus.
     #[must_use]
     pub fn worker(&self) -> &WorkerRef {
         &self.instance.worker
@@ -106,7 +107,7 @@ impl Context {
     #[doc(alias = "sendToNextWorker")]
     pub fn send<S: AsRef<str>, T: Serialize + ?Sized>(&self, route: impl IntoIterator<Item = S>, data: &T) -> Sending {
         let route = Route::parse(route).map(|route| RouteText::from(&route)).map_err(SendError::from);
-        Sending::new(self.outlet(), self.codec(), route, data)
+        Sending::new(self.send_via(), self.codec(), route, data)
     }
 
     /// As [`Context::send`], for a [`BlockingWorker`](crate::BlockingWorker): blocks while the bus makes the sender wait.
@@ -121,7 +122,7 @@ impl Context {
         self.send(route, data).block()
     }
 
-    /// The worker's own measurements.
+    /// The measurements of the worker.
     #[must_use]
     pub fn metrics(&self) -> WorkerMetrics<'_> {
         WorkerMetrics { services: &self.instance.services }
@@ -143,7 +144,7 @@ impl Context {
         }
     }
 
-    /// Resolves when the worker is to stop: for its spawned tasks, which should finish what they have begun. See
+    /// Resolves when the worker is to stop: for its spawned tasks, which should finish what they have started. See
     /// [`Worker::drain`](crate::Worker::drain).
     pub fn shutdown(&self) -> impl Future<Output = ()> + Send + use<> {
         let mut drain = self.instance.drain.subscribe();
@@ -154,7 +155,7 @@ impl Context {
     }
 
     /// Runs a task on the plugin's own threads until it ends or the instance is dropped, whichever comes first. A panic in it
-    /// is logged and counted by the host, and replaces nobody: what it means for the worker is the worker's to know.
+    /// is logged and counted by the host, and replaces no worker: what it means is for the worker to decide.
     pub fn spawn<F>(&self, task: F) -> JoinHandle<F::Output>
     where
         F: Future<Output: Send + 'static> + Send + 'static,
@@ -168,7 +169,7 @@ impl Context {
         self.instance.drain.send_replace(true);
     }
 
-    /// Ends what [`Context::spawn`] began. To be called when the instance is dropped.
+    /// Aborts the tasks of [`Context::spawn`]. To be called when the instance is dropped.
     pub(crate) fn abort_tasks(&self) {
         let mut tasks = self.instance.tasks.lock().unwrap_or_else(PoisonError::into_inner);
         tasks.closed = true;
@@ -178,7 +179,7 @@ impl Context {
     }
 }
 
-impl Tasks {
+impl SpawnedTasks {
     fn add(&mut self, task: AbortHandle) {
         if self.closed {
             task.abort();
@@ -198,7 +199,7 @@ impl fmt::Debug for Context {
     }
 }
 
-/// A worker's own measurements. They appear on the host's `/metrics`.
+/// Measurements of a worker, which appear on the host's `/metrics`.
 #[derive(Clone, Copy)]
 pub struct WorkerMetrics<'a> {
     services: &'a Arc<ServicesObject>,
@@ -236,7 +237,7 @@ impl fmt::Debug for WorkerMetrics<'_> {
     }
 }
 
-/// A running measurement; see [`WorkerMetrics::time`].
+/// A running measurement of time; see [`WorkerMetrics::time`].
 #[must_use = "it measures until it is dropped"]
 pub struct Timer {
     services: Arc<ServicesObject>,

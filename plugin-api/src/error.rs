@@ -1,4 +1,4 @@
-//! What can go wrong between a worker and the bus, as an author meets it.
+//! Errors between a worker and the bus, as a plugin author sees them.
 
 use std::fmt;
 
@@ -6,7 +6,7 @@ use crate::codec::{DecodeError, EncodeError};
 use crate::ids::{Address, JobId, WorkerRef};
 use crate::route::RouteError;
 
-/// Whether a failed job is worth another attempt.
+/// Whether a failed job is retried.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Retry {
     /// Try again after the delay that the topology's `retry` sets, up to `max_attempts` in all.
@@ -15,30 +15,30 @@ pub enum Retry {
     Never,
 }
 
-/// Why a worker's `start` or `handle` failed. Any `std::error::Error` becomes one with `?`, and is retried.
+/// The error of a worker's `start` or `handle`. Any `std::error::Error` becomes one with `?`, and is retried.
 pub struct Error {
     message: String,
     retry: Retry,
 }
 
 impl Error {
-    /// A failure that may pass: the job is tried again as the topology's `retry` says.
+    /// A failure that may pass: the job is retried as the topology's `retry` says.
     pub fn new(message: impl fmt::Display) -> Self {
         Self { message: message.to_string(), retry: Retry::Later }
     }
 
-    /// A failure that would repeat itself: the job's sender hears of it at once.
+    /// A failure that a retry would repeat: it is reported to the job's sender at once.
     pub fn permanent(message: impl fmt::Display) -> Self {
         Self { message: message.to_string(), retry: Retry::Never }
     }
 
-    /// Whether the job is to be tried again.
+    /// Whether the job is to be retried.
     #[must_use]
     pub fn retry(&self) -> Retry {
         self.retry
     }
 
-    /// What went wrong, for a person.
+    /// The message.
     #[must_use]
     pub fn message(&self) -> &str {
         &self.message
@@ -76,7 +76,7 @@ impl<E: std::error::Error + 'static> From<E> for Error {
     }
 }
 
-/// Our own errors know whether they can pass; of any other we assume that it can.
+/// Whether an error may pass: our own errors know, any other is assumed to.
 fn retry_of(error: &(dyn std::error::Error + 'static)) -> Retry {
     if let Some(error) = error.downcast_ref::<SendError>() {
         error.retry()
@@ -87,13 +87,13 @@ fn retry_of(error: &(dyn std::error::Error + 'static)) -> Retry {
     }
 }
 
-/// Why a job was not accepted by the bus. Nothing was sent.
+/// The error of a job that the bus did not accept. Nothing was sent.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SendError {
-    /// Nobody who could do it is on the bus.
+    /// No worker of the address is on the bus.
     #[error("no worker available for {0}")]
     NoWorker(Address),
-    /// The route is not one.
+    /// The route is invalid.
     #[error(transparent)]
     Route(#[from] RouteError),
     /// The data cannot be written in the bus's codec.
@@ -128,16 +128,16 @@ impl SendError {
     }
 }
 
-/// A job that failed for good, as its sender hears of it (`treatError` in the original).
+/// The report to a sender of a job that failed for good (`treatError` in MicroServices.js).
 #[derive(Debug, Clone)]
 pub struct JobError {
-    /// What went wrong, for a person: `"no worker available for WB:*"`, `"Job send too many times"`, or the worker's own words.
+    /// The message: `"no worker available for WB:*"`, `"Job send too many times"`, or that of the worker's error.
     pub error: String,
     /// The job's id.
     pub id: JobId,
     /// The id of the first job of its pipeline, as [`crate::Context::send`] returned it.
     pub correlation: JobId,
-    /// Who reports the failure, where known.
+    /// The worker that reports the failure, where known.
     pub reporter: Option<WorkerRef>,
     pub(crate) payload: Option<crate::codec::Payload>,
 }

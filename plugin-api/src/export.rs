@@ -1,12 +1,12 @@
-//! How a crate becomes a plugin.
+//! Export of a plugin: the manifest, the registration of workers, and the macro.
 
 use schemars::{JsonSchema, Schema, schema_for};
 use serde::{Deserialize, Serialize};
 
-use crate::glue::{Start, start_async, start_async_stateful, start_blocking, start_blocking_stateful};
+use crate::glue::{StartFn, start_async, start_async_stateful, start_blocking, start_blocking_stateful};
 use crate::{BlockingStateful, BlockingWorker, Stateful, Worker};
 
-/// What a plugin says of itself.
+/// The manifest by which a plugin describes itself.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Manifest {
     /// The crate's name, without a leading `mshost-plugin-`.
@@ -26,13 +26,13 @@ pub struct Manifest {
     pub workers: Vec<WorkerManifest>,
 }
 
-/// What a plugin says of one of its workers.
+/// The manifest of one worker of a plugin.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct WorkerManifest {
     /// The type that it serves, as in `WB`.
     #[serde(rename = "type")]
     pub worker_type: String,
-    /// How it runs.
+    /// Whether it is async or blocking.
     pub kind: WorkerKind,
     /// The JSON Schema of its configuration.
     pub schema: serde_json::Value,
@@ -41,7 +41,7 @@ pub struct WorkerManifest {
     pub state: Option<u32>,
 }
 
-/// How a worker runs.
+/// The kind of a worker: how its handlers run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum WorkerKind {
@@ -51,7 +51,7 @@ pub enum WorkerKind {
     Blocking,
 }
 
-/// What a panic does in a plugin, set by its `[profile]`.
+/// The effect of a panic in a plugin, set by its `[profile]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum PanicStrategy {
@@ -72,11 +72,11 @@ pub enum Unload {
     Never,
 }
 
-/// One line of `workers` in [`export_plugin!`](crate::export_plugin).
+/// The registration of a worker: one line of `workers` in [`export_plugin!`](crate::export_plugin).
 pub struct Registration {
     worker_type: &'static str,
     schema: fn() -> Schema,
-    start: Start,
+    start: StartFn,
     state: Option<u32>,
 }
 
@@ -84,26 +84,26 @@ impl Registration {
     /// For `"TYPE" => Worker`.
     #[must_use]
     pub fn asynchronous<W: Worker>(worker_type: &'static str) -> Self {
-        Self { worker_type, schema: schema_of::<W::Config>, start: Start::Async(start_async::<W>), state: None }
+        Self { worker_type, schema: schema_of::<W::Config>, start: StartFn::Async(start_async::<W>), state: None }
     }
 
     /// For `"TYPE" => blocking Worker`.
     #[must_use]
     pub fn blocking<W: BlockingWorker>(worker_type: &'static str) -> Self {
-        Self { worker_type, schema: schema_of::<W::Config>, start: Start::Blocking(start_blocking::<W>), state: None }
+        Self { worker_type, schema: schema_of::<W::Config>, start: StartFn::Blocking(start_blocking::<W>), state: None }
     }
 
     /// For `"TYPE" => stateful Worker`.
     #[must_use]
     pub fn stateful<W: Stateful>(worker_type: &'static str) -> Self {
-        let start = Start::Async(start_async_stateful::<W>);
+        let start = StartFn::Async(start_async_stateful::<W>);
         Self { worker_type, schema: schema_of::<W::Config>, start, state: Some(W::SCHEMA) }
     }
 
     /// For `"TYPE" => blocking stateful Worker`.
     #[must_use]
     pub fn blocking_stateful<W: BlockingStateful>(worker_type: &'static str) -> Self {
-        let start = Start::Blocking(start_blocking_stateful::<W>);
+        let start = StartFn::Blocking(start_blocking_stateful::<W>);
         Self { worker_type, schema: schema_of::<W::Config>, start, state: Some(W::SCHEMA) }
     }
 
@@ -111,14 +111,14 @@ impl Registration {
         self.worker_type
     }
 
-    pub(crate) fn start(&self) -> &Start {
+    pub(crate) fn start(&self) -> &StartFn {
         &self.start
     }
 
     fn manifest(&self) -> WorkerManifest {
         let kind = match self.start {
-            Start::Async(_) => WorkerKind::Async,
-            Start::Blocking(_) => WorkerKind::Blocking,
+            StartFn::Async(_) => WorkerKind::Async,
+            StartFn::Blocking(_) => WorkerKind::Blocking,
         };
         WorkerManifest {
             worker_type: self.worker_type.to_owned(),
@@ -133,7 +133,7 @@ fn schema_of<C: JsonSchema>() -> Schema {
     schema_for!(C)
 }
 
-/// What [`export_plugin!`](crate::export_plugin) knows of the crate that it stands in.
+/// The facts of a plugin's crate that [`export_plugin!`](crate::export_plugin) collects.
 pub struct CrateFacts {
     /// `CARGO_PKG_NAME`
     pub name: &'static str,
@@ -150,7 +150,7 @@ impl CrateFacts {
         self.name.strip_prefix("mshost-plugin-").unwrap_or(self.name)
     }
 
-    /// What the plugin says of itself, as JSON.
+    /// The plugin's manifest, as JSON.
     #[must_use]
     pub fn describe(&self, workers: &[Registration]) -> String {
         let manifest = Manifest {

@@ -1,4 +1,4 @@
-//! The names that things have on the bus. Each is a type of its own: two strings can be swapped, two types cannot.
+//! Names on the bus: types, ids and addresses. Each is a type of its own: two strings can be swapped, two types cannot.
 
 use std::borrow::Borrow;
 use std::fmt;
@@ -10,13 +10,13 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 /// The longest worker type or id, in bytes: with a queue name's prefix it must fit AMQP's 255-byte short string.
 pub const MAX_NAME_BYTES: usize = 200;
 
-/// The digits of the millisecond timestamp that the original's `TYPE:[0-9]{13}` demands in a worker id.
+/// The digits of the millisecond timestamp that `TYPE:[0-9]{13}` in MicroServices.js demands in a worker id.
 const TIMESTAMP_DIGITS: usize = 13;
 
-/// Why a text is not a name or an address on the bus.
+/// The error of a text that is not a name or an address on the bus.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NameError {
-    /// Nothing was given.
+    /// The text is empty.
     #[error("a {what} cannot be empty")]
     Empty {
         /// What was being read.
@@ -117,7 +117,7 @@ impl WorkerType {
 }
 
 /// The id of one worker, as in `WB:1460306476102` or `WB:1460306476102-7f3a`: its type, `:`, 13 digits (milliseconds
-/// since the epoch), and any suffix (the original's pattern is not anchored).
+/// since the epoch), and any suffix (the pattern of MicroServices.js is not anchored).
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct WorkerId(Arc<str>);
 text_newtype!(WorkerId);
@@ -149,7 +149,7 @@ impl WorkerId {
     }
 }
 
-/// The id of a job. Ours are unique across hosts; the original's (`J` and 13 digits) are not, under load.
+/// The id of a job. Ours are unique across hosts; those of MicroServices.js (`J` and 13 digits) are not, under load.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct JobId(Arc<str>);
 text_newtype!(JobId);
@@ -165,7 +165,7 @@ impl JobId {
     }
 }
 
-/// A worker by its two names, as the wire has it: `{"id": "WB:1460306476102", "type": "WB"}`.
+/// A worker's id and type, as on the wire: `{"id": "WB:1460306476102", "type": "WB"}`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct WorkerRef {
     /// The worker itself.
@@ -182,7 +182,7 @@ impl From<WorkerId> for WorkerRef {
     }
 }
 
-/// Who is to do a job: any one worker of a type, or one worker by its id.
+/// The address of a job: any one worker of a type, or one worker by its id.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub enum Address {
     /// `TYPE:*`, any one worker of the type.
@@ -192,7 +192,7 @@ pub enum Address {
 }
 
 impl Address {
-    /// Reads an address. A bare `TYPE` means `TYPE:*`: in the original it matches nobody, and its own example trips on it.
+    /// Reads an address. A bare `TYPE` means `TYPE:*`: in MicroServices.js it matches no worker, which breaks one of its own examples.
     ///
     /// # Errors
     /// Where the text is neither `TYPE`, `TYPE:*` nor a worker id.

@@ -1,4 +1,4 @@
-//! A job, as a handler gets it.
+//! Job, as a handler gets it.
 
 use std::fmt;
 use std::sync::{Arc, OnceLock};
@@ -12,20 +12,20 @@ use crate::ids::{Address, JobId, WorkerId, WorkerRef};
 use crate::send::{RouteText, Sending};
 use crate::{Context, Error, Route, SendError};
 
-/// A job that somebody sent to this worker. Cheap to clone.
+/// A job for this worker. Cheap to clone.
 #[derive(Clone)]
 pub struct Job {
     /// Its id.
     pub id: JobId,
     /// The id of the first job of its pipeline; equal to `id` there.
     pub correlation: JobId,
-    /// Who sent it.
+    /// The sender.
     pub sender: WorkerRef,
-    /// Who sent the first job of its pipeline.
+    /// The sender of its pipeline's first job.
     pub origin: WorkerRef,
-    /// Which attempt this is; the first is 1.
+    /// The number of this attempt; the first is 1.
     pub attempt: u32,
-    /// It may have been delivered before: to a worker that died, was cut off, or handed it back.
+    /// Whether it may have been delivered before: to a worker that died, was cut off, or returned it.
     pub redelivered: bool,
     route_text: RouteText,
     route: OnceLock<Route>,
@@ -75,7 +75,7 @@ impl Job {
         self.payload.decode()
     }
 
-    /// The data as it came.
+    /// The data as it arrived.
     #[must_use]
     pub fn payload(&self) -> &Payload {
         &self.payload
@@ -88,7 +88,7 @@ impl Job {
             let RouteText { addresses, position } = &self.route_text;
             let parsed = addresses.lines().map(Address::new).collect::<Result<Arc<[_]>, _>>();
             let parsed = parsed.ok().and_then(|addresses| Route::new(addresses, *position).ok());
-            // The host hands out valid routes only; were it not so, the worker itself is the one place known.
+            // The host sends valid routes only; otherwise the worker itself is the one address known.
             parsed.unwrap_or_else(|| Route::only(Address::One(self.ctx.worker().id.clone())))
         })
     }
@@ -105,7 +105,7 @@ impl Job {
             Some(_) => Ok(next),
             None => Err(SendError::EndOfRoute(self.route().target().clone())),
         };
-        Sending::new(self.ctx.outlet(), self.ctx.codec(), route, data)
+        Sending::new(self.ctx.send_via(), self.ctx.codec(), route, data)
     }
 
     /// As [`Job::forward`], for a [`BlockingWorker`](crate::BlockingWorker).

@@ -1,4 +1,4 @@
-//! What an mshost worker plugin is written against.
+//! The API for authors of mshost worker plugins.
 //!
 //! A plugin is a `cdylib` crate with one or more workers. Each is a type that implements [`Worker`] (async) or
 //! [`BlockingWorker`], and [`export_plugin!`] makes the library of them. See there for a whole plugin.

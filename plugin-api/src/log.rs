@@ -1,4 +1,4 @@
-//! The plugin's own `tracing` and panics, forwarded to the host's log. A plugin has globals of its own for both.
+//! Forwarding of the plugin's `tracing` events and panics to the host's log. A plugin has globals of its own for both.
 
 use std::cell::RefCell;
 use std::fmt::{self, Write as _};
@@ -15,28 +15,29 @@ use tracing_subscriber::registry::LookupSpan;
 
 use crate::abi::{AbiRecord, HostObject, RStr, Tuple2};
 
-/// The host's log as the plugin reaches it.
+/// The host, as the receiver of the plugin's log.
 pub(crate) type HostRef = Arc<HostObject>;
 
 /// The most fields of one event that reach the host; the rest is left out.
 const MAX_FIELDS: usize = 32;
 
-/// The subscriber proper. `tracing` keeps its global one for ever, and a registry is tens of KiB that each reload of the
+/// The actual subscriber. `tracing` keeps its global one for ever, and a registry is tens of KiB that each reload of the
 /// plugin would leave behind; so the global one is empty, and what it stands for is dropped by [`uninstall`].
-static FORWARD: RwLock<Option<Layered<Forward, Registry>>> = RwLock::new(None);
+static FORWARD: RwLock<Option<Layered<ForwardLayer, Registry>>> = RwLock::new(None);
 
 /// Drops what [`install`] made. No thread of the plugin may be left.
 pub(crate) fn uninstall() {
     drop(FORWARD.write().unwrap_or_else(PoisonError::into_inner).take());
 }
 
-fn forward<T>(body: impl FnOnce(&Layered<Forward, Registry>) -> T) -> Option<T> {
+fn forward<T>(body: impl FnOnce(&Layered<ForwardLayer, Registry>) -> T) -> Option<T> {
     FORWARD.read().unwrap_or_else(PoisonError::into_inner).as_ref().map(body)
 }
 
-struct Global;
+/// The global subscriber of `tracing` in the plugin, which passes everything to [`FORWARD`].
+struct GlobalSubscriber;
 
-impl Subscriber for Global {
+impl Subscriber for GlobalSubscriber {
     fn register_callsite(&self, _: &'static Metadata<'static>) -> Interest {
         // The host's level may change while the plugin runs, so each event asks.
         Interest::sometimes()
@@ -81,10 +82,10 @@ impl Subscriber for Global {
 
 /// Sends this plugin's events and panics to the host. The first call of a library's life counts.
 pub(crate) fn install(host: &HostRef) {
-    let subscriber = tracing_subscriber::registry().with(Forward(Arc::clone(host)));
+    let subscriber = tracing_subscriber::registry().with(ForwardLayer(Arc::clone(host)));
     *FORWARD.write().unwrap_or_else(PoisonError::into_inner) = Some(subscriber);
     // An error means that the author has set a subscriber of their own in a constructor: theirs stays.
-    let _ = tracing::subscriber::set_global_default(Global);
+    let _ = tracing::subscriber::set_global_default(GlobalSubscriber);
     panic::set_hook(Box::new(|info| {
         let place = info.location().map(|place| format!("{}:{}:{}", place.file(), place.line(), place.column()));
         let text = info.payload_as_str().unwrap_or("(the panic carries no text)");
@@ -103,14 +104,15 @@ thread_local! {
     static PANIC_PLACE: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
-/// Where this thread last panicked, once.
+/// Takes the place of this thread's last panic.
 pub(crate) fn take_panic_place() -> Option<String> {
     PANIC_PLACE.with(RefCell::take)
 }
 
-struct Forward(HostRef);
+/// The layer that forwards events, with the spans that they are in, to the host.
+struct ForwardLayer(HostRef);
 
-impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Forward {
+impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for ForwardLayer {
     fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
         level_number(*metadata.level()) <= self.0.max_level()
     }
@@ -130,7 +132,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Forward {
     }
 
     fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
-        let mut fields = Fields::default();
+        let mut fields = EventFields::default();
         event.record(&mut fields);
         let spans = context.event_scope(event).map(|scope| {
             let texts: Vec<_> = scope
@@ -163,13 +165,14 @@ fn level_number(level: Level) -> u8 {
     }
 }
 
+/// Collector of the fields of an event.
 #[derive(Default)]
-struct Fields {
+struct EventFields {
     message: String,
     others: Vec<(&'static str, String)>,
 }
 
-impl Visit for Fields {
+impl Visit for EventFields {
     fn record_str(&mut self, field: &Field, value: &str) {
         self.record_debug(field, &format_args!("{value}"));
     }
@@ -183,7 +186,7 @@ impl Visit for Fields {
     }
 }
 
-/// `name key=value key=value`.
+/// The text of a span: `name key=value key=value`.
 struct SpanText(String);
 
 impl Visit for SpanText {

@@ -1,4 +1,4 @@
-//! The pipeline that a job travels with.
+//! Route of a job: its pipeline of addresses, and the position in it.
 
 use std::sync::Arc;
 
@@ -7,7 +7,7 @@ use crate::ids::{Address, NameError};
 /// The most workers that one job's pipeline may name.
 pub const MAX_ROUTE_LEN: usize = 64;
 
-/// Why a route cannot be used.
+/// The error of an invalid route.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RouteError {
     /// No address at all.
@@ -24,7 +24,7 @@ pub enum RouteError {
         /// The length of `workers_list`.
         len: usize,
     },
-    /// One of the addresses is none.
+    /// One of the addresses is invalid.
     #[error(transparent)]
     Name(#[from] NameError),
 }

@@ -1,4 +1,4 @@
-//! The plugin's own tokio. A plugin cannot see its host's, so it brings one: for timers, sockets and spawned tasks.
+//! Tokio runtime of a plugin, for timers, sockets and spawned tasks. A plugin cannot use its host's.
 
 use std::cell::Cell;
 use std::sync::Arc;
@@ -19,7 +19,7 @@ pub(crate) struct PluginRuntime {
 }
 
 impl PluginRuntime {
-    /// Starts it: one thread, more for what blocks.
+    /// Starts a runtime with one thread, and more for blocking calls.
     pub(crate) fn start(plugin: &str) -> std::io::Result<Self> {
         let threads = Arc::new(AtomicUsize::new(0));
         let (started, stopped) = (Arc::clone(&threads), Arc::clone(&threads));
@@ -38,7 +38,7 @@ impl PluginRuntime {
         &self.handle
     }
 
-    /// Drops every task and ends the threads. Whether all of them have ended within `limit`.
+    /// Drops every task and ends the threads. `true` where all of them have ended within `limit`.
     pub(crate) fn shutdown(&self, limit: Duration) -> bool {
         let runtime = self.runtime.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(runtime) = runtime {
@@ -53,7 +53,7 @@ thread_local! {
     static ON_LANE: Cell<bool> = const { Cell::new(false) };
 }
 
-/// While this lives, the thread is one of the host's, inside of a poll: it has the plugin's runtime and must not block.
+/// Guard of a poll on a thread of the host: the thread has the plugin's runtime and must not block.
 pub(crate) struct InPoll<'a> {
     _runtime: EnterGuard<'a>,
     outer: bool,

@@ -1,4 +1,4 @@
-//! A job on its way to the bus.
+//! Sending of a job to the bus.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -14,14 +14,14 @@ use crate::codec::{Codec, EncodeError, Payload};
 use crate::ids::{Address, JobId};
 use crate::{Route, SendError};
 
-/// Where a job is handed over: in the name of the instance, or of the job in whose handling it is sent.
+/// The sender of a job: the instance, or the job in whose handling it is sent.
 #[derive(Clone)]
-pub(crate) enum Outlet {
+pub(crate) enum SendVia {
     Instance(Arc<ServicesObject>),
     Job(Arc<ScopeObject>),
 }
 
-impl Outlet {
+impl SendVia {
     fn send(&self, send: AbiSend<'_>) -> AbiSent {
         match self {
             Self::Instance(services) => services.send(send),
@@ -33,22 +33,24 @@ impl Outlet {
 /// A job that is sent once this future is polled. It ends when the bus answers for the job, or refused it; it waits
 /// while the bus is at a limit or away. Dropped before its end, the job may or may not have been sent.
 #[must_use = "a job is sent when this is awaited"]
-pub struct Sending(State);
+pub struct Sending(SendState);
 
-enum State {
-    New(Box<Request>),
+/// The state of a send.
+enum SendState {
+    New(Box<NewSend>),
     Waiting(FfiFuture<RResult<RString, AbiSendError>>),
     Refused(SendError),
     Over,
 }
 
-struct Request {
-    outlet: Outlet,
+/// A job that is not sent yet.
+struct NewSend {
+    outlet: SendVia,
     route: RouteText,
     payload: Payload,
 }
 
-/// A route as it crosses.
+/// A route in the form of the ABI: one address a line.
 #[derive(Clone)]
 pub(crate) struct RouteText {
     pub(crate) addresses: Arc<str>,
@@ -64,22 +66,22 @@ impl From<&Route> for RouteText {
 
 impl Sending {
     pub(crate) fn new<T: Serialize + ?Sized>(
-        outlet: Outlet,
+        outlet: SendVia,
         codec: Codec,
         route: Result<RouteText, SendError>,
         data: &T,
     ) -> Self {
         let request = route.and_then(|route| {
             let payload = Payload::encode(codec, data)?;
-            Ok(Box::new(Request { outlet, route, payload }))
+            Ok(Box::new(NewSend { outlet, route, payload }))
         });
-        Self(request.map_or_else(State::Refused, State::New))
+        Self(request.map_or_else(SendState::Refused, SendState::New))
     }
 
-    /// Waits on a thread that may block.
+    /// Waits for the result, on a thread that may block.
     pub(crate) fn block(self) -> Result<JobId, SendError> {
         if crate::runtime::in_poll() {
-            // It would wait for the very thread that it keeps from going on.
+            // It would block the thread that it waits for.
             return Err(SendError::Unavailable(
                 "a blocking send was called in an async handler; use `send(…).await`".to_owned(),
             ));
@@ -96,27 +98,27 @@ impl Future for Sending {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         loop {
-            match std::mem::replace(&mut self.0, State::Over) {
-                State::New(request) => {
+            match std::mem::replace(&mut self.0, SendState::Over) {
+                SendState::New(request) => {
                     let route =
                         AbiRoute { addresses: (&*request.route.addresses).into(), position: request.route.position };
                     let payload = (&**request.payload.bytes()).into();
                     match request.outlet.send(AbiSend { route, payload }) {
                         AbiSent::Done(result) => return Poll::Ready(outcome(request.payload.codec(), result)),
-                        AbiSent::Waiting(future) => self.0 = State::Waiting(future),
+                        AbiSent::Waiting(future) => self.0 = SendState::Waiting(future),
                     }
                 }
-                State::Waiting(mut future) => {
+                SendState::Waiting(mut future) => {
                     return match Pin::new(&mut future).poll(cx) {
                         Poll::Ready(result) => Poll::Ready(outcome(Codec::default(), result)),
                         Poll::Pending => {
-                            self.0 = State::Waiting(future);
+                            self.0 = SendState::Waiting(future);
                             Poll::Pending
                         }
                     };
                 }
-                State::Refused(error) => return Poll::Ready(Err(error)),
-                State::Over => return Poll::Pending,
+                SendState::Refused(error) => return Poll::Ready(Err(error)),
+                SendState::Over => return Poll::Pending,
             }
         }
     }

@@ -1,4 +1,4 @@
-//! State that a worker hands to the version that takes its place.
+//! State of a worker that it hands over to its next version.
 
 use std::future::Future;
 use std::io::{self, Write};
@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 
 use crate::{BlockingWorker, Codec, Context, DecodeError, Error, Payload, Worker};
 
-/// A [`Worker`] whose state outlives its version: what the old one knew, the new one goes on with.
+/// A [`Worker`] whose state is handed over to its next version.
 ///
 /// ```
 /// use std::cell::Cell;
@@ -46,10 +46,10 @@ use crate::{BlockingWorker, Codec, Context, DecodeError, Error, Payload, Worker}
 ///
 /// # When it is called
 /// At each swap of a running worker: a new version of its plugin, or a change of its `[[worker]]`. The new one is
-/// started. Then the old one takes no more jobs of its type, finishes those it has in hand (at most `drain_timeout`; the
+/// started. Then the old one takes no more jobs of its type, finishes those it has started (at most `drain_timeout`; the
 /// rest goes back to the queue), and is asked for a snapshot. The new one restores it, and only then gets jobs; what was
 /// sent meanwhile has waited. If any of this fails the new one is dropped, the failure is reported, and the old one goes
-/// on as if nothing had been. Each of several instances hands over to the one that takes its own place.
+/// on as before. Each of several instances hands over to the one that takes its own place.
 ///
 /// # What is not kept
 /// * A worker that crashed is started again without state, and so is every worker of a host that was restarted: nothing
@@ -60,22 +60,22 @@ pub trait Stateful: Worker {
     /// The form of [`Stateful::State`]. Raise it when the state of an older version can no longer be read as it is.
     const SCHEMA: u32 = 1;
 
-    /// What is handed over. It crosses as MessagePack with the names of fields, so that a field with `#[serde(default)]`
+    /// The state. It crosses as MessagePack with the names of fields, so that a field with `#[serde(default)]`
     /// may be added, and one may be removed, without another [`Stateful::SCHEMA`].
     type State: Serialize + DeserializeOwned;
 
-    /// What the next version is to know. No job is in hand; jobs come again if the swap fails. The host waits for at most
+    /// Takes the state for the next version. No job is being handled; jobs come again if the swap fails. The host waits for at most
     /// `start_timeout`, and takes at most `snapshot_limit` of bytes.
     fn snapshot(&self, ctx: &Context) -> impl Future<Output = Result<Self::State, Error>>;
 
-    /// Takes over from the version before, after `start` and before the first job. An error is a failed start. The host
+    /// Takes over the state of the version before, after `start` and before the first job. An error is a failed start. The host
     /// waits for at most `start_timeout`.
     fn restore(&self, state: Self::State, ctx: &Context) -> impl Future<Output = Result<(), Error>>;
 
-    /// Makes a state of a snapshot with another schema. Where this is left out no other is accepted.
+    /// Converts a snapshot with another schema. By default no other schema is accepted.
     ///
     /// # Errors
-    /// Whatever keeps the worker from going on with it: the swap fails, and the old version goes on.
+    /// Where the state cannot be used: the swap fails, and the old version goes on.
     fn migrate(older: Snapshot) -> Result<Self::State, Error> {
         Err(foreign(&older, Self::SCHEMA))
     }
@@ -92,13 +92,13 @@ pub trait BlockingStateful: BlockingWorker {
     /// As [`Stateful::snapshot`]. A handler that overran its `timeout` may still run.
     ///
     /// # Errors
-    /// Whatever keeps it from being made: the swap fails, and this worker goes on.
+    /// Where the state cannot be taken: the swap fails, and this worker goes on.
     fn snapshot(&self, ctx: &Context) -> Result<Self::State, Error>;
 
     /// As [`Stateful::restore`].
     ///
     /// # Errors
-    /// Whatever keeps the worker from going on with it: the swap fails, and the old version goes on.
+    /// Where the state cannot be used: the swap fails, and the old version goes on.
     fn restore(&self, state: Self::State, ctx: &Context) -> Result<(), Error>;
 
     /// As [`Stateful::migrate`].
@@ -154,10 +154,10 @@ fn foreign(found: &Snapshot, known: u32) -> Error {
     Error::permanent(format!("the snapshot has schema {}, this version takes schema {known} only", found.schema))
 }
 
-/// Writes a state, of at most `limit` bytes.
+/// Serializes a state to at most `limit` bytes.
 pub(crate) fn encode<T: Serialize>(state: &T, limit: u64) -> Result<Bytes, Error> {
     let mut written =
-        Limited { bytes: Vec::new(), limit: usize::try_from(limit).unwrap_or(usize::MAX), is_over: false };
+        LimitedWriter { bytes: Vec::new(), limit: usize::try_from(limit).unwrap_or(usize::MAX), is_over: false };
     match state.serialize(&mut rmp_serde::Serializer::new(&mut written).with_struct_map()) {
         Ok(()) => Ok(written.bytes.into()),
         Err(_) if written.is_over => {
@@ -167,14 +167,14 @@ pub(crate) fn encode<T: Serialize>(state: &T, limit: u64) -> Result<Bytes, Error
     }
 }
 
-/// Takes no more than it may, so that a state without end does not take all memory first.
-struct Limited {
+/// A writer that fails beyond a limit, so that a state without end does not use all memory first.
+struct LimitedWriter {
     bytes: Vec<u8>,
     limit: usize,
     is_over: bool,
 }
 
-impl Write for Limited {
+impl Write for LimitedWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.limit - self.bytes.len() < bytes.len() {
             self.is_over = true;

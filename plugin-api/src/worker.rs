@@ -1,4 +1,4 @@
-//! The two traits of which an author implements one.
+//! Worker traits: a plugin author implements one of the two.
 
 use std::future::Future;
 
@@ -14,22 +14,22 @@ pub trait Worker: Sized + 'static {
     /// `[worker.config]` of the topology. Its JSON Schema is exported and checked before the worker starts.
     type Config: DeserializeOwned + JsonSchema;
 
-    /// Makes the worker. It gets jobs once this has returned; an error leaves whatever ran before in place.
+    /// Starts the worker. It gets jobs once this has returned; an error leaves what ran before in place.
     fn start(config: Self::Config, ctx: &Context) -> impl Future<Output = Result<Self, Error>>;
 
-    /// Does one job. `Ok` settles it; an `Err` has it retried or reported to its sender. A panic counts as an `Err`, and the
+    /// Handles one job. `Ok` acks it; an `Err` has it retried or reported to its sender. A panic counts as an `Err`, and the
     /// host then replaces the worker by a fresh one.
     #[doc(alias = "doJob")]
     fn handle(&self, job: Job, ctx: &Context) -> impl Future<Output = Result<(), Error>>;
 
-    /// Hears that a job which this worker sent has failed for good.
+    /// Called when a job that this worker sent has failed for good.
     #[doc(alias = "treatError")]
     fn on_error(&self, error: JobError, ctx: &Context) -> impl Future<Output = ()> {
         let _ = ctx;
         async move { tracing::warn!(job = %error.id, "job failed: {}", error.error) }
     }
 
-    /// Finishes what the worker itself has begun: it is to be replaced or stopped, and no new job for its type comes. What
+    /// Finishes what the worker itself has started: it is to be replaced or stopped, and no new job for its type comes. What
     /// is sent to its id still comes until this returns, so that it can wait for answers. The host waits for at most
     /// `drain_timeout`.
     fn drain(&self, ctx: &Context) -> impl Future<Output = ()> {
@@ -37,7 +37,7 @@ pub trait Worker: Sized + 'static {
         async {}
     }
 
-    /// Says the last words: every job has been settled, and none will come.
+    /// Called last: every job has been settled, and none will come.
     fn stop(self, ctx: &Context) -> impl Future<Output = ()> {
         let _ = ctx;
         async {}
@@ -49,28 +49,28 @@ pub trait BlockingWorker: Sized + Send + Sync + 'static {
     /// `[worker.config]` of the topology. Its JSON Schema is exported and checked before the worker starts.
     type Config: DeserializeOwned + JsonSchema;
 
-    /// Makes the worker. It gets jobs once this has returned; an error leaves whatever ran before in place.
+    /// Starts the worker. It gets jobs once this has returned; an error leaves what ran before in place.
     ///
     /// # Errors
-    /// Whatever keeps the worker from doing its job.
+    /// Where the worker cannot start.
     fn start(config: Self::Config, ctx: &Context) -> Result<Self, Error>;
 
-    /// Does one job. `Ok` settles it; an `Err` has it retried or reported to its sender. A panic counts as an `Err`, and the
+    /// Handles one job. `Ok` acks it; an `Err` has it retried or reported to its sender. A panic counts as an `Err`, and the
     /// host then replaces the worker by a fresh one.
     ///
     /// # Errors
-    /// Whatever kept this job from being done.
+    /// Where the job failed.
     #[doc(alias = "doJob")]
     fn handle(&self, job: Job, ctx: &Context) -> Result<(), Error>;
 
-    /// Hears that a job which this worker sent has failed for good.
+    /// Called when a job that this worker sent has failed for good.
     #[doc(alias = "treatError")]
     fn on_error(&self, error: JobError, ctx: &Context) {
         let _ = ctx;
         tracing::warn!(job = %error.id, "job failed: {}", error.error);
     }
 
-    /// Says the last words: every job has been settled, and none will come.
+    /// Called last: every job has been settled, and none will come.
     fn stop(self, ctx: &Context) {
         let _ = ctx;
     }

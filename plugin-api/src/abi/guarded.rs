@@ -1,4 +1,4 @@
-//! The fence: plugin code that panics becomes a message, whatever it was doing.
+//! Panic boundary: a panic of plugin code becomes a message.
 
 use std::any::Any;
 use std::future::Future;
@@ -10,8 +10,8 @@ use tokio::runtime::Handle;
 
 use crate::runtime::InPoll;
 
-/// A future of the plugin that is polled on a thread of the host: inside of the plugin's runtime, and fenced. Once it
-/// has finished or panicked it is dropped in place, inside of the same fence.
+/// A future of the plugin that is polled on a thread of the host: inside the plugin's runtime, with panics caught. Once it
+/// has finished or panicked it is dropped in place, with panics caught.
 pub(crate) struct Guarded<F, R> {
     future: Option<F>,
     runtime: Handle,
@@ -19,7 +19,7 @@ pub(crate) struct Guarded<F, R> {
 }
 
 impl<F: Future<Output = R>, R> Guarded<F, R> {
-    /// Fences `future`; `panicked` makes the outcome of a panic.
+    /// Wraps `future`; `panicked` makes the outcome of a panic.
     pub(crate) fn new(runtime: Handle, panicked: fn(String) -> R, future: F) -> Self {
         Self { future: Some(future), runtime, panicked }
     }
@@ -66,7 +66,7 @@ impl<F, R> Drop for Guarded<F, R> {
     }
 }
 
-/// Runs plugin code; a panic is its message.
+/// Runs plugin code and catches its panic.
 ///
 /// # Errors
 /// The panic's message and place.
@@ -74,7 +74,7 @@ pub fn fenced<T>(body: impl FnOnce() -> T) -> Result<T, String> {
     catch_unwind(AssertUnwindSafe(body)).map_err(panic_message)
 }
 
-/// What a panic says, with the place that the panic hook noted. Gets rid of the payload, whose drop may panic too.
+/// The message of a panic, with the place that the panic hook noted. Drops the payload, whose drop may panic, too.
 fn panic_message(payload: Box<dyn Any + Send>) -> String {
     let text = payload
         .downcast_ref::<&str>()

@@ -1,4 +1,4 @@
-//! What crosses between a host and a plugin, and all of this crate's unsafe code. Authors need nothing of it.
+//! ABI between a host and a plugin, and all unsafe code of this crate. Authors need nothing of it.
 //!
 //! Both sides are compiled apart, perhaps by other compilers, against other versions of this crate. What crosses is
 //! therefore `#[repr(C)]`, described by `abi_stable` layouts, and checked before anything is called. `abi_stable` is
@@ -19,7 +19,7 @@
 //! 4. Discriminants that may grow (codec, kinds of errors, log levels) cross as a `u8`, and an unknown one has a meaning.
 //!
 //! # What both sides uphold
-//! * No panic crosses: every entry, drops included, goes through the fence ([`fenced`]). One that reached an
+//! * No panic crosses: every entry, drops included, goes through [`fenced`]. One that reached an
 //!   `extern "C"` frame would end the host.
 //! * The library's code runs only on the host's threads of its generation and on threads that the plugin made itself;
 //!   so does the drop of every value it made. The host copies what it keeps.

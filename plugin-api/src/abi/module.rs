@@ -1,4 +1,4 @@
-//! The one symbol of a plugin's library, how it is made, and how it is read.
+//! Root module of a plugin: the one symbol of its library, how it is made, and how it is read.
 
 use abi_stable::StableAbi;
 use abi_stable::abi_stability::abi_checking::{
@@ -19,7 +19,7 @@ use super::traits::{HostObject, PluginObject};
 /// The name of the header static, as `abi_stable` mangles it. [`crate::export_plugin!`] repeats it as a literal.
 pub const HEADER_SYMBOL: &str = "_1as_0lib_1header_0root_bmodule_bloader";
 
-/// What a plugin's library exports.
+/// The root module that a plugin's library exports.
 #[repr(C)]
 #[derive(StableAbi)]
 #[sabi(kind(Prefix(prefix_ref = PluginModuleRef)))]
@@ -39,14 +39,14 @@ impl RootModule for PluginModuleRef {
     const VERSION_STRINGS: VersionStrings = package_version_strings!();
 }
 
-/// What [`crate::export_plugin!`] implements for a plugin.
+/// The plugin's functions, implemented by [`crate::export_plugin!`].
 pub trait Exported: 'static {
     /// As [`PluginModule::describe`].
     fn describe() -> String;
     /// As [`PluginModule::init`].
     ///
     /// # Errors
-    /// Why the plugin cannot be used, for a person.
+    /// A message where the plugin cannot be used.
     fn init(host: HostObject) -> Result<PluginObject, String>;
 }
 
@@ -83,7 +83,7 @@ pub const fn lib_header<E: Exported>() -> LibHeader {
     unsafe { LibHeader::from_constructor::<PluginModuleRef>(constructor::<E>, CheckTypeLayout::Yes) }
 }
 
-/// Why a library with a header cannot be used.
+/// The error of a library whose root module cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum OpenError {
     /// Made with another `abi_stable`, or for a machine that passes values in other ways.
@@ -130,7 +130,7 @@ pub unsafe fn open(header: *const ()) -> Result<PluginModuleRef, OpenError> {
         .map_err(|error| OpenError::Constructor(error.to_string().lines().collect::<Vec<_>>().join(" ")))
 }
 
-/// How two root modules differ.
+/// The difference between two root modules.
 enum Mismatch {
     /// Theirs is of another crate altogether, this one.
     Package(String),

@@ -1,4 +1,4 @@
-//! The objects that cross, as `abi_stable` trait objects. See [`super`] for how they may grow.
+//! Trait objects of the ABI (`abi_stable`). See [`super`] for how they may grow.
 #![allow(missing_docs, non_local_definitions)] // what `sabi_trait` generates; the traits themselves are documented
 
 use abi_stable::sabi_trait;
@@ -10,7 +10,7 @@ use super::types::{AbiBytes, AbiError, AbiFailure, AbiHeader, AbiRecord, AbiSend
 /// The host, as a plugin sees it. May be called on any thread of the plugin.
 #[sabi_trait]
 pub trait Host: Send + Sync + 'static {
-    /// The most detailed level that anybody listens to: 0 none, 1 error … 5 trace.
+    /// The most detailed level that is logged: 0 none, 1 error … 5 trace.
     fn max_level(&self) -> u8;
 
     /// Takes one event of the log.
@@ -18,7 +18,7 @@ pub trait Host: Send + Sync + 'static {
     fn log(&self, record: AbiRecord<'_>);
 }
 
-/// What one instance may ask of the host. May be called on any thread of the plugin.
+/// The host's services for one instance. May be called on any thread of the plugin.
 #[sabi_trait]
 pub trait Services: Send + Sync + 'static {
     /// The bus's codec: 0 JSON, 1 BSON, 2 MessagePack.
@@ -36,10 +36,10 @@ pub trait Services: Send + Sync + 'static {
     fn set_value(&self, name: RStr<'_>, value: f64);
 }
 
-/// One job in a worker's hands. May be called on any thread of the plugin.
+/// One job that a worker handles. May be called on any thread of the plugin.
 #[sabi_trait]
 pub trait Scope: Send + Sync + 'static {
-    /// What there is to know, borrowed from the host..
+    /// The job without its data, borrowed from the host.
     fn header(&self) -> AbiHeader<'_>;
     /// The data, in the bus's codec.
     fn payload(&self) -> AbiBytes;
@@ -67,7 +67,7 @@ pub trait Plugin: Send + Sync + 'static {
         services: ServicesObject,
     ) -> RResult<BlockingInstanceObject, AbiError>;
 
-    /// Ends the plugin's own threads. Blocks, for `limit_ms` at most. Whether all of them have ended.
+    /// Ends the plugin's own threads. Blocks, for `limit_ms` at most. `true` where all have ended.
     #[sabi(last_prefix_field)]
     fn shutdown(&self, limit_ms: u64) -> bool;
 }
@@ -75,14 +75,14 @@ pub trait Plugin: Send + Sync + 'static {
 /// An instance of an async worker. Lives on one thread; so do its futures.
 #[sabi_trait]
 pub trait AsyncInstance: 'static {
-    /// Does one job. Dropping the future cancels it.
+    /// Handles one job. Dropping the future cancels it.
     fn handle(&self, scope: ScopeObject) -> LocalFfiFuture<RResult<AbiUnit, AbiError>>;
-    /// Hears of a job that failed.
+    /// Called when a job that this worker sent has failed.
     fn on_error(&self, failure: AbiFailure<'_>) -> LocalFfiFuture<AbiUnit>;
     /// Resolves [`crate::Context::shutdown`]; its future ends when the worker has finished what it has begun. Jobs may
     /// still be handled while it is polled.
     fn drain(&self) -> LocalFfiFuture<AbiUnit>;
-    /// Says the last words. To be called once, when no other future of the instance is left.
+    /// Called last. To be called once, when no other future of the instance is left.
     #[sabi(last_prefix_field)]
     fn stop(&self) -> LocalFfiFuture<AbiUnit>;
 
@@ -104,13 +104,13 @@ pub trait AsyncInstance: 'static {
 /// An instance of a blocking worker. Used and dropped on any thread of the generation.
 #[sabi_trait]
 pub trait BlockingInstance: Send + Sync + 'static {
-    /// Does one job. Blocks.
+    /// Handles one job. Blocks.
     fn handle(&self, scope: ScopeObject) -> RResult<AbiUnit, AbiError>;
-    /// Hears of a job that failed. Blocks.
+    /// Called when a job that this worker sent has failed. Blocks.
     fn on_error(&self, failure: AbiFailure<'_>);
     /// Resolves [`crate::Context::shutdown`].
     fn begin_drain(&self);
-    /// Says the last words. Blocks. To be called once, when no other call is left.
+    /// Called last. Blocks. To be called once, when no other call is left.
     #[sabi(last_prefix_field)]
     fn stop(&self);
 
@@ -127,20 +127,20 @@ pub trait BlockingInstance: Send + Sync + 'static {
     }
 }
 
-/// What a worker without state answers.
+/// The error of a worker without state.
 pub(crate) fn stateless() -> AbiError {
     AbiError { message: RString::from("the worker keeps no state"), kind: error_kind::NEVER }
 }
 
-/// A [`Host`], whoever made it.
+/// A [`Host`], of the host or of a plugin.
 pub type HostObject = Host_TO<RBox<()>>;
-/// A [`Services`], whoever made it.
+/// A [`Services`], of the host or of a plugin.
 pub type ServicesObject = Services_TO<RBox<()>>;
-/// A [`Scope`], whoever made it.
+/// A [`Scope`], of the host or of a plugin.
 pub type ScopeObject = Scope_TO<RBox<()>>;
-/// A [`Plugin`], whoever made it.
+/// A [`Plugin`], of the host or of a plugin.
 pub type PluginObject = Plugin_TO<RBox<()>>;
-/// An [`AsyncInstance`], whoever made it.
+/// An [`AsyncInstance`], of the host or of a plugin.
 pub type AsyncInstanceObject = AsyncInstance_TO<RBox<()>>;
-/// A [`BlockingInstance`], whoever made it.
+/// A [`BlockingInstance`], of the host or of a plugin.
 pub type BlockingInstanceObject = BlockingInstance_TO<RBox<()>>;

@@ -1,4 +1,4 @@
-//! The plain values that cross. None of them ever changes (see the rules in [`super`]).
+//! Plain values of the ABI. None of them ever changes (see the rules in [`super`]).
 
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::slice;
@@ -8,11 +8,11 @@ use abi_stable::std_types::{ROption, RResult, RSlice, RStr, RString, Tuple2};
 use async_ffi::FfiFuture;
 use bytes::Bytes;
 
-/// Why a call into a plugin failed.
+/// The error of a call into a plugin.
 #[repr(C)]
 #[derive(StableAbi, Debug, Clone)]
 pub struct AbiError {
-    /// For a person.
+    /// The message.
     pub message: RString,
     /// One of [`error_kind`]; an unknown one counts as [`error_kind::LATER`].
     pub kind: u8,
@@ -99,7 +99,7 @@ pub struct AbiRoute<'a> {
     pub position: usize,
 }
 
-/// What a handler is told of its job, besides the data.
+/// A job without its data, as its handler gets it.
 #[repr(C)]
 #[derive(StableAbi, Clone, Copy)]
 pub struct AbiHeader<'a> {
@@ -115,7 +115,7 @@ pub struct AbiHeader<'a> {
     pub route: AbiRoute<'a>,
     /// 1 for the first attempt.
     pub attempt: u32,
-    /// It may have been delivered before.
+    /// Whether it may have been delivered before.
     pub redelivered: bool,
 }
 
@@ -123,17 +123,17 @@ pub struct AbiHeader<'a> {
 #[repr(C)]
 #[derive(StableAbi, Clone, Copy)]
 pub struct AbiSend<'a> {
-    /// Where to.
+    /// The pipeline, at the address of the receiver.
     pub route: AbiRoute<'a>,
     /// The data, in the bus's codec.
     pub payload: RSlice<'a, u8>,
 }
 
-/// What became of a send.
+/// The result of a send, now or later.
 #[repr(C, u8)]
 #[derive(StableAbi)]
 pub enum AbiSent {
-    /// Decided at once: the job's id, or why not.
+    /// The job's id, or the error.
     Done(RResult<RString, AbiSendError>),
     /// The host works on it. The future may be polled on any thread of the plugin; it is woken on a thread of the generation.
     Waiting(FfiFuture<RResult<RString, AbiSendError>>),
@@ -155,7 +155,7 @@ pub struct AbiSendError {
 
 /// The values of [`AbiSendError::kind`].
 pub mod send_error_kind {
-    /// `text` is why.
+    /// `text` is the reason.
     pub const UNAVAILABLE: u8 = 0;
     /// `text` is the address.
     pub const NO_WORKER: u8 = 1;
@@ -171,7 +171,7 @@ pub mod send_error_kind {
 #[repr(C)]
 #[derive(StableAbi)]
 pub struct AbiFailure<'a> {
-    /// Why.
+    /// The message.
     pub error: RStr<'a>,
     /// The job.
     pub id: RStr<'a>,
@@ -197,8 +197,8 @@ pub struct AbiRecord<'a> {
     pub fields: RSlice<'a, Tuple2<RStr<'a>, RStr<'a>>>,
 }
 
-/// Takes over a file descriptor that the host gave away.
+/// Takes over a file descriptor that the host has given to the plugin.
 pub(crate) fn adopt_fd(fd: i32) -> OwnedFd {
-    // SAFETY: `Services::listener` gives its receiver a fresh duplicate that nobody else owns.
+    // SAFETY: `Services::listener` gives its receiver a fresh duplicate that has no other owner.
     unsafe { OwnedFd::from_raw_fd(fd) }
 }

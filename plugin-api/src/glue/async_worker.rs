@@ -1,11 +1,11 @@
-//! An instance of an author's [`Worker`].
+//! Instance of an author's [`Worker`].
 
 use std::cell::RefCell;
 use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 
-use super::{AsyncStarted, Tasks, abi_error, job_error, panicked, read_config, told};
+use super::{AbortTasksOnDrop, AsyncStarted, abi_error, job_error, log_panic, panicked, read_config};
 use crate::abi::{
     AbiBytes, AbiError, AbiFailure, AbiUnit, AsyncInstance, AsyncInstanceObject, Guarded, LocalFfiFuture, RResult,
     ScopeObject, TD_Opaque, fenced, stateless,
@@ -14,18 +14,19 @@ use crate::runtime::InPoll;
 use crate::state::encode;
 use crate::{Context, Error, Job, Snapshot, Stateful, Worker};
 
-struct Instance<W> {
+/// A started worker of the plugin.
+struct AsyncWorkerInstance<W> {
     /// Handlers in flight share it; `None` once stopped.
     worker: RefCell<Option<Rc<W>>>,
     ctx: Context,
-    state: Option<StateCalls<W>>,
-    _tasks: Tasks,
+    state: Option<AsyncStateFns<W>>,
+    _tasks: AbortTasksOnDrop,
 }
 
 type LocalFuture<T> = Pin<Box<dyn Future<Output = Result<T, Error>>>>;
 
-/// How the state of a [`Stateful`] worker is had and given.
-struct StateCalls<W> {
+/// The functions that take and restore the state of a [`Stateful`] worker.
+struct AsyncStateFns<W> {
     snapshot: fn(Rc<W>, Context, u64) -> LocalFuture<AbiBytes>,
     restore: fn(Rc<W>, Context, Snapshot) -> LocalFuture<AbiUnit>,
 }
@@ -35,7 +36,7 @@ pub(crate) fn start_async<W: Worker>(config: String, ctx: Context) -> LocalFfiFu
     start::<W>(config, ctx, None)
 }
 
-/// Starts a worker that hands its state over.
+/// Starts a worker that hands over its state.
 pub(crate) fn start_async_stateful<W: Stateful>(config: String, ctx: Context) -> LocalFfiFuture<AsyncStarted> {
     let snapshot = |worker: Rc<W>, ctx: Context, limit| -> LocalFuture<AbiBytes> {
         Box::pin(async move {
@@ -50,20 +51,20 @@ pub(crate) fn start_async_stateful<W: Stateful>(config: String, ctx: Context) ->
             Ok(AbiUnit::default())
         })
     };
-    start(config, ctx, Some(StateCalls { snapshot, restore }))
+    start(config, ctx, Some(AsyncStateFns { snapshot, restore }))
 }
 
-fn start<W: Worker>(config: String, ctx: Context, state: Option<StateCalls<W>>) -> LocalFfiFuture<AsyncStarted> {
+fn start<W: Worker>(config: String, ctx: Context, state: Option<AsyncStateFns<W>>) -> LocalFfiFuture<AsyncStarted> {
     fence(&ctx.clone(), async move {
-        let tasks = Tasks(ctx.clone());
+        let tasks = AbortTasksOnDrop(ctx.clone());
         let config = read_config::<W::Config>(&config)?;
         let worker = W::start(config, &ctx).await?;
         let worker = RefCell::new(Some(Rc::new(worker)));
-        Ok(AsyncInstanceObject::from_value(Instance { worker, ctx, state, _tasks: tasks }, TD_Opaque))
+        Ok(AsyncInstanceObject::from_value(AsyncWorkerInstance { worker, ctx, state, _tasks: tasks }, TD_Opaque))
     })
 }
 
-/// Wraps what an author wrote for the host to poll.
+/// Wraps a future of the author for the host to poll: it catches panics.
 fn fence<T: 'static>(
     ctx: &Context,
     future: impl Future<Output = Result<T, Error>> + 'static,
@@ -73,7 +74,7 @@ fn fence<T: 'static>(
     }))
 }
 
-/// As [`fence`], for what has nothing to answer: `report` logs a panic.
+/// As [`fence`], for a future without a result: `report` logs a panic.
 fn fence_quiet(
     ctx: &Context,
     report: fn(String) -> AbiUnit,
@@ -85,11 +86,11 @@ fn fence_quiet(
     }))
 }
 
-impl<W: Worker> Instance<W> {
-    /// Has a call about the state made, where there is one to make.
-    fn about_state<T: 'static>(
+impl<W: Worker> AsyncWorkerInstance<W> {
+    /// Calls one of the state functions, where the worker has them.
+    fn call_state<T: 'static>(
         &self,
-        call: impl FnOnce(&StateCalls<W>, Rc<W>, Context) -> LocalFuture<T>,
+        call: impl FnOnce(&AsyncStateFns<W>, Rc<W>, Context) -> LocalFuture<T>,
     ) -> LocalFfiFuture<RResult<T, AbiError>> {
         let called = match (&self.state, self.worker.borrow().clone()) {
             (Some(state), Some(worker)) => Ok(call(state, worker, self.ctx.clone())),
@@ -104,7 +105,7 @@ fn stopped() -> Error {
     Error::new("the worker has stopped")
 }
 
-impl<W: Worker> AsyncInstance for Instance<W> {
+impl<W: Worker> AsyncInstance for AsyncWorkerInstance<W> {
     fn handle(&self, scope: ScopeObject) -> LocalFfiFuture<RResult<AbiUnit, AbiError>> {
         let worker = self.worker.borrow().clone();
         let ctx = self.ctx.clone();
@@ -121,7 +122,7 @@ impl<W: Worker> AsyncInstance for Instance<W> {
         let worker = self.worker.borrow().clone();
         let error = job_error(failure, &self.ctx);
         let ctx = self.ctx.clone();
-        fence_quiet(&self.ctx, |panic| told("on_error", &panic), async move {
+        fence_quiet(&self.ctx, |panic| log_panic("on_error", &panic), async move {
             match (worker, error) {
                 (Some(worker), Ok(error)) => worker.on_error(error, &ctx).await,
                 (_, Err(error)) => tracing::warn!("the report of a failed job cannot be read: {error}"),
@@ -134,7 +135,7 @@ impl<W: Worker> AsyncInstance for Instance<W> {
         self.ctx.begin_drain();
         let worker = self.worker.borrow().clone();
         let ctx = self.ctx.clone();
-        fence_quiet(&self.ctx, |panic| told("drain", &panic), async move {
+        fence_quiet(&self.ctx, |panic| log_panic("drain", &panic), async move {
             if let Some(worker) = worker {
                 worker.drain(&ctx).await;
             }
@@ -144,7 +145,7 @@ impl<W: Worker> AsyncInstance for Instance<W> {
     fn stop(&self) -> LocalFfiFuture<AbiUnit> {
         let worker = self.worker.borrow_mut().take();
         let ctx = self.ctx.clone();
-        fence_quiet(&self.ctx, |panic| told("stop", &panic), async move {
+        fence_quiet(&self.ctx, |panic| log_panic("stop", &panic), async move {
             match worker.map(Rc::try_unwrap) {
                 Some(Ok(worker)) => worker.stop(&ctx).await,
                 Some(Err(worker)) => {
@@ -157,20 +158,20 @@ impl<W: Worker> AsyncInstance for Instance<W> {
     }
 
     fn snapshot(&self, limit: u64) -> LocalFfiFuture<RResult<AbiBytes, AbiError>> {
-        self.about_state(|state, worker, ctx| (state.snapshot)(worker, ctx, limit))
+        self.call_state(|state, worker, ctx| (state.snapshot)(worker, ctx, limit))
     }
 
     fn restore(&self, schema: u32, state: AbiBytes) -> LocalFfiFuture<RResult<AbiUnit, AbiError>> {
         let from = Snapshot::new(schema, state.into_bytes());
-        self.about_state(|state, worker, ctx| (state.restore)(worker, ctx, from))
+        self.call_state(|state, worker, ctx| (state.restore)(worker, ctx, from))
     }
 }
 
-impl<W> Drop for Instance<W> {
+impl<W> Drop for AsyncWorkerInstance<W> {
     fn drop(&mut self) {
         let _inside = InPoll::enter(self.ctx.runtime());
         if let Err(message) = fenced(|| drop(self.worker.take())) {
-            told("drop", &message);
+            log_panic("drop", &message);
         }
     }
 }

@@ -1,8 +1,8 @@
-//! An instance of an author's [`BlockingWorker`].
+//! Instance of an author's [`BlockingWorker`].
 
 use std::sync::{Arc, PoisonError, RwLock};
 
-use super::{BlockingStarted, Tasks, abi_error, job_error, panicked, read_config, told};
+use super::{AbortTasksOnDrop, BlockingStarted, abi_error, job_error, log_panic, panicked, read_config};
 use crate::abi::{
     AbiBytes, AbiError, AbiFailure, AbiUnit, BlockingInstance, BlockingInstanceObject, RResult, ScopeObject, TD_Opaque,
     fenced, stateless,
@@ -10,21 +10,22 @@ use crate::abi::{
 use crate::state::encode;
 use crate::{BlockingStateful, BlockingWorker, Context, Error, Job, Snapshot};
 
-struct Instance<W> {
+/// A started worker of the plugin.
+struct BlockingWorkerInstance<W> {
     /// Handlers in flight share it; `None` once stopped.
     worker: RwLock<Option<Arc<W>>>,
     ctx: Context,
-    state: Option<StateCalls<W>>,
-    _tasks: Tasks,
+    state: Option<BlockingStateFns<W>>,
+    _tasks: AbortTasksOnDrop,
 }
 
-/// How the state of a [`BlockingStateful`] worker is had and given.
-struct StateCalls<W> {
+/// The functions that take and restore the state of a [`BlockingStateful`] worker.
+struct BlockingStateFns<W> {
     snapshot: fn(&W, &Context, u64) -> Result<AbiBytes, Error>,
     restore: fn(&W, &Context, Snapshot) -> Result<AbiUnit, Error>,
 }
 
-/// Starts a worker. The caller is inside of the plugin's runtime and fenced.
+/// Starts a worker. The caller is inside the plugin's runtime and catches panics.
 pub(crate) fn start_blocking<W: BlockingWorker>(config: &str, ctx: Context) -> BlockingStarted {
     start::<W>(config, ctx, None)
 }
@@ -36,21 +37,24 @@ pub(crate) fn start_blocking_stateful<W: BlockingStateful>(config: &str, ctx: Co
         worker.restore(from.into_state(W::SCHEMA, W::migrate)?, ctx)?;
         Ok(AbiUnit::default())
     };
-    start(config, ctx, Some(StateCalls { snapshot, restore }))
+    start(config, ctx, Some(BlockingStateFns { snapshot, restore }))
 }
 
-fn start<W: BlockingWorker>(config: &str, ctx: Context, state: Option<StateCalls<W>>) -> BlockingStarted {
-    let tasks = Tasks(ctx.clone());
+fn start<W: BlockingWorker>(config: &str, ctx: Context, state: Option<BlockingStateFns<W>>) -> BlockingStarted {
+    let tasks = AbortTasksOnDrop(ctx.clone());
     match read_config::<W::Config>(config).and_then(|config| W::start(config, &ctx)) {
         Ok(worker) => {
             let worker = RwLock::new(Some(Arc::new(worker)));
-            RResult::ROk(BlockingInstanceObject::from_value(Instance { worker, ctx, state, _tasks: tasks }, TD_Opaque))
+            RResult::ROk(BlockingInstanceObject::from_value(
+                BlockingWorkerInstance { worker, ctx, state, _tasks: tasks },
+                TD_Opaque,
+            ))
         }
         Err(error) => RResult::RErr(abi_error(&error)),
     }
 }
 
-impl<W: BlockingWorker> Instance<W> {
+impl<W: BlockingWorker> BlockingWorkerInstance<W> {
     fn worker(&self) -> Option<Arc<W>> {
         self.worker.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -62,8 +66,8 @@ impl<W: BlockingWorker> Instance<W> {
         worker.handle(job, &ctx)
     }
 
-    /// Makes a call about the state, where there is one to make.
-    fn about_state<T>(&self, call: impl FnOnce(&StateCalls<W>, &W) -> Result<T, Error>) -> RResult<T, AbiError> {
+    /// Calls one of the state functions, where the worker has them.
+    fn call_state<T>(&self, call: impl FnOnce(&BlockingStateFns<W>, &W) -> Result<T, Error>) -> RResult<T, AbiError> {
         let _runtime = self.ctx.runtime().enter();
         let Some(state) = &self.state else { return RResult::RErr(stateless()) };
         let called = fenced(|| call(state, &*self.worker().ok_or_else(stopped)?));
@@ -73,7 +77,7 @@ impl<W: BlockingWorker> Instance<W> {
     fn quietly(&self, entry: &str, body: impl FnOnce()) {
         let _runtime = self.ctx.runtime().enter();
         if let Err(message) = fenced(body) {
-            told(entry, &message);
+            log_panic(entry, &message);
         }
     }
 }
@@ -82,7 +86,7 @@ fn stopped() -> Error {
     Error::new("the worker has stopped")
 }
 
-impl<W: BlockingWorker> BlockingInstance for Instance<W> {
+impl<W: BlockingWorker> BlockingInstance for BlockingWorkerInstance<W> {
     fn handle(&self, scope: ScopeObject) -> RResult<AbiUnit, AbiError> {
         let _runtime = self.ctx.runtime().enter();
         match fenced(|| self.handle_job(scope)) {
@@ -117,21 +121,21 @@ impl<W: BlockingWorker> BlockingInstance for Instance<W> {
     }
 
     fn snapshot(&self, limit: u64) -> RResult<AbiBytes, AbiError> {
-        self.about_state(|state, worker| (state.snapshot)(worker, &self.ctx, limit))
+        self.call_state(|state, worker| (state.snapshot)(worker, &self.ctx, limit))
     }
 
     fn restore(&self, schema: u32, state: AbiBytes) -> RResult<AbiUnit, AbiError> {
         let from = Snapshot::new(schema, state.into_bytes());
-        self.about_state(|state, worker| (state.restore)(worker, &self.ctx, from))
+        self.call_state(|state, worker| (state.restore)(worker, &self.ctx, from))
     }
 }
 
-impl<W> Drop for Instance<W> {
+impl<W> Drop for BlockingWorkerInstance<W> {
     fn drop(&mut self) {
         let _runtime = self.ctx.runtime().enter();
         let worker = self.worker.get_mut().unwrap_or_else(PoisonError::into_inner).take();
         if let Err(message) = fenced(|| drop(worker)) {
-            told("drop", &message);
+            log_panic("drop", &message);
         }
     }
 }

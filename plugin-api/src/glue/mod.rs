@@ -1,6 +1,6 @@
-//! The plugin's side of the ABI: what turns an author's worker into the objects that the host calls.
+//! The plugin's side of the ABI: adapters from an author's worker to the objects that the host calls.
 //!
-//! Every entry is fenced, runs inside of the plugin's runtime, and gives back nothing but values of [`crate::abi`].
+//! Every entry catches panics, runs inside the plugin's runtime, and returns nothing but values of [`crate::abi`].
 
 mod async_worker;
 mod blocking_worker;
@@ -22,16 +22,16 @@ pub use plugin::init;
 type AsyncStarted = RResult<AsyncInstanceObject, AbiError>;
 type BlockingStarted = RResult<BlockingInstanceObject, AbiError>;
 
-/// How a worker is started, from its configuration as JSON.
-pub(crate) enum Start {
+/// The function that starts a worker, from its configuration as JSON.
+pub(crate) enum StartFn {
     Async(fn(String, Context) -> LocalFfiFuture<AsyncStarted>),
     Blocking(fn(&str, Context) -> BlockingStarted),
 }
 
-/// Ends the tasks of an instance when it, or its failed start, is dropped.
-struct Tasks(Context);
+/// Guard that aborts the tasks of an instance when it, or its failed start, is dropped.
+struct AbortTasksOnDrop(Context);
 
-impl Drop for Tasks {
+impl Drop for AbortTasksOnDrop {
     fn drop(&mut self) {
         self.0.abort_tasks();
     }
@@ -49,8 +49,8 @@ fn abi_error(error: &Error) -> AbiError {
     AbiError { message: error.message().into(), kind }
 }
 
-/// Logs the panic of an entry point that has nobody to answer to.
-fn told(entry: &str, panic: &str) -> AbiUnit {
+/// Logs the panic of an entry point that has no result.
+fn log_panic(entry: &str, panic: &str) -> AbiUnit {
     tracing::error!("the worker's `{entry}` {panic}");
     AbiUnit::default()
 }

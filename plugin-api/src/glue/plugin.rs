@@ -1,9 +1,9 @@
-//! The plugin as a whole.
+//! The plugin object that the host gets from `init`.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{AsyncStarted, BlockingStarted, Start, abi_error, panicked};
+use super::{AsyncStarted, BlockingStarted, StartFn, abi_error, panicked};
 use crate::abi::{
     AbiError, Guarded, HostObject, LocalFfiFuture, Plugin, PluginObject, RResult, RStr, ServicesObject, TD_Opaque,
     fenced,
@@ -13,7 +13,8 @@ use crate::log;
 use crate::runtime::PluginRuntime;
 use crate::{Context, Error};
 
-struct Glue {
+/// An initialised plugin: its runtime and its workers.
+struct PluginAdapter {
     name: &'static str,
     runtime: PluginRuntime,
     workers: Vec<Registration>,
@@ -27,10 +28,10 @@ pub fn init(facts: &CrateFacts, workers: Vec<Registration>, host: HostObject) ->
     log::install(&Arc::new(host));
     let name = facts.plugin_name();
     let runtime = PluginRuntime::start(name).map_err(|error| format!("its tokio runtime cannot start: {error}"))?;
-    Ok(PluginObject::from_value(Glue { name, runtime, workers }, TD_Opaque))
+    Ok(PluginObject::from_value(PluginAdapter { name, runtime, workers }, TD_Opaque))
 }
 
-impl Glue {
+impl PluginAdapter {
     fn prepare(&self, worker_type: &str, services: ServicesObject) -> Result<(&Registration, Context), Error> {
         let registration = self.workers.iter().find(|worker| worker.worker_type() == worker_type).ok_or_else(|| {
             let known: Vec<_> = self.workers.iter().map(Registration::worker_type).collect();
@@ -44,12 +45,12 @@ impl Glue {
     }
 }
 
-impl Plugin for Glue {
+impl Plugin for PluginAdapter {
     fn start(&self, worker_type: RStr<'_>, config: RStr<'_>, services: ServicesObject) -> LocalFfiFuture<AsyncStarted> {
         let started = fenced(|| match self.prepare(&worker_type, services) {
             Ok((registration, ctx)) => match registration.start() {
-                Start::Async(start) => Ok(start(config.as_str().to_owned(), ctx)),
-                Start::Blocking(_) => Err(self.wrong_kind(&worker_type)),
+                StartFn::Async(start) => Ok(start(config.as_str().to_owned(), ctx)),
+                StartFn::Blocking(_) => Err(self.wrong_kind(&worker_type)),
             },
             Err(error) => Err(abi_error(&error)),
         });
@@ -65,8 +66,8 @@ impl Plugin for Glue {
         let _runtime = self.runtime.handle().enter();
         fenced(|| match self.prepare(&worker_type, services) {
             Ok((registration, ctx)) => match registration.start() {
-                Start::Blocking(start) => start(&config, ctx),
-                Start::Async(_) => RResult::RErr(self.wrong_kind(&worker_type)),
+                StartFn::Blocking(start) => start(&config, ctx),
+                StartFn::Async(_) => RResult::RErr(self.wrong_kind(&worker_type)),
             },
             Err(error) => RResult::RErr(abi_error(&error)),
         })
