@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use mshost_bus::{
-    Bus, BusError, BusLimits, BusState, Codec, Consumer, ConsumerOptions, DeadLetter, Job, Notification, QueueDepth,
-    Requeued, SendError, Subscription,
+    Bus, BusError, BusLimits, BusState, Codec, Consumer, ConsumerOptions, DeadLetterStore, HostBus, Job, Leadership,
+    Notification, QueueDepth, SendError, Subscription,
 };
 use mshost_core::ids::WorkerRef;
 use mshost_isolation::{BusParameters, BusPermissions, RemoteBus, serve};
@@ -18,7 +18,7 @@ use tokio::sync::watch;
 /// isolated worker has no right to it.
 pub struct RemotePair {
     remote: RemoteBus,
-    real: Arc<dyn Bus>,
+    real: Arc<dyn HostBus>,
 }
 
 /// Joins to a bus over a pair of sockets. Both ends run on the runtime that this is called in.
@@ -26,7 +26,7 @@ pub struct RemotePair {
 /// # Panics
 /// Where the system has no sockets left.
 #[must_use]
-pub fn join(real: Arc<dyn Bus>, limits: &BusLimits) -> RemotePair {
+pub fn join(real: Arc<dyn HostBus>, limits: &BusLimits) -> RemotePair {
     join_across(real, limits, &Handle::current())
 }
 
@@ -35,12 +35,12 @@ pub fn join(real: Arc<dyn Bus>, limits: &BusLimits) -> RemotePair {
 /// # Panics
 /// Where the system has no sockets left.
 #[must_use]
-pub fn join_across(real: Arc<dyn Bus>, limits: &BusLimits, host: &Handle) -> RemotePair {
+pub fn join_across(real: Arc<dyn HostBus>, limits: &BusLimits, host: &Handle) -> RemotePair {
     let (ours, theirs) = std::os::unix::net::UnixStream::pair().expect("a pair of sockets");
     for socket in [&ours, &theirs] {
         socket.set_nonblocking(true).expect("a socket that does not block");
     }
-    let (bus, message_bytes) = (Arc::clone(&real), limits.message_bytes);
+    let (bus, message_bytes) = (real.clone(), limits.message_bytes);
     host.spawn(async move {
         let stream = UnixStream::from_std(ours).expect("a socket");
         serve(stream, bus, BusPermissions::Unrestricted, message_bytes).await.expect("a child that keeps to the rules")
@@ -80,40 +80,23 @@ impl Bus for RemotePair {
         self.remote.state()
     }
 
-    fn leads(&self) -> watch::Receiver<bool> {
-        self.remote.leads()
+    async fn close(&self) {
+        self.remote.close().await;
+        self.real.close().await;
+    }
+}
+
+#[async_trait]
+impl HostBus for RemotePair {
+    fn dead_letters(&self) -> &dyn DeadLetterStore {
+        self.real.dead_letters()
     }
 
-    async fn reap(&self, worker: &WorkerRef) -> Result<(), BusError> {
-        self.real.reap(worker).await
-    }
-
-    async fn dead_letters(&self, limit: usize) -> Result<Vec<DeadLetter>, BusError> {
-        self.real.dead_letters(limit).await
-    }
-
-    async fn dead_count(&self) -> Option<u64> {
-        self.real.dead_count().await
-    }
-
-    async fn keep_dead(&self, letter: DeadLetter) -> Result<(), BusError> {
-        self.real.keep_dead(letter).await
-    }
-
-    async fn requeue_dead(&self, ids: &[String]) -> Result<Requeued, BusError> {
-        self.real.requeue_dead(ids).await
-    }
-
-    async fn purge_dead(&self) -> Result<u64, BusError> {
-        self.real.purge_dead().await
+    fn leadership(&self) -> &dyn Leadership {
+        self.real.leadership()
     }
 
     async fn depths(&self) -> Vec<QueueDepth> {
         self.real.depths().await
-    }
-
-    async fn close(&self) {
-        self.remote.close().await;
-        self.real.close().await;
     }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
-use mshost_bus::{Bus, BusLimits, Codec, Consumer, ConsumerOptions};
+use mshost_bus::{Bus, BusLimits, Codec, Consumer, ConsumerOptions, HostBus};
 use mshost_bus_embedded::EmbeddedBus;
 use tokio::runtime::Builder;
 use tokio::sync::oneshot;
@@ -40,7 +40,7 @@ pub fn measure(jobs: u32, in_flight: u16) -> SocketHops {
 fn there_and_back(jobs: u32, in_flight: u16, over_socket: bool) -> Duration {
     let host = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let limits = BusLimits::default();
-    let real: Arc<dyn Bus> = host.block_on(async { Arc::new(EmbeddedBus::new(limits.clone(), Codec::MsgPack)) });
+    let real: Arc<dyn HostBus> = host.block_on(async { Arc::new(EmbeddedBus::new(limits.clone(), Codec::MsgPack)) });
     let (far, serving) = (Arc::clone(&real), host.handle().clone());
     let (ready, is_ready) = oneshot::channel();
     let beyond = std::thread::spawn(move || {

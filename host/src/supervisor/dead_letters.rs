@@ -5,7 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use mshost_bus::{Bus, BusError, DeadLetter, DeathReason, Job};
+use mshost_bus::{BusError, DeadLetter, DeathReason, HostBus, Job};
 use serde_json::Value;
 
 use super::bus_session::sessions::BusSessions;
@@ -23,13 +23,13 @@ const MAX_DEPTH: usize = 64;
 /// The dead letters of a bus.
 #[derive(Clone)]
 pub struct BusDeadLetters {
-    bus: Arc<dyn Bus>,
+    bus: Arc<dyn HostBus>,
 }
 
 impl BusDeadLetters {
     /// The dead letters of this bus.
     #[must_use]
-    pub fn new(bus: Arc<dyn Bus>) -> Self {
+    pub fn new(bus: Arc<dyn HostBus>) -> Self {
         Self { bus }
     }
 
@@ -42,8 +42,8 @@ impl BusDeadLetters {
         view: fn(&DeadLetter) -> DeadLetterEntry,
     ) -> Result<DeadLetterList, DeadLetterError> {
         // Counted first: a broker may not count those that are being read at the moment.
-        let total = self.bus.dead_count().await;
-        let looked_at = self.bus.dead_letters(look_at).await.map_err(unavailable)?;
+        let total = self.bus.dead_letters().count().await;
+        let looked_at = self.bus.dead_letters().list(look_at).await.map_err(unavailable)?;
         let more = total.is_none_or(|total| total > looked_at.len() as u64) && looked_at.len() >= look_at;
         let mut fitting = looked_at.iter().filter(|letter| fits(letter));
         let letters = fitting.by_ref().take(limit).map(view).collect();
@@ -70,13 +70,13 @@ impl DeadLetterSource for BusDeadLetters {
     }
 
     async fn requeue(&self, ids: &[String]) -> Result<RequeueReport, DeadLetterError> {
-        let requeued = self.bus.requeue_dead(ids).await.map_err(unavailable)?;
+        let requeued = self.bus.dead_letters().requeue(ids).await.map_err(unavailable)?;
         let refused = requeued.refused.into_iter().map(|(id, error)| RefusedRequeue { id, error: error.to_string() });
         Ok(RequeueReport { sent: requeued.sent, refused: refused.collect(), unknown: requeued.unknown })
     }
 
     async fn purge(&self) -> Result<u64, DeadLetterError> {
-        self.bus.purge_dead().await.map_err(unavailable)
+        self.bus.dead_letters().purge().await.map_err(unavailable)
     }
 }
 
@@ -188,7 +188,7 @@ mod tests {
     }
 
     /// Buries a job for each of these types, with this data.
-    async fn bury(bus: &Arc<dyn Bus>, deaths: &[(&str, &str, DeathReason, Value)]) {
+    async fn dead_letter(bus: &Arc<dyn HostBus>, deaths: &[(&str, &str, DeathReason, Value)]) {
         for (id, kind, reason, data) in deaths {
             let taker = worker(&format!("{kind}:1460306476102"));
             let mut consumer = bus.join(&taker, ConsumerOptions::new(1)).await.unwrap();
@@ -204,7 +204,7 @@ mod tests {
                 payload: Payload::encode(Codec::MsgPack, data).unwrap(),
             };
             bus.send(job).await.unwrap();
-            consumer.next().await.unwrap().bury(Death::now(*reason, "no", Some(taker))).await.unwrap();
+            consumer.next().await.unwrap().dead_letter(Death::now(*reason, "no", Some(taker))).await.unwrap();
         }
     }
 
@@ -213,13 +213,13 @@ mod tests {
     }
 
     async fn letters() -> BusDeadLetters {
-        let bus: Arc<dyn Bus> = Arc::new(EmbeddedBus::new(BusLimits::default(), Codec::MsgPack));
+        let bus: Arc<dyn HostBus> = Arc::new(EmbeddedBus::new(BusLimits::default(), Codec::MsgPack));
         let deaths = [
             ("J1", "WA", DeathReason::Failed, nested(MAX_DEPTH)),
             ("J2", "WB", DeathReason::Failed, nested(MAX_DEPTH + 1)),
             ("J3", "WB", DeathReason::Expired, Value::Bool(true)),
         ];
-        bury(&bus, &deaths).await;
+        dead_letter(&bus, &deaths).await;
         BusDeadLetters::new(bus)
     }
 

@@ -99,7 +99,7 @@ impl StatusBoard {
             BusState::Closed => (BusHealth::Closed, None),
         };
         let (url, codec) = (session.config.url.to_string(), bus.codec().to_string());
-        let manager = match (session.has_manager(), *bus.leads().borrow()) {
+        let manager = match (session.has_manager(), *bus.leadership().leads().borrow()) {
             (false, _) => ManagerState::Off,
             (true, false) => ManagerState::StandingBy,
             (true, true) => ManagerState::Active,
@@ -115,7 +115,7 @@ impl StatusSource for StatusBoard {
     async fn status(&self) -> HostStatus {
         let session = self.sessions.current();
         let queues = self.queues(&session).await;
-        let dead_letters = session.bus().dead_count().await;
+        let dead_letters = session.bus().dead_letters().count().await;
         let published = self.published.lock();
         let mut workers: Vec<_> = published.slots.iter().map(|slot| worker_status(&slot.status.lock())).collect();
         workers.extend(published.pending.iter().cloned());

@@ -4,7 +4,7 @@
 //! them all has the bus for itself.
 #![allow(clippy::missing_panics_doc, missing_docs)]
 
-use mshost_bus::{Bus, BusLimits, Consumer, DeadLetter, Death, DeathReason, Job, Requeued, SendError};
+use mshost_bus::{BusLimits, Consumer, DeadLetter, Death, DeathReason, HostBus, Job, Requeued, SendError};
 use tokio::sync::RwLock;
 
 use super::host_pair::{HostPair, eventually, limited, next, next_number};
@@ -23,7 +23,7 @@ pub fn limits() -> BusLimits {
 /// Waits for the dead letter of a job.
 pub(super) async fn letter_of(pair: &HostPair, job: &Job) -> DeadLetter {
     eventually("the dead letter of a job", async || {
-        let letters = limited("list", pair.other.dead_letters(ALL)).await.unwrap();
+        let letters = limited("list", pair.other.dead_letters().list(ALL)).await.unwrap();
         let count = letters.len();
         letters.into_iter().find(|letter| letter.id == *job.id).ok_or(format!("{count} others"))
     })
@@ -33,17 +33,17 @@ pub(super) async fn letter_of(pair: &HostPair, job: &Job) -> DeadLetter {
 /// Waits until the dead letter of a job is gone.
 async fn until_gone(pair: &HostPair, job: &Job) {
     eventually("no dead letter of the job", async || {
-        let letters = limited("list", pair.bus.dead_letters(ALL)).await.unwrap();
+        let letters = limited("list", pair.bus.dead_letters().list(ALL)).await.unwrap();
         letters.into_iter().find(|letter| letter.id == *job.id).map_or(Ok(()), |letter| Err(format!("{letter:?}")))
     })
     .await;
 }
 
 /// Requeues a dead letter. A broker may not have back yet what somebody has just looked at: then it seems unknown.
-async fn requeue(pair: &HostPair, bus: &dyn Bus, job: &Job) -> Requeued {
+async fn requeue(pair: &HostPair, bus: &dyn HostBus, job: &Job) -> Requeued {
     eventually("the dead letter to be found", async || {
         letter_of(pair, job).await;
-        let requeued = limited("requeue", bus.requeue_dead(&[job.id.to_string()])).await.unwrap();
+        let requeued = limited("requeue", bus.dead_letters().requeue(&[job.id.to_string()])).await.unwrap();
         if requeued.unknown.is_empty() { Ok(requeued) } else { Err(format!("{requeued:?}")) }
     })
     .await
@@ -54,7 +54,7 @@ async fn buried(pair: &HostPair, route: &str, consumer: &mut Box<dyn Consumer>) 
     let job = Job { attempt: 3, ..pair.job(&[route, "Later:*"], &7) };
     pair.send(job.clone()).await;
     let death = Death::now(DeathReason::Failed, "no disk is large enough", Some(pair.worker(&pair.kind())));
-    next(consumer).await.bury(death).await.unwrap();
+    next(consumer).await.dead_letter(death).await.unwrap();
     job
 }
 
@@ -67,7 +67,7 @@ pub async fn a_buried_job_is_listed_and_does_not_come_again(pair: &HostPair) {
     job.origin = pair.worker(&pair.kind());
     pair.send(job.clone()).await;
     let death = Death::now(DeathReason::Failed, "no disk is large enough", Some(worker.clone()));
-    next(&mut consumer).await.bury(death).await.unwrap();
+    next(&mut consumer).await.dead_letter(death).await.unwrap();
     let letter = letter_of(pair, &job).await;
     assert_eq!(letter.job.as_ref(), Some(&job));
     assert_eq!((letter.death.reason, &*letter.death.error), (DeathReason::Failed, "no disk is large enough"));
@@ -85,7 +85,7 @@ pub async fn a_dead_letter_of_another_bus_is_kept_and_can_be_sent_again(pair: &H
     let job = pair.job(&[&kind, "Later:*"], &serde_json::json!(7));
     let death = Death::now(DeathReason::Failed, "no disk is large enough", Some(worker));
     let letter = DeadLetter { id: job.id.to_string(), job: Some(job.clone()), raw: None, death: death.clone() };
-    limited("keep", pair.bus.keep_dead(letter)).await.unwrap();
+    limited("keep", pair.bus.dead_letters().keep(letter)).await.unwrap();
     let kept = letter_of(pair, &job).await;
     assert_eq!((kept.job.as_ref(), kept.death.reason, &kept.death.error), (Some(&job), death.reason, &death.error));
     assert_eq!(requeue(pair, &*pair.bus, &job).await.sent, [job.id.to_string()]);
@@ -127,7 +127,7 @@ pub async fn a_dead_letter_that_cannot_be_sent_stays_one(pair: &HostPair) {
 pub async fn unknown_dead_letters_are_named(pair: &HostPair) {
     let _kept = KEPT.read().await;
     let nobody = pair.job_id().to_string();
-    let requeued = limited("requeue", pair.bus.requeue_dead(std::slice::from_ref(&nobody))).await.unwrap();
+    let requeued = limited("requeue", pair.bus.dead_letters().requeue(std::slice::from_ref(&nobody))).await.unwrap();
     assert_eq!((requeued.unknown, requeued.sent.len(), requeued.refused.len()), (vec![nobody], 0, 0));
 }
 
@@ -141,7 +141,7 @@ pub async fn purged_dead_letters_are_gone(pair: &HostPair) {
     }
     let mut purged = 0;
     eventually("two dead letters to be purged", async || {
-        purged += limited("purge", pair.other.purge_dead()).await.unwrap();
+        purged += limited("purge", pair.other.dead_letters().purge()).await.unwrap();
         if purged >= 2 { Ok(()) } else { Err(purged.to_string()) }
     })
     .await;

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use mshost_bus::{
-    Bus, BusLimits, Codec, Consumer, ConsumerOptions, Delivery, Event, Job, Notification, Payload, Route, SendError,
-    Subscription,
+    Bus, BusLimits, Codec, Consumer, ConsumerOptions, Delivery, Event, HostBus, Job, Notification, Payload, Route,
+    SendError, Subscription,
 };
 use mshost_core::ids::{JobId, WorkerId, WorkerRef, WorkerType};
 use serde::Serialize;
@@ -19,9 +19,9 @@ const LOOK_AGAIN: Duration = Duration::from_millis(5);
 /// A bus with two hosts, for one check.
 pub struct HostPair {
     /// A host.
-    pub bus: Arc<dyn Bus>,
+    pub bus: Arc<dyn HostBus>,
     /// Another host on the same bus; in process the same.
-    pub other: Arc<dyn Bus>,
+    pub other: Arc<dyn HostBus>,
     /// The bus's codec.
     pub codec: Codec,
     /// The bus's limits.
@@ -43,7 +43,7 @@ fn serial() -> u64 {
 
 impl HostPair {
     /// Sets the stage.
-    pub fn new(codec: Codec, [bus, other]: [Arc<dyn Bus>; 2], limits: BusLimits) -> Self {
+    pub fn new(codec: Codec, [bus, other]: [Arc<dyn HostBus>; 2], limits: BusLimits) -> Self {
         let started = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_nanos();
         Self {
             bus,

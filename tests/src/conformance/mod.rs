@@ -20,7 +20,7 @@ pub mod waiting;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mshost_bus::{Absent, Bus, BusLimits, Codec};
+use mshost_bus::{Absent, BusLimits, Codec, HostBus};
 
 pub use host_pair::HostPair;
 
@@ -52,7 +52,7 @@ pub trait Engine {
     const KNOWS_STARTED_JOBS: bool = true;
 
     /// Two hosts that meet on one new bus, which may be one and the same where the engine is in process.
-    fn hosts(codec: Codec, settings: BusSettings) -> impl Future<Output = [Arc<dyn Bus>; 2]>;
+    fn hosts(codec: Codec, settings: BusSettings) -> impl Future<Output = [Arc<dyn HostBus>; 2]>;
 }
 
 /// Runs one check on a runtime of its own.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use lapin::options::QueueDeclareOptions;
 use lapin::types::FieldTable;
 use lapin::{Connection, ConnectionProperties};
-use mshost_bus::{Bus, BusState, Codec, Durability};
+use mshost_bus::{Bus, BusState, Codec, Durability, HostBus};
 use mshost_bus_amqp::{AmqpBus, AmqpOptions};
 use mshost_core::metrics::Metrics;
 use mshost_tests::broker::Broker;
@@ -20,7 +20,7 @@ struct Amqp;
 impl Engine for Amqp {
     const SHARED_PREFETCH: bool = false;
 
-    async fn hosts(codec: Codec, settings: BusSettings) -> [Arc<dyn Bus>; 2] {
+    async fn hosts(codec: Codec, settings: BusSettings) -> [Arc<dyn HostBus>; 2] {
         hosts(codec, settings, Durability::Durable).await
     }
 }
@@ -31,13 +31,13 @@ struct Quorum;
 impl Engine for Quorum {
     const SHARED_PREFETCH: bool = false;
 
-    async fn hosts(codec: Codec, settings: BusSettings) -> [Arc<dyn Bus>; 2] {
+    async fn hosts(codec: Codec, settings: BusSettings) -> [Arc<dyn HostBus>; 2] {
         hosts(codec, settings, Durability::Replicated).await
     }
 }
 
 /// Two hosts are two engines, each with connections of its own.
-async fn hosts(codec: Codec, settings: BusSettings, durability: Durability) -> [Arc<dyn Bus>; 2] {
+async fn hosts(codec: Codec, settings: BusSettings, durability: Durability) -> [Arc<dyn HostBus>; 2] {
     [host("one", codec, settings.clone(), durability).await, host("other", codec, settings, durability).await]
 }
 
@@ -52,7 +52,7 @@ const ATTENDED: [&str; 6] = [
 ];
 
 /// Each codec and durability has a virtual host: it is a bus of its own.
-async fn host(name: &str, codec: Codec, settings: BusSettings, durability: Durability) -> Arc<dyn Bus> {
+async fn host(name: &str, codec: Codec, settings: BusSettings, durability: Durability) -> Arc<dyn HostBus> {
     static MADE: Mutex<BTreeSet<String>> = Mutex::const_new(BTreeSet::new());
     let url = Broker::shared().url_of(&format!("{}-{durability:?}", codec.name()).to_lowercase());
     // Of several hosts that are the first on a broker some lose their connection once: RabbitMQ 3.10.8 says of a quorum queue
@@ -85,7 +85,13 @@ async fn until_attended(url: &str) {
     }
 }
 
-async fn connect(name: &str, url: &str, codec: Codec, settings: BusSettings, durability: Durability) -> Arc<dyn Bus> {
+async fn connect(
+    name: &str,
+    url: &str,
+    codec: Codec,
+    settings: BusSettings,
+    durability: Durability,
+) -> Arc<dyn HostBus> {
     let url = url.to_owned();
     let metrics = Metrics::new().unwrap();
     let BusSettings { limits, absent } = settings;

@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
-use mshost_bus::{Bus, Codec};
+use mshost_bus::{Codec, HostBus};
 use mshost_bus_embedded::{EmbeddedBus, EmbeddedOptions, JournalConfig, JournalSync};
 use mshost_tests::conformance::{BusSettings, Engine};
 
-fn open(codec: Codec, settings: BusSettings, journal: Option<JournalConfig>) -> [Arc<dyn Bus>; 2] {
+fn open(codec: Codec, settings: BusSettings, journal: Option<JournalConfig>) -> [Arc<dyn HostBus>; 2] {
     let BusSettings { limits, absent } = settings;
     let options = EmbeddedOptions { codec, limits, absent, journal, metrics: None };
     let bus = Arc::new(EmbeddedBus::open(options).expect("an embedded bus"));
@@ -16,7 +16,7 @@ fn open(codec: Codec, settings: BusSettings, journal: Option<JournalConfig>) -> 
 struct Embedded;
 
 impl Engine for Embedded {
-    async fn hosts(codec: Codec, settings: BusSettings) -> [Arc<dyn Bus>; 2] {
+    async fn hosts(codec: Codec, settings: BusSettings) -> [Arc<dyn HostBus>; 2] {
         open(codec, settings, None)
     }
 }
@@ -29,7 +29,7 @@ mod with_a_journal {
     struct Journaled;
 
     impl Engine for Journaled {
-        async fn hosts(codec: Codec, settings: BusSettings) -> [Arc<dyn Bus>; 2] {
+        async fn hosts(codec: Codec, settings: BusSettings) -> [Arc<dyn HostBus>; 2] {
             // The open file outlives its name.
             let folder = tempfile::tempdir().expect("a temporary folder");
             let sync = JournalSync::Checkpoint;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use mshost_bus::{Bus, BusState, Codec, Durability};
+use mshost_bus::{Bus, BusState, Codec, Durability, HostBus};
 use mshost_bus_amqp::{AmqpBus, AmqpOptions};
 use mshost_bus_embedded::{EmbeddedBus, EmbeddedOptions};
 use mshost_core::metrics::Metrics;
@@ -17,7 +17,7 @@ struct OntoEmbedded;
 impl Engine for OntoEmbedded {
     const KNOWS_STARTED_JOBS: bool = false;
 
-    async fn hosts(codec: Codec, settings: BusSettings) -> [Arc<dyn Bus>; 2] {
+    async fn hosts(codec: Codec, settings: BusSettings) -> [Arc<dyn HostBus>; 2] {
         let BusSettings { limits, absent } = settings;
         let options = EmbeddedOptions { codec, limits: limits.clone(), absent, journal: None, metrics: None };
         let bus = Arc::new(EmbeddedBus::open(options).expect("an embedded bus"));
@@ -34,12 +34,12 @@ impl Engine for OntoAmqp {
     const SHARED_PREFETCH: bool = false;
     const KNOWS_STARTED_JOBS: bool = false;
 
-    async fn hosts(codec: Codec, settings: BusSettings) -> [Arc<dyn Bus>; 2] {
+    async fn hosts(codec: Codec, settings: BusSettings) -> [Arc<dyn HostBus>; 2] {
         [child_of("one", codec, settings.clone()).await, child_of("other", codec, settings).await]
     }
 }
 
-async fn child_of(host: &str, codec: Codec, settings: BusSettings) -> Arc<dyn Bus> {
+async fn child_of(host: &str, codec: Codec, settings: BusSettings) -> Arc<dyn HostBus> {
     let url = Broker::shared().url_of("remote");
     let metrics = Metrics::new().unwrap();
     let (tls, host, durability) = (BusTls::default(), host.to_owned(), Durability::Durable);

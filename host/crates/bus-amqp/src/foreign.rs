@@ -10,7 +10,7 @@ use lapin::message::Delivery as Message;
 use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions, QueueDeclareOptions};
 use lapin::types::FieldTable;
 use mshost_bus::codec::{NOTIFICATIONS, WireJob, decode_job};
-use mshost_bus::{Foreign, ForeignEvent, Receipt};
+use mshost_bus::{MsjsEvent, MsjsSubscription, Receipt};
 use tokio::sync::mpsc;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::warn;
@@ -24,7 +24,7 @@ const PREFETCH: u16 = 256;
 
 /// Ends its task when dropped.
 pub(super) struct AmqpForeign {
-    events: mpsc::Receiver<ForeignEvent>,
+    events: mpsc::Receiver<MsjsEvent>,
     _left: DropGuard,
 }
 
@@ -37,14 +37,14 @@ pub(super) fn listen(shared: &Arc<Shared>) -> AmqpForeign {
 }
 
 #[async_trait]
-impl Foreign for AmqpForeign {
-    async fn next(&mut self) -> Option<ForeignEvent> {
+impl MsjsSubscription for AmqpForeign {
+    async fn next(&mut self) -> Option<MsjsEvent> {
         self.events.recv().await
     }
 }
 
 /// Hears on each link in turn.
-async fn keep(shared: Arc<Shared>, events: mpsc::Sender<ForeignEvent>, left: CancellationToken) {
+async fn keep(shared: Arc<Shared>, events: mpsc::Sender<MsjsEvent>, left: CancellationToken) {
     let mut links = shared.link.subscribe();
     let mut epoch = 0;
     loop {
@@ -78,7 +78,7 @@ async fn keep(shared: Arc<Shared>, events: mpsc::Sender<ForeignEvent>, left: Can
 }
 
 /// Passes on what is heard until the broker ends it, as it does when somebody deletes a queue.
-async fn hear(shared: &Arc<Shared>, link: &Link, events: &mpsc::Sender<ForeignEvent>) -> lapin::Result<()> {
+async fn hear(shared: &Arc<Shared>, link: &Link, events: &mpsc::Sender<MsjsEvent>) -> lapin::Result<()> {
     let channel = link.consume.create_channel().await?;
     names::declare_exchanges(&channel).await?;
     channel.basic_qos(PREFETCH, BasicQosOptions::default()).await?;
@@ -91,7 +91,7 @@ async fn hear(shared: &Arc<Shared>, link: &Link, events: &mpsc::Sender<ForeignEv
     let mut acks = consume(own).await?;
     names::declare_foreign(&channel).await?;
     let mut jobs = consume(names::FOREIGN.into()).await?;
-    let mut event = Some(ForeignEvent::Listening);
+    let mut event = Some(MsjsEvent::Listening);
     loop {
         if let Some(event) = event.take()
             && events.send(event).await.is_err()
@@ -105,10 +105,10 @@ async fn hear(shared: &Arc<Shared>, link: &Link, events: &mpsc::Sender<ForeignEv
         let Some(message) = message else { return Ok(()) };
         let Message { data, acker, .. } = message?;
         event = match read(shared, Bytes::from(data)) {
-            Some(job) if is_job => Some(ForeignEvent::Next(job, receipt(shared, acker, link.down.clone()))),
+            Some(job) if is_job => Some(MsjsEvent::Next(job, receipt(shared, acker, link.down.clone()))),
             heard => {
                 acker.ack(BasicAckOptions::default()).await?;
-                heard.map(ForeignEvent::Taken)
+                heard.map(MsjsEvent::Taken)
             }
         };
     }

@@ -45,8 +45,9 @@ use lapin::options::QueueDeclareOptions;
 use lapin::types::FieldTable;
 use mshost_bus::codec::encode_notification;
 use mshost_bus::{
-    Absent, Bus, BusError, BusLimits, BusState, BusTls, Codec, Consumer, ConsumerOptions, DeadLetter, Durability,
-    Foreign, Job, Notification, QueueDepth, Requeued, SendError, Subscription, type_queue,
+    Absent, Bus, BusError, BusLimits, BusState, BusTls, Codec, Consumer, ConsumerOptions, DeadLetter, DeadLetterStore,
+    Durability, HostBus, Job, Leadership, MsjsBridge, MsjsSubscription, Notification, QueueDepth, Requeued, SendError,
+    Subscription, type_queue,
 };
 use mshost_core::ids::{WorkerId, WorkerRef, WorkerType};
 use mshost_core::metrics::Metrics;
@@ -235,44 +236,40 @@ impl Bus for AmqpBus {
         Ok(Box::new(subscription))
     }
 
-    async fn foreign(&self) -> Result<Option<Box<dyn Foreign>>, BusError> {
-        Ok(Some(Box::new(foreign::listen(&self.shared))))
-    }
-
     fn state(&self) -> watch::Receiver<BusState> {
         self.shared.state.subscribe()
     }
 
-    fn compete(&self) {
-        self.shared.runtime.spawn(leader::compete(Arc::clone(&self.shared)));
+    async fn close(&self) {
+        if self.shared.closed.is_cancelled() {
+            return;
+        }
+        // Workers that have left take their queues with them; that still needs the connection.
+        self.shared.tasks.close();
+        let timeout = {
+            let _entered = self.shared.runtime.enter();
+            tokio::time::sleep(CLOSE_WAIT)
+        };
+        tokio::select! {
+            () = self.shared.tasks.wait() => {}
+            () = timeout => {}
+        }
+        self.shared.shut().await;
+    }
+}
+
+#[async_trait]
+impl HostBus for AmqpBus {
+    fn dead_letters(&self) -> &dyn DeadLetterStore {
+        self
     }
 
-    fn leads(&self) -> watch::Receiver<bool> {
-        self.shared.leads.subscribe()
+    fn leadership(&self) -> &dyn Leadership {
+        self
     }
 
-    async fn reap(&self, worker: &WorkerRef) -> Result<(), BusError> {
-        leave::reap(&self.shared, worker).await
-    }
-
-    async fn dead_letters(&self, limit: usize) -> Result<Vec<DeadLetter>, BusError> {
-        graves::list(&self.shared, limit).await
-    }
-
-    async fn dead_count(&self) -> Option<u64> {
-        Some(self.depth(names::DEAD.into(), names::DEAD.to_owned(), &[]).await?.ready)
-    }
-
-    async fn keep_dead(&self, letter: DeadLetter) -> Result<(), BusError> {
-        graves::keep(&self.shared, letter).await
-    }
-
-    async fn requeue_dead(&self, ids: &[String]) -> Result<Requeued, BusError> {
-        graves::requeue(&self.shared, ids).await
-    }
-
-    async fn purge_dead(&self) -> Result<u64, BusError> {
-        graves::purge(&self.shared).await
+    fn msjs(&self) -> Option<&dyn MsjsBridge> {
+        Some(self)
     }
 
     /// The queues of the workers of this host. `ready` and `consumers` are the broker's numbers for all hosts,
@@ -292,22 +289,50 @@ impl Bus for AmqpBus {
         depths.sort_by(|a, b| a.queue.cmp(&b.queue));
         depths
     }
+}
 
-    async fn close(&self) {
-        if self.shared.closed.is_cancelled() {
-            return;
-        }
-        // Workers that have left take their queues with them; that still needs the connection.
-        self.shared.tasks.close();
-        let timeout = {
-            let _entered = self.shared.runtime.enter();
-            tokio::time::sleep(CLOSE_WAIT)
-        };
-        tokio::select! {
-            () = self.shared.tasks.wait() => {}
-            () = timeout => {}
-        }
-        self.shared.shut().await;
+#[async_trait]
+impl DeadLetterStore for AmqpBus {
+    async fn list(&self, limit: usize) -> Result<Vec<DeadLetter>, BusError> {
+        graves::list(&self.shared, limit).await
+    }
+
+    async fn count(&self) -> Option<u64> {
+        Some(self.depth(names::DEAD.into(), names::DEAD.to_owned(), &[]).await?.ready)
+    }
+
+    async fn keep(&self, letter: DeadLetter) -> Result<(), BusError> {
+        graves::keep(&self.shared, letter).await
+    }
+
+    async fn requeue(&self, ids: &[String]) -> Result<Requeued, BusError> {
+        graves::requeue(&self.shared, ids).await
+    }
+
+    async fn purge(&self) -> Result<u64, BusError> {
+        graves::purge(&self.shared).await
+    }
+}
+
+#[async_trait]
+impl Leadership for AmqpBus {
+    fn compete(&self) {
+        self.shared.runtime.spawn(leader::compete(Arc::clone(&self.shared)));
+    }
+
+    fn leads(&self) -> watch::Receiver<bool> {
+        self.shared.leads.subscribe()
+    }
+
+    async fn delete_queue_of(&self, worker: &WorkerRef) -> Result<(), BusError> {
+        leave::reap(&self.shared, worker).await
+    }
+}
+
+#[async_trait]
+impl MsjsBridge for AmqpBus {
+    async fn subscribe(&self) -> Result<Box<dyn MsjsSubscription>, BusError> {
+        Ok(Box::new(foreign::listen(&self.shared)))
     }
 }
 

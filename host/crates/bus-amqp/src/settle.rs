@@ -117,13 +117,13 @@ impl Settle for AmqpSettle {
         self.ack().await
     }
 
-    async fn bury(self: Box<Self>, job: Job, death: Death) -> Result<(), BusError> {
+    async fn dead_letter(self: Box<Self>, job: Job, death: Death) -> Result<(), BusError> {
         self.check()?;
         self.shared.bury(&job, &death).await?;
         self.ack().await
     }
 
-    async fn put_back(self: Box<Self>, job: Job) -> Result<(), BusError> {
+    async fn release(self: Box<Self>, job: Job) -> Result<(), BusError> {
         self.check()?;
         self.shared.give_back(&job, self.before).await?;
         self.take_away().await

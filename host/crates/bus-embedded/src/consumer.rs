@@ -138,7 +138,7 @@ impl Settle for Ticket {
         Ok(())
     }
 
-    async fn bury(mut self: Box<Self>, job: Job, death: Death) -> Result<(), BusError> {
+    async fn dead_letter(mut self: Box<Self>, job: Job, death: Death) -> Result<(), BusError> {
         let Some(tag) = self.tag.take() else { return Ok(()) };
         let Place { core, pool, key } = &*self.place;
         let attempt = job.attempt;
@@ -160,7 +160,7 @@ impl Settle for Ticket {
         }
     }
 
-    async fn put_back(mut self: Box<Self>, _job: Job) -> Result<(), BusError> {
+    async fn release(mut self: Box<Self>, _job: Job) -> Result<(), BusError> {
         match self.tag.take() {
             Some(tag) => self.place.pool.requeue(self.place.key, tag, false),
             None => Ok(()),

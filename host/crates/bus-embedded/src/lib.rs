@@ -9,11 +9,12 @@
 
 mod consumer;
 mod dead;
+mod dead_letter_store;
 mod effects;
 mod expiry;
 mod journal;
-mod keep;
 mod kept;
+mod leadership;
 mod notifier;
 mod pool;
 mod queue;
@@ -34,8 +35,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use async_trait::async_trait;
 use dashmap::DashMap;
 use mshost_bus::{
-    Absent, Bus, BusError, BusLimits, BusState, Codec, Consumer, ConsumerOptions, DeadLetter, Job, Notification,
-    QueueDepth, Requeued, SendError, Subscription,
+    Absent, Bus, BusError, BusLimits, BusState, Codec, Consumer, ConsumerOptions, DeadLetterStore, HostBus, Job,
+    Leadership, Notification, QueueDepth, SendError, Subscription,
 };
 use mshost_core::ids::{WorkerRef, WorkerType};
 use mshost_core::metrics::Metrics;
@@ -43,7 +44,8 @@ use tokio::sync::watch;
 
 use self::consumer::EmbeddedConsumer;
 use self::dead::DeadLetters;
-use self::journal::{For, Journal, Written};
+use self::journal::{For, Journal};
+use self::leadership::SoleHost;
 use self::notifier::Notifier;
 use self::pool::Pool;
 use self::state::Rules;
@@ -84,8 +86,7 @@ struct Core {
     journal: Option<Arc<Journal>>,
     /// One requeue at a time: two of one dead letter would send its job twice.
     requeuing: tokio::sync::Mutex<()>,
-    /// One host is all there is.
-    leads: watch::Sender<bool>,
+    leadership: SoleHost,
     state: watch::Sender<BusState>,
     closed: AtomicBool,
 }
@@ -158,7 +159,7 @@ impl EmbeddedBus {
             undertaker,
             journal,
             requeuing: tokio::sync::Mutex::default(),
-            leads: watch::Sender::new(true),
+            leadership: SoleHost::default(),
             state: watch::Sender::new(BusState::Connected),
             closed: AtomicBool::new(false),
         });
@@ -241,53 +242,23 @@ impl Bus for EmbeddedBus {
         self.core.state.subscribe()
     }
 
-    fn leads(&self) -> watch::Receiver<bool> {
-        self.core.leads.subscribe()
-    }
-
-    /// A worker of this host takes its queue with it when it leaves.
-    async fn reap(&self, _worker: &WorkerRef) -> Result<(), BusError> {
-        Ok(())
-    }
-
-    async fn dead_letters(&self, limit: usize) -> Result<Vec<DeadLetter>, BusError> {
-        Ok(self.core.undertaker.dead.list(limit))
-    }
-
-    async fn dead_count(&self) -> Option<u64> {
-        Some(self.core.undertaker.dead.count())
-    }
-
-    async fn keep_dead(&self, letter: DeadLetter) -> Result<(), BusError> {
-        keep::keep_dead(&self.core, letter).await
-    }
-
-    async fn requeue_dead(&self, ids: &[String]) -> Result<Requeued, BusError> {
-        let dead = &self.core.undertaker.dead;
-        let (mut requeued, mut written) = (Requeued::default(), Written::default());
-        let _one_at_a_time = self.core.requeuing.lock().await;
-        for id in ids {
-            let Some((serial, DeadLetter { job: Some(job), .. })) = dead.get(id) else {
-                requeued.unknown.push(id.clone());
-                continue;
-            };
-            match self.send(Job { attempt: 1, deadline: None, ..job }).await {
-                Ok(()) => {
-                    written = dead.remove(serial);
-                    requeued.sent.push(id.clone());
-                }
-                Err(error) => requeued.refused.push((id.clone(), error)),
-            }
+    async fn close(&self) {
+        self.core.close();
+        if let Some(journal) = self.core.journal.clone() {
+            // An error means that the runtime ends; then the drop of the bus waits.
+            let _ = tokio::task::spawn_blocking(move || journal.join()).await;
         }
-        // Changes keep their order, so the last stands for all.
-        written.await;
-        Ok(requeued)
+    }
+}
+
+#[async_trait]
+impl HostBus for EmbeddedBus {
+    fn dead_letters(&self) -> &dyn DeadLetterStore {
+        &*self.core
     }
 
-    async fn purge_dead(&self) -> Result<u64, BusError> {
-        let (count, written) = self.core.undertaker.dead.purge();
-        written.await;
-        Ok(count)
+    fn leadership(&self) -> &dyn Leadership {
+        &self.core.leadership
     }
 
     async fn depths(&self) -> Vec<QueueDepth> {
@@ -297,17 +268,9 @@ impl Bus for EmbeddedBus {
         depths
     }
 
-    fn holds(&self) -> u64 {
+    fn pending_jobs(&self) -> u64 {
         let of_pools: u64 = self.core.pools.iter().map(|pool| pool.holds() as u64).sum();
         of_pools + self.core.timer.len() as u64
-    }
-
-    async fn close(&self) {
-        self.core.close();
-        if let Some(journal) = self.core.journal.clone() {
-            // An error means that the runtime ends; then the drop of the bus waits.
-            let _ = tokio::task::spawn_blocking(move || journal.join()).await;
-        }
     }
 }
 

@@ -3,10 +3,10 @@
 use mshost_core::ids::{JobId, WorkerRef};
 use mshost_plugin_api::Payload;
 
-use super::Job;
-use super::codec::WireJob;
+use crate::codec::WireJob;
+use crate::job::Job;
 
-/// A message to everybody. The original's jobs are said here only: [`super::Bus::foreign`] hears them, subscribers do not.
+/// A message to everybody. The original's jobs are said here only: [`MsjsBridge`](crate::MsjsBridge) hears them, subscribers do not.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Notification {
     /// `worker.new.send` (a worker has just connected), or `worker.new.resend` when it answers [`Notification::GetAll`].

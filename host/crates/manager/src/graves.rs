@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use mshost_bus::{Bus, BusState};
+use mshost_bus::{BusState, HostBus};
 use mshost_core::ids::WorkerRef;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
@@ -52,7 +52,7 @@ impl Graves {
 }
 
 /// Tidies up after each worker that comes, one by one, until there is no sender any more or the bus is closed.
-pub(super) async fn tidy_up(bus: &dyn Bus, registry: &Registry, mut dead: mpsc::Receiver<WorkerRef>) {
+pub(super) async fn tidy_up(bus: &dyn HostBus, registry: &Registry, mut dead: mpsc::Receiver<WorkerRef>) {
     while let Some(worker) = dead.recv().await {
         for attempt in 1..=ATTEMPTS {
             if !is_usable(bus).await {
@@ -62,7 +62,7 @@ pub(super) async fn tidy_up(bus: &dyn Bus, registry: &Registry, mut dead: mpsc::
             if registry.get(&worker.id).is_some() {
                 break;
             }
-            match bus.reap(&worker).await {
+            match bus.leadership().delete_queue_of(&worker).await {
                 Ok(()) => break,
                 Err(error) if attempt < ATTEMPTS => {
                     debug!(target: LOG, id = %worker.id, %error, "cannot tidy up after a dead worker yet");
@@ -77,7 +77,7 @@ pub(super) async fn tidy_up(bus: &dyn Bus, registry: &Registry, mut dead: mpsc::
 }
 
 /// Waits while the bus is away; `false` once it is closed.
-async fn is_usable(bus: &dyn Bus) -> bool {
+async fn is_usable(bus: &dyn HostBus) -> bool {
     let mut state = bus.state();
     let settled = state.wait_for(|state| !matches!(state, BusState::Away { .. })).await;
     settled.is_ok_and(|state| *state == BusState::Connected)

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures::FutureExt;
-use mshost_bus::{Announcement, Bus, BusError, BusState, Event, Failure, Notification, Subscription};
+use mshost_bus::{Announcement, BusError, BusState, Event, Failure, HostBus, Notification, Subscription};
 use mshost_core::ids::WorkerRef;
 use mshost_core::metrics::{MANAGER, Metrics};
 use tokio::sync::mpsc;
@@ -57,7 +57,7 @@ impl Default for ManagerConfig {
 pub struct Manager {
     id: String,
     config: ManagerConfig,
-    bus: Arc<dyn Bus>,
+    bus: Arc<dyn HostBus>,
     registry: Arc<Registry>,
     metrics: Arc<Metrics>,
     questions: Questions,
@@ -77,14 +77,14 @@ impl fmt::Debug for Manager {
 impl Manager {
     /// Makes a manager that does nothing until [`Manager::run`], and the registry that it will keep.
     #[must_use]
-    pub fn new(config: ManagerConfig, bus: Arc<dyn Bus>, metrics: Arc<Metrics>) -> (Self, Arc<Registry>) {
+    pub fn new(config: ManagerConfig, bus: Arc<dyn HostBus>, metrics: Arc<Metrics>) -> (Self, Arc<Registry>) {
         let registry = Arc::new(Registry::new(config.max_workers, Arc::clone(&metrics)));
         (Self::of(config, bus, Arc::clone(&registry), metrics), registry)
     }
 
     /// Makes one that takes over the registry of another, which has stopped.
     #[must_use]
-    pub fn of(config: ManagerConfig, bus: Arc<dyn Bus>, registry: Arc<Registry>, metrics: Arc<Metrics>) -> Self {
+    pub fn of(config: ManagerConfig, bus: Arc<dyn HostBus>, registry: Arc<Registry>, metrics: Arc<Metrics>) -> Self {
         registry.limit(config.max_workers);
         Self {
             id: new_id(),
@@ -130,7 +130,7 @@ impl Manager {
 
     /// Returns when the bus is closed.
     async fn serve(&mut self, subscription: &mut dyn Subscription, dead: mpsc::Sender<WorkerRef>) {
-        let (mut state, mut leads) = (self.bus.state(), self.bus.leads());
+        let (mut state, mut leads) = (self.bus.state(), self.bus.leadership().leads());
         let period = self.config.keepalive.unwrap_or(NEVER);
         let mut keepalive = tokio::time::interval_at(Instant::now() + period, period);
         keepalive.set_missed_tick_behavior(MissedTickBehavior::Delay);

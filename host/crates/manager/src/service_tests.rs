@@ -1,7 +1,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use async_trait::async_trait;
-use mshost_bus::{BusLimits, Codec, Consumer, ConsumerOptions, DeadLetter, Job, QueueDepth, Requeued, SendError};
+use mshost_bus::{
+    Bus, BusLimits, Codec, Consumer, ConsumerOptions, DeadLetterStore, Job, Leadership, QueueDepth, SendError,
+};
 use mshost_bus_embedded::EmbeddedBus;
 use mshost_core::ids::{Address, JobId, WorkerId};
 use parking_lot::Mutex;
@@ -52,34 +54,33 @@ impl Bus for Wire {
     fn state(&self) -> watch::Receiver<BusState> {
         self.state.subscribe()
     }
-    fn leads(&self) -> watch::Receiver<bool> {
-        self.leads.subscribe()
+    async fn close(&self) {
+        self.bus.close().await;
     }
-    async fn reap(&self, worker: &WorkerRef) -> Result<(), BusError> {
-        self.reaped.lock().push(worker.clone());
-        self.bus.reap(worker).await
-    }
-    async fn dead_letters(&self, limit: usize) -> Result<Vec<DeadLetter>, BusError> {
-        self.bus.dead_letters(limit).await
-    }
-    async fn dead_count(&self) -> Option<u64> {
-        self.bus.dead_count().await
-    }
-    async fn keep_dead(&self, _: DeadLetter) -> Result<(), BusError> {
-        Err(BusError::Closed)
-    }
+}
 
-    async fn requeue_dead(&self, ids: &[String]) -> Result<Requeued, BusError> {
-        self.bus.requeue_dead(ids).await
+#[async_trait]
+impl HostBus for Wire {
+    fn dead_letters(&self) -> &dyn DeadLetterStore {
+        self.bus.dead_letters()
     }
-    async fn purge_dead(&self) -> Result<u64, BusError> {
-        self.bus.purge_dead().await
+    fn leadership(&self) -> &dyn Leadership {
+        self
     }
     async fn depths(&self) -> Vec<QueueDepth> {
         self.bus.depths().await
     }
-    async fn close(&self) {
-        self.bus.close().await;
+}
+
+#[async_trait]
+impl Leadership for Wire {
+    fn compete(&self) {}
+    fn leads(&self) -> watch::Receiver<bool> {
+        self.leads.subscribe()
+    }
+    async fn delete_queue_of(&self, worker: &WorkerRef) -> Result<(), BusError> {
+        self.reaped.lock().push(worker.clone());
+        self.bus.leadership().delete_queue_of(worker).await
     }
 }
 

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use mshost_bus::codec::WireJob;
-use mshost_bus::{Bus, Failure, Foreign, ForeignEvent, Job, Notification, SendError};
+use mshost_bus::{Failure, HostBus, Job, MsjsEvent, MsjsSubscription, Notification, SendError};
 use mshost_core::ids::Address;
 use mshost_manager::Registry;
 use parking_lot::Mutex;
@@ -37,7 +37,7 @@ enum Whose {
 
 /// Hears the original's workers.
 pub(super) struct Inward<'a> {
-    bus: &'a Arc<dyn Bus>,
+    bus: &'a Arc<dyn HostBus>,
     registry: &'a Registry,
     tally: &'a Tally,
     acks: &'a Acks,
@@ -47,21 +47,21 @@ pub(super) struct Inward<'a> {
 }
 
 impl<'a> Inward<'a> {
-    pub(super) fn new(bus: &'a Arc<dyn Bus>, registry: &'a Registry, tally: &'a Tally, acks: &'a Acks) -> Self {
+    pub(super) fn new(bus: &'a Arc<dyn HostBus>, registry: &'a Registry, tally: &'a Tally, acks: &'a Acks) -> Self {
         let (memory, since) = (Mutex::new(Memory::new()), Mutex::new(Instant::now()));
         Self { bus, registry, tally, acks, memory, since }
     }
 
     /// Goes on until the bus is closed. The engine bounds how many jobs are under way.
-    pub(super) async fn run(&self, mut foreign: Box<dyn Foreign>) {
+    pub(super) async fn run(&self, mut subscription: Box<dyn MsjsSubscription>) {
         let mut jobs = FuturesUnordered::new();
         loop {
             tokio::select! {
                 Some(()) = jobs.next(), if !jobs.is_empty() => {}
-                event = foreign.next() => match event {
-                    Some(ForeignEvent::Listening) => *self.since.lock() = Instant::now(),
-                    Some(ForeignEvent::Taken(ack)) => self.acks.settle(&ack),
-                    Some(ForeignEvent::Next(job, receipt)) => jobs.push(async move {
+                event = subscription.next() => match event {
+                    Some(MsjsEvent::Listening) => *self.since.lock() = Instant::now(),
+                    Some(MsjsEvent::Taken(ack)) => self.acks.settle(&ack),
+                    Some(MsjsEvent::Next(job, receipt)) => jobs.push(async move {
                         let outcome = self.consider(job).await;
                         self.tally.inward(outcome);
                         receipt.give();

@@ -24,7 +24,7 @@ use self::acks::Acks;
 use self::inward::Inward;
 use self::outward::Outward;
 pub use self::tally::Tally;
-use mshost_bus::Bus;
+use mshost_bus::HostBus;
 use mshost_core::metrics::Metrics;
 use mshost_manager::Registry;
 
@@ -36,7 +36,7 @@ const NO_WORKER: &str = "No worker available for this job";
 
 /// Lets workers of the original and of mshost send to each other.
 pub struct Interop {
-    bus: Arc<dyn Bus>,
+    bus: Arc<dyn HostBus>,
     registry: Arc<Registry>,
     tally: Tally,
     max_proxies: usize,
@@ -46,7 +46,7 @@ impl Interop {
     /// Does nothing until [`Interop::run`]. The registry has to be kept by a manager that runs. Beyond `max_proxies` workers of
     /// the original nothing can be sent to them.
     #[must_use]
-    pub fn new(bus: Arc<dyn Bus>, registry: Arc<Registry>, metrics: Arc<Metrics>, max_proxies: usize) -> Self {
+    pub fn new(bus: Arc<dyn HostBus>, registry: Arc<Registry>, metrics: Arc<Metrics>, max_proxies: usize) -> Self {
         Self { bus, registry, tally: Tally::new(metrics), max_proxies }
     }
 
@@ -61,7 +61,7 @@ impl Interop {
     }
 
     async fn work(&self) {
-        let mut leads = self.bus.leads();
+        let mut leads = self.bus.leadership().leads();
         while leads.wait_for(|leads| *leads).await.is_ok() {
             tokio::select! {
                 _ = leads.wait_for(|leads| !leads) => tracing::debug!(target: LOG, "another host leads"),
@@ -73,9 +73,9 @@ impl Interop {
 
     /// Returns where there is nothing to do, ever. Dropping it hands back what is not done yet.
     async fn lead(&self) {
-        let foreign = match self.bus.foreign().await {
-            Ok(Some(foreign)) => foreign,
-            Ok(None) => return,
+        let Some(bridge) = self.bus.msjs() else { return };
+        let subscription = match bridge.subscribe().await {
+            Ok(subscription) => subscription,
             Err(error) => return tracing::debug!(target: LOG, "the original's workers are not heard: {error}"),
         };
         let acks = Acks::default();
@@ -83,7 +83,7 @@ impl Interop {
         let inward = Inward::new(&self.bus, &self.registry, &self.tally, &acks);
         tokio::select! {
             () = outward.run() => {}
-            () = inward.run(foreign) => {}
+            () = inward.run(subscription) => {}
         }
     }
 }

@@ -8,7 +8,7 @@ use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use mshost_bus::codec::WireJob;
 use mshost_bus::{
-    Bus, BusError, Consumer, ConsumerOptions, Death, DeathReason, Delivery, EXPIRED, Failure, Notification,
+    BusError, Consumer, ConsumerOptions, Death, DeathReason, Delivery, EXPIRED, Failure, HostBus, Notification,
 };
 use mshost_core::ids::{WorkerId, WorkerRef, WorkerType};
 use mshost_manager::Registry;
@@ -31,7 +31,7 @@ const LOOK_AGAIN: Duration = Duration::from_millis(20);
 
 /// Keeps a proxy on the bus for each worker of the original.
 pub(super) struct Outward<'a> {
-    bus: &'a Arc<dyn Bus>,
+    bus: &'a Arc<dyn HostBus>,
     registry: &'a Registry,
     tally: &'a Tally,
     acks: &'a Acks,
@@ -41,7 +41,7 @@ pub(super) struct Outward<'a> {
 
 impl<'a> Outward<'a> {
     pub(super) fn new(
-        bus: &'a Arc<dyn Bus>,
+        bus: &'a Arc<dyn HostBus>,
         registry: &'a Registry,
         tally: &'a Tally,
         acks: &'a Acks,
@@ -207,7 +207,7 @@ impl<'a> Outward<'a> {
         for report in Failure::reports(job, error, None) {
             self.bus.publish(report).await?;
         }
-        delivery.bury(Death::now(reason, error, Some(worker.clone()))).await
+        delivery.dead_letter(Death::now(reason, error, Some(worker.clone()))).await
     }
 }
 

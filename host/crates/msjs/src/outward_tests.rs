@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::io;
 use std::sync::Arc;
 
-use mshost_bus::{Announcement, Bus, BusLimits, Codec};
+use mshost_bus::{Announcement, BusLimits, Codec, HostBus};
 use mshost_bus_embedded::EmbeddedBus;
 use mshost_core::ids::{WorkerId, WorkerRef};
 use mshost_core::metrics::Metrics;
@@ -47,7 +47,7 @@ const MAX: usize = 30;
 async fn workers_beyond_the_limit_have_no_proxies_and_take_none_away() {
     let metrics = Metrics::new().unwrap();
     let registry = Registry::new(10_000, Arc::clone(&metrics));
-    let bus: Arc<dyn Bus> = Arc::new(EmbeddedBus::new(BusLimits::default(), Codec::Json));
+    let bus: Arc<dyn HostBus> = Arc::new(EmbeddedBus::new(BusLimits::default(), Codec::Json));
     let (tally, acks) = (Tally::new(Arc::clone(&metrics)), Acks::default());
     let outward = Outward::new(&bus, &registry, &tally, &acks, MAX);
     let add = |numbers: std::ops::Range<usize>| {

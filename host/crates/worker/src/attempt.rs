@@ -106,7 +106,7 @@ pub(super) async fn give_up(
     for report in Failure::reports(job, &message, Some(worker)) {
         surroundings.bus.publish(report).await?;
     }
-    delivery.bury(Death::now(reason, &message, Some(worker.clone()))).await?;
+    delivery.dead_letter(Death::now(reason, &message, Some(worker.clone()))).await?;
     let dead_letters = &surroundings.metrics.dead_letters;
     dead_letters.with_label_values(&[&*worker.worker_type, reason.name()]).inc();
     Ok(())

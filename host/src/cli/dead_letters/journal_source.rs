@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use mshost_bus::Bus;
+use mshost_bus::HostBus;
 use mshost_bus_embedded::{EmbeddedBus, EmbeddedOptions};
 
 use crate::admin::{DeadLetterError, DeadLetterFilter, DeadLetterList, DeadLetterSource, MAX_REQUEUED, RequeueReport};
@@ -35,7 +35,7 @@ impl JournalDeadLetters {
         ask: impl AsyncFnOnce(&BusDeadLetters) -> Result<T, DeadLetterError>,
     ) -> Result<T, DeadLetterError> {
         let bus = EmbeddedBus::open_dead_letters(self.options.clone());
-        let bus: Arc<dyn Bus> = Arc::new(bus.map_err(|error| DeadLetterError::Unavailable(error.to_string()))?);
+        let bus: Arc<dyn HostBus> = Arc::new(bus.map_err(|error| DeadLetterError::Unavailable(error.to_string()))?);
         let asked = ask(&BusDeadLetters::new(Arc::clone(&bus))).await;
         bus.close().await;
         asked

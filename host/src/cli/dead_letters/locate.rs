@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mshost_bus::{Bus, BusState};
+use mshost_bus::{BusState, HostBus};
 use mshost_bus_embedded::{EmbeddedOptions, JournalConfig};
 use mshost_core::metrics::Metrics;
 use mshost_topology::{BusUrl, Topology};
@@ -34,7 +34,7 @@ pub(super) struct LocatedDeadLetters {
     letters: Box<dyn DeadLetterSource>,
     /// Where they are, in words for the operator.
     pub(super) place: String,
-    bus: Option<Arc<dyn Bus>>,
+    bus: Option<Arc<dyn HostBus>>,
 }
 
 impl LocatedDeadLetters {

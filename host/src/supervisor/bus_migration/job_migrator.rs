@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use futures::StreamExt;
 use futures::stream::FuturesUnordered;
 use mshost_bus::{
-    Bus, BusError, ConsumerOptions, DeadLetter, Death, DeathReason, Delivery, EXPIRED, Failure, Job, SendError,
+    BusError, ConsumerOptions, DeadLetter, Death, DeathReason, Delivery, EXPIRED, Failure, HostBus, Job, SendError,
 };
 use mshost_core::ids::{Address, WorkerRef, WorkerType};
 use mshost_worker::fresh_id;
@@ -33,7 +33,7 @@ const RETRY_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Moves what waits on the bus of one session to the current session.
 pub(super) struct JobMigrator<'a> {
-    from: &'a dyn Bus,
+    from: &'a dyn HostBus,
     sessions: &'a BusSessions,
     migrated: AtomicU64,
     /// It has been logged that something cannot be moved.
@@ -72,7 +72,7 @@ impl<'a> JobMigrator<'a> {
 
     /// Returns once the bus has no more jobs, delayed ones included. [`JobMigrator::run`] has to be polled beside it.
     pub(super) async fn until_empty(&self) {
-        while self.from.holds() > 0 {
+        while self.from.pending_jobs() > 0 {
             tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
@@ -154,14 +154,14 @@ impl<'a> JobMigrator<'a> {
     pub(super) async fn migrate_dead_letters(&self) -> usize {
         let mut kept = BTreeSet::new();
         loop {
-            let Ok(letters) = self.from.dead_letters(usize::MAX).await else { return kept.len() };
+            let Ok(letters) = self.from.dead_letters().list(usize::MAX).await else { return kept.len() };
             let (to, mut refused) = (self.sessions.current(), None);
             for letter in letters {
                 if kept.contains(&letter.id) {
                     continue;
                 }
                 let id = letter.id.clone();
-                match to.bus().keep_dead(letter).await {
+                match to.bus().dead_letters().keep(letter).await {
                     Ok(()) => drop(kept.insert(id)),
                     Err(error) => refused = Some(error),
                 }
@@ -173,17 +173,17 @@ impl<'a> JobMigrator<'a> {
             tokio::time::sleep(RETRY_INTERVAL * 5).await;
         }
         // All of them are elsewhere now; a journal must not bring them back.
-        let _ = self.from.purge_dead().await;
+        let _ = self.from.dead_letters().purge().await;
         kept.len()
     }
 }
 
 /// Reports to the senders that wait for a job that no worker will do it, and keeps it as a dead letter of the new bus.
-async fn dead_letter(to: &dyn Bus, job: &Job, reason: DeathReason, error: &str) -> Result<(), BusError> {
+async fn dead_letter(to: &dyn HostBus, job: &Job, reason: DeathReason, error: &str) -> Result<(), BusError> {
     let death = Death::now(reason, error, None);
     tracing::warn!(target: TARGET, job = %job.id, "job given up while it was carried over: {error}");
     for report in Failure::reports(job, &death.error, None) {
         to.publish(report).await?;
     }
-    to.keep_dead(DeadLetter { id: job.id.to_string(), job: Some(job.clone()), raw: None, death }).await
+    to.dead_letters().keep(DeadLetter { id: job.id.to_string(), job: Some(job.clone()), raw: None, death }).await
 }

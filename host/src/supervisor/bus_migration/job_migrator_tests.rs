@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use mshost_bus::{Bus, Codec, ConsumerOptions, Death, DeathReason, Event, Job, Notification, Payload, Route};
+use mshost_bus::{Codec, ConsumerOptions, Death, DeathReason, Event, HostBus, Job, Notification, Payload, Route};
 use mshost_core::ids::{JobId, WorkerId, WorkerRef, WorkerType};
 use mshost_core::metrics::Metrics;
 use mshost_topology::Topology;
@@ -62,7 +62,7 @@ impl WaitingHost {
         host
     }
 
-    fn bus(&self) -> Arc<dyn Bus> {
+    fn bus(&self) -> Arc<dyn HostBus> {
         Arc::clone(self.sessions.current().bus())
     }
 
@@ -83,7 +83,7 @@ async fn jobs_wait_for_a_worker_of_the_topology_and_say_that_they_may_have_been_
     host.bus_reconciler.reconcile(&topology(NEW)).await.unwrap();
     // Its worker is slow to start.
     tokio::time::sleep(Duration::from_secs(60)).await;
-    assert_eq!((host.metrics.bus_carried.get(), host.bus().dead_count().await), (0, Some(0)));
+    assert_eq!((host.metrics.bus_carried.get(), host.bus().dead_letters().count().await), (0, Some(0)));
     assert_eq!(host.sessions.leaving().len(), 1, "it is not closed with jobs on it");
     let mut consumer = host.bus().join(&worker("WB:1460306476103"), ConsumerOptions::new(1)).await.unwrap();
     let mut came = Vec::new();
@@ -96,7 +96,7 @@ async fn jobs_wait_for_a_worker_of_the_topology_and_say_that_they_may_have_been_
     let expected: Vec<_> = (0..200).map(|number| (number, if number == 0 { 2 } else { 1 })).collect();
     assert_eq!(came, expected);
     host.until_left().await;
-    assert_eq!((host.metrics.bus_carried.get(), host.bus().holds()), (200, 0));
+    assert_eq!((host.metrics.bus_carried.get(), host.bus().pending_jobs()), (200, 0));
 }
 
 #[tokio::test(start_paused = true)]
@@ -106,9 +106,9 @@ async fn a_job_that_no_worker_will_do_is_reported_and_becomes_a_dead_letter_of_t
     let bus = host.bus();
     let mut subscription = bus.subscribe().await.unwrap();
     tokio::time::sleep(Duration::from_secs(5)).await;
-    assert_eq!(bus.dead_count().await, Some(0), "a worker may come yet");
+    assert_eq!(bus.dead_letters().count().await, Some(0), "a worker may come yet");
     host.until_left().await;
-    let letters = bus.dead_letters(9).await.unwrap();
+    let letters = bus.dead_letters().list(9).await.unwrap();
     let [letter] = &*letters else { panic!("{letters:?}") };
     assert_eq!((&*letter.id, letter.death.reason), ("J0", DeathReason::NoWorker));
     let failure = loop {
@@ -126,18 +126,18 @@ async fn dead_letters_come_along_once_the_new_bus_has_room_for_all() {
     let mut consumer = old.join(&worker("WB:1460306476102"), ConsumerOptions::new(3)).await.unwrap();
     for _ in 0..3 {
         let death = Death::now(DeathReason::Failed, "no", None);
-        consumer.next().await.unwrap().bury(death).await.unwrap();
+        consumer.next().await.unwrap().dead_letter(death).await.unwrap();
     }
     drop(consumer);
     host.bus_reconciler.reconcile(&topology(&format!("{OLD}\ndead_letter_limit = 2"))).await.unwrap();
     let new = host.bus();
     tokio::time::sleep(Duration::from_secs(60)).await;
-    assert_eq!((old.dead_count().await, new.dead_count().await), (Some(3), Some(2)));
+    assert_eq!((old.dead_letters().count().await, new.dead_letters().count().await), (Some(3), Some(2)));
     // An operator makes room.
-    let first = new.dead_letters(1).await.unwrap().remove(0).id;
-    new.purge_dead().await.unwrap();
+    let first = new.dead_letters().list(1).await.unwrap().remove(0).id;
+    new.dead_letters().purge().await.unwrap();
     host.until_left().await;
-    let ids: Vec<_> = new.dead_letters(9).await.unwrap().into_iter().map(|letter| letter.id).collect();
-    assert_eq!((ids.len(), old.dead_count().await), (1, Some(0)), "{ids:?}");
+    let ids: Vec<_> = new.dead_letters().list(9).await.unwrap().into_iter().map(|letter| letter.id).collect();
+    assert_eq!((ids.len(), old.dead_letters().count().await), (1, Some(0)), "{ids:?}");
     assert_ne!(ids, [first], "none comes twice");
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use mshost_bus::{Bus, QueueDepth};
+use mshost_bus::{HostBus, QueueDepth};
 use mshost_topology::BusUrl;
 use tokio_util::sync::CancellationToken;
 
@@ -109,7 +109,7 @@ impl SessionDrain {
 
     async fn close(&self) {
         let Self { session, sessions, pending } = self;
-        let forgotten = session.bus().holds();
+        let forgotten = session.bus().pending_jobs();
         if forgotten > 0 {
             tracing::error!(target: TARGET, bus = %session.config.url, forgotten, "a bug in the host: jobs came to a bus that was left");
         }
@@ -124,7 +124,7 @@ impl SessionDrain {
     /// The host shuts down: workers leave as they do where it has one bus.
     async fn break_off(&self, leave: &CancellationToken) {
         self.let_workers_leave(leave).await;
-        let jobs = self.session.bus().holds();
+        let jobs = self.session.bus().pending_jobs();
         if jobs > 0 && self.session.config.journal.is_none() {
             tracing::warn!(target: TARGET, jobs, "not carried over to the new bus: they end with the host");
         }
@@ -139,7 +139,7 @@ async fn migrate_rest(migrator: &JobMigrator<'_>) {
 }
 
 /// How many jobs wait for any worker of their type, or are in the hands of one.
-async fn waiting_jobs(bus: &dyn Bus) -> u64 {
+async fn waiting_jobs(bus: &dyn HostBus) -> u64 {
     let of_type = |depth: &QueueDepth| depth.queue.ends_with(":*");
     bus.depths().await.iter().filter(|depth| of_type(depth)).map(|depth| depth.ready + depth.unsettled).sum()
 }

@@ -20,8 +20,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::future::BoxFuture;
 use mshost_bus::{
-    Bus, BusError, BusState, Codec, Consumer, ConsumerOptions, DeadLetter, Event, Failure, Foreign, Job, Notification,
-    QueueDepth, Requeued, SendError, Subscription,
+    Bus, BusError, BusState, Codec, Consumer, ConsumerOptions, DeadLetterStore, Event, Failure, HostBus, Job,
+    Leadership, MsjsBridge, Notification, QueueDepth, SendError, Subscription,
 };
 use mshost_core::ids::{Address, WorkerRef};
 use parking_lot::RwLock;
@@ -37,7 +37,7 @@ const SUBSCRIBE_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A bus with its links to others. All have the same codec.
 pub(crate) struct LinkedBus {
-    own: Arc<dyn Bus>,
+    own: Arc<dyn HostBus>,
     links: RwLock<Vec<BusLink>>,
     /// Whether there are links: loaded for each job, so that the lock need not be taken.
     is_linked: AtomicBool,
@@ -49,7 +49,7 @@ pub(crate) struct LinkedBus {
 type Reaches = Box<dyn Fn(&Address) -> bool + Send + Sync>;
 
 struct BusLink {
-    bus: Arc<dyn Bus>,
+    bus: Arc<dyn HostBus>,
     reaches: Reaches,
     /// Sends that may be on their way there.
     sends: TaskTracker,
@@ -59,14 +59,18 @@ struct BusLink {
 
 impl LinkedBus {
     /// A bus without links.
-    pub(crate) fn new(own: Arc<dyn Bus>) -> Self {
+    pub(crate) fn new(own: Arc<dyn HostBus>) -> Self {
         let (linked_failures, _) = broadcast::channel(FAILURE_BUFFER);
         Self { own, links: RwLock::default(), is_linked: AtomicBool::new(false), linked_failures }
     }
 
     /// Links this bus to `other`: from now on jobs that it has no worker for go there, where `reaches` knows one, and failures
     /// that are reported there are heard here. Called in a tokio runtime that lives as long.
-    pub(crate) async fn link(&self, other: Arc<dyn Bus>, reaches: impl Fn(&Address) -> bool + Send + Sync + 'static) {
+    pub(crate) async fn link(
+        &self,
+        other: Arc<dyn HostBus>,
+        reaches: impl Fn(&Address) -> bool + Send + Sync + 'static,
+    ) {
         let (subscribed, subscribing) = oneshot::channel();
         let task = tokio::spawn(forward_failures(Arc::clone(&other), self.linked_failures.clone(), subscribed));
         let _ = tokio::time::timeout(SUBSCRIBE_TIMEOUT, subscribing).await;
@@ -81,7 +85,7 @@ impl LinkedBus {
     }
 
     /// Stops sends to `other`; its failures are still heard. Returns once no job is on its way there.
-    pub(crate) async fn stop_sends_to(&self, other: &Arc<dyn Bus>) {
+    pub(crate) async fn stop_sends_to(&self, other: &Arc<dyn HostBus>) {
         let sends = {
             let mut links = self.links.write();
             let Some(link) = links.iter_mut().find(|link| Arc::ptr_eq(&link.bus, other)) else { return };
@@ -93,14 +97,14 @@ impl LinkedBus {
     }
 
     /// Removes the link to `other`.
-    pub(crate) fn unlink(&self, other: &Arc<dyn Bus>) {
+    pub(crate) fn unlink(&self, other: &Arc<dyn HostBus>) {
         let mut links = self.links.write();
         links.retain(|link| !Arc::ptr_eq(&link.bus, other));
         self.is_linked.store(!links.is_empty(), Ordering::Release);
     }
 
     /// The bus itself, without its links.
-    pub(crate) fn own(&self) -> &Arc<dyn Bus> {
+    pub(crate) fn own(&self) -> &Arc<dyn HostBus> {
         &self.own
     }
 
@@ -130,7 +134,7 @@ impl LinkedBus {
     }
 }
 
-async fn forward_failures(bus: Arc<dyn Bus>, to: broadcast::Sender<Failure>, subscribed: oneshot::Sender<()>) {
+async fn forward_failures(bus: Arc<dyn HostBus>, to: broadcast::Sender<Failure>, subscribed: oneshot::Sender<()>) {
     let mut subscription = match bus.subscribe().await {
         Ok(subscription) => subscription,
         Err(error) => return tracing::debug!(target: "mshost::bus", "the other bus is not heard: {error}"),
@@ -206,56 +210,35 @@ impl Bus for LinkedBus {
         Ok(Box::new(LinkedSubscription { own: self.own.subscribe().await?, linked_failures, is_closed: false }))
     }
 
-    async fn foreign(&self) -> Result<Option<Box<dyn Foreign>>, BusError> {
-        self.own.foreign().await
-    }
-
     fn state(&self) -> watch::Receiver<BusState> {
         self.own.state()
     }
 
-    fn compete(&self) {
-        self.own.compete();
+    async fn close(&self) {
+        self.own.close().await;
+    }
+}
+
+#[async_trait]
+impl HostBus for LinkedBus {
+    fn dead_letters(&self) -> &dyn DeadLetterStore {
+        self.own.dead_letters()
     }
 
-    fn leads(&self) -> watch::Receiver<bool> {
-        self.own.leads()
+    fn leadership(&self) -> &dyn Leadership {
+        self.own.leadership()
     }
 
-    async fn reap(&self, worker: &WorkerRef) -> Result<(), BusError> {
-        self.own.reap(worker).await
-    }
-
-    async fn dead_letters(&self, limit: usize) -> Result<Vec<DeadLetter>, BusError> {
-        self.own.dead_letters(limit).await
-    }
-
-    async fn dead_count(&self) -> Option<u64> {
-        self.own.dead_count().await
-    }
-
-    async fn keep_dead(&self, letter: DeadLetter) -> Result<(), BusError> {
-        self.own.keep_dead(letter).await
-    }
-
-    async fn requeue_dead(&self, ids: &[String]) -> Result<Requeued, BusError> {
-        self.own.requeue_dead(ids).await
-    }
-
-    async fn purge_dead(&self) -> Result<u64, BusError> {
-        self.own.purge_dead().await
+    fn msjs(&self) -> Option<&dyn MsjsBridge> {
+        self.own.msjs()
     }
 
     async fn depths(&self) -> Vec<QueueDepth> {
         self.own.depths().await
     }
 
-    fn holds(&self) -> u64 {
-        self.own.holds()
-    }
-
-    async fn close(&self) {
-        self.own.close().await;
+    fn pending_jobs(&self) -> u64 {
+        self.own.pending_jobs()
     }
 }
 
@@ -288,7 +271,7 @@ mod tests {
         }
     }
 
-    fn bus() -> Arc<dyn Bus> {
+    fn bus() -> Arc<dyn HostBus> {
         Arc::new(EmbeddedBus::new(BusLimits::default(), Codec::MsgPack))
     }
 
@@ -332,7 +315,7 @@ mod tests {
     #[tokio::test]
     async fn sends_to_a_bus_have_stopped_once_no_job_is_on_its_way_there() {
         let limits = BusLimits { queue: 1, ..BusLimits::default() };
-        let (new, old): (_, Arc<dyn Bus>) = (bus(), Arc::new(EmbeddedBus::new(limits, Codec::MsgPack)));
+        let (new, old): (_, Arc<dyn HostBus>) = (bus(), Arc::new(EmbeddedBus::new(limits, Codec::MsgPack)));
         let mut slow = old.join(&worker("WB:1460306476102"), ConsumerOptions::new(1)).await.unwrap();
         let linked = LinkedBus::new(new);
         linked.link(Arc::clone(&old), |_| true).await;
@@ -348,7 +331,7 @@ mod tests {
         first.ack().await.unwrap();
         waiting.await.unwrap();
         stopped.await;
-        assert_eq!(old.holds(), 2);
+        assert_eq!(old.pending_jobs(), 2);
     }
 
     #[tokio::test]

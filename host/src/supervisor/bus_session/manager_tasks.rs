@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use mshost_bus::Bus;
+use mshost_bus::HostBus;
 use mshost_core::metrics::Metrics;
 use mshost_manager::{Manager, ManagerConfig, Registry};
 use mshost_msjs::Interop;
@@ -50,7 +50,7 @@ impl ManagerTasks {
                 }
             });
             // It follows the registry, which the manager fills.
-            let bus: Arc<dyn Bus> = Arc::clone(bus) as _;
+            let bus: Arc<dyn HostBus> = Arc::clone(bus) as _;
             let interop = Interop::new(bus, Arc::clone(registry), Arc::clone(metrics), config.max_proxies);
             tasks.spawn(interop.run(stop.clone()));
         }

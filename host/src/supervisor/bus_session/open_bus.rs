@@ -2,17 +2,17 @@
 
 use std::sync::Arc;
 
-use mshost_bus::{Bus, BusError};
+use mshost_bus::{BusError, HostBus};
 use mshost_bus_amqp::{AmqpBus, AmqpOptions};
 use mshost_bus_embedded::{EmbeddedBus, EmbeddedOptions};
 use mshost_core::metrics::Metrics;
 use mshost_topology::{BusUrl, Topology};
 
-/// Opens it, in the tokio runtime that this is called in. One over a network connects in the background: see [`Bus::state`].
+/// Opens it, in the tokio runtime that this is called in. One over a network connects in the background: see [its state](mshost_bus::Bus::state).
 ///
 /// # Errors
 /// Where what the topology says of it can never work.
-pub fn open_bus(topology: &Topology, metrics: &Arc<Metrics>) -> Result<Arc<dyn Bus>, BusError> {
+pub fn open_bus(topology: &Topology, metrics: &Arc<Metrics>) -> Result<Arc<dyn HostBus>, BusError> {
     let config = &topology.bus;
     Ok(match &config.url {
         BusUrl::Embedded => Arc::new(EmbeddedBus::open(EmbeddedOptions {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use mshost_bus::{Bus, BusError};
+use mshost_bus::{Bus, BusError, HostBus};
 use mshost_core::ids::Address;
 use mshost_core::metrics::Metrics;
 use mshost_manager::Registry;
@@ -55,7 +55,7 @@ impl BusSession {
         let bus: Arc<dyn Bus> = Arc::clone(&linked_bus) as _;
         let registry = Arc::new(Registry::new(topology.manager.max_workers, Arc::clone(metrics)));
         if topology.manager.enabled {
-            bus.compete();
+            linked_bus.leadership().compete();
         }
         let manager = ManagerTasks::start(&topology.manager, &linked_bus, &registry, metrics);
         let surroundings = Surroundings {
@@ -77,7 +77,7 @@ impl BusSession {
     }
 
     /// The bus itself, without its links.
-    pub(crate) fn bus(&self) -> &Arc<dyn Bus> {
+    pub(crate) fn bus(&self) -> &Arc<dyn HostBus> {
         self.linked_bus.own()
     }
 

@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use mshost_bus::{
-    Absent, Bus, BusLimits, Consumer, DeadLetter, DeathReason, Durability, Event, Failure, Job, Notification,
+    Absent, Bus, BusLimits, Consumer, DeadLetter, DeathReason, Durability, Event, Failure, HostBus, Job, Notification,
     SendError, Subscription,
 };
 use mshost_core::ids::WorkerType;
@@ -30,7 +30,7 @@ async fn only_letter(host: &ConnectedBus) -> DeadLetter {
     let mut letters = Vec::new();
     eventually("a dead letter", async || {
         // A quorum queue has back what was looked at a moment after the look.
-        letters = host.bus.dead_letters(10).await.unwrap_or_default();
+        letters = host.bus.dead_letters().list(10).await.unwrap_or_default();
         letters.len() == 1
     })
     .await;
@@ -127,26 +127,27 @@ async fn dead_letters_are_listed_sent_again_and_purged() {
         host.bus.send(Job { deadline: in_millis(60_000), ..job(&kind, number) }).await.unwrap();
         let delivery = limited("a job", consumer.next()).await.unwrap();
         let death = mshost_bus::Death::now(DeathReason::Failed, "as it should", None);
-        delivery.bury(death).await.unwrap();
+        delivery.dead_letter(death).await.unwrap();
     }
-    let letters = host.bus.dead_letters(2).await.unwrap();
+    let letters = host.bus.dead_letters().list(2).await.unwrap();
     assert_eq!(letters.len(), 2, "no more than were asked for");
-    let letters = host.bus.dead_letters(10).await.unwrap();
+    let letters = host.bus.dead_letters().list(10).await.unwrap();
     let numbers: Vec<u32> =
         letters.iter().map(|letter| letter.job.as_ref().unwrap().payload.decode().unwrap()).collect();
     assert_eq!(numbers, [0, 1, 2], "oldest first, also when they were looked at before");
-    let requeued = host.bus.requeue_dead(&[letters[1].id.clone(), "J0".to_owned()]).await.unwrap();
+    let requeued = host.bus.dead_letters().requeue(&[letters[1].id.clone(), "J0".to_owned()]).await.unwrap();
     assert_eq!((requeued.sent, requeued.unknown), (vec![letters[1].id.clone()], vec!["J0".to_owned()]));
     let again = limited("the job", consumer.next()).await.unwrap();
     assert_eq!((again.job.attempt, again.job.deadline, again.job.payload.decode::<u32>().unwrap()), (1, None, 1));
     again.ack().await.unwrap();
     // When this returns, its queues are gone.
     consumer.stop().await;
-    let refused = host.bus.requeue_dead(&[letters[0].id.clone()]).await.unwrap().refused;
+    let refused = host.bus.dead_letters().requeue(&[letters[0].id.clone()]).await.unwrap().refused;
     assert!(matches!(&refused[..], [(_, SendError::NoWorker(_))]), "{refused:?}");
-    eventually("what was refused, and the other", async || host.bus.dead_letters(10).await.unwrap().len() == 2).await;
-    assert_eq!(host.bus.purge_dead().await.unwrap(), 2);
-    assert!(host.bus.dead_letters(10).await.unwrap().is_empty());
+    eventually("what was refused, and the other", async || host.bus.dead_letters().list(10).await.unwrap().len() == 2)
+        .await;
+    assert_eq!(host.bus.dead_letters().purge().await.unwrap(), 2);
+    assert!(host.bus.dead_letters().list(10).await.unwrap().is_empty());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -211,7 +212,8 @@ async fn what_waits_for_a_dead_worker_is_given_up() {
     // For the broker and the others it is dead from here on.
     proxy.refuse();
     eventually("the dead worker's queue without consumers", async || {
-        host.bus.reap(&dead).await.is_ok() && host.bus.dead_letters(10).await.unwrap().len() == 2
+        host.bus.leadership().delete_queue_of(&dead).await.is_ok()
+            && host.bus.dead_letters().list(10).await.unwrap().len() == 2
     })
     .await;
     let told = [failure(&mut *subscription).await.id, failure(&mut *subscription).await.id];

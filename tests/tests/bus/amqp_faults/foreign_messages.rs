@@ -2,7 +2,7 @@
 
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::{BasicProperties, Connection, ConnectionProperties};
-use mshost_bus::{Bus, DeadLetter, DeathReason, Event, Notification};
+use mshost_bus::{Bus, DeadLetter, DeathReason, Event, HostBus, Notification};
 use mshost_tests::broker::Broker;
 
 use super::support::{connected, eventually, job, join, kind, limited, patient, worker};
@@ -36,7 +36,7 @@ async fn malformed_messages_are_counted_and_kept_apart() {
     let count = |source, kind| host.metrics.malformed.with_label_values(&[source, kind]).get();
     assert_eq!([count("job", "syntax"), count("job", "codec")], [1, 1]);
     eventually("the malformed jobs among the dead letters", async || {
-        let letters = host.bus.dead_letters(1_000).await.unwrap();
+        let letters = host.bus.dead_letters().list(1_000).await.unwrap();
         let malformed = |letter: &&DeadLetter| letter.death.reason == DeathReason::Malformed && letter.job.is_none();
         let raw: Vec<_> = letters.iter().filter(malformed).filter_map(|letter| letter.raw.as_deref()).collect();
         raw.contains(&&b"{"[..]) && raw.contains(&&b"\x80"[..])
@@ -82,7 +82,7 @@ async fn a_malformed_message_for_a_worker_that_leaves_is_kept() {
     drop((in_hand, consumer));
     eventually("both among the dead letters", async || {
         let mut reasons: Vec<_> =
-            host.bus.dead_letters(10).await.unwrap().iter().map(|letter| letter.death.reason.name()).collect();
+            host.bus.dead_letters().list(10).await.unwrap().iter().map(|letter| letter.death.reason.name()).collect();
         reasons.sort_unstable();
         reasons == [DeathReason::Malformed.name(), DeathReason::NoWorker.name()]
     })

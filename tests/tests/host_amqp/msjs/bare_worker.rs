@@ -6,7 +6,7 @@ use std::time::SystemTime;
 
 use mshost_bus::{
     Absent, Announcement, Bus, BusLimits, BusState, Codec, Consumer, ConsumerOptions, DeadLetter, Durability, Event,
-    Failure, Job, Notification, Payload, Route, SendError, Subscription,
+    Failure, HostBus, Job, Notification, Payload, Route, SendError, Subscription,
 };
 use mshost_bus_amqp::{AmqpBus, AmqpOptions};
 use mshost_core::ids::{JobId, WorkerId, WorkerRef};
@@ -96,7 +96,7 @@ impl BareWorker {
 
     /// The dead letters of the bus.
     pub fn dead_letters(&self) -> Vec<DeadLetter> {
-        self.runtime.block_on(self.bus.dead_letters(1_000)).unwrap()
+        self.runtime.block_on(self.bus.dead_letters().list(1_000)).unwrap()
     }
 
     /// The jobs that it has heard to have failed.

@@ -16,17 +16,17 @@ async fn dead_letters_are_sent_again_and_may_come_back() {
         bus.send(job("W:*", number)).await.unwrap();
     }
     for _ in 0..2 {
-        next(&mut consumer).await.bury(failed()).await.unwrap();
+        next(&mut consumer).await.dead_letter(failed()).await.unwrap();
     }
-    assert_eq!(bus.dead_count().await, Some(2));
-    let requeued = bus.requeue_dead(&["J1".to_owned(), "J3".to_owned()]).await.unwrap();
+    assert_eq!(bus.dead_letters().count().await, Some(2));
+    let requeued = bus.dead_letters().requeue(&["J1".to_owned(), "J3".to_owned()]).await.unwrap();
     assert_eq!((requeued.sent, requeued.unknown), (vec!["J1".to_owned()], vec!["J3".to_owned()]));
-    assert_eq!(bus.dead_count().await, Some(1));
-    next(&mut consumer).await.bury(failed()).await.unwrap();
-    let left: Vec<_> = bus.dead_letters(10).await.unwrap().into_iter().map(|letter| letter.id).collect();
+    assert_eq!(bus.dead_letters().count().await, Some(1));
+    next(&mut consumer).await.dead_letter(failed()).await.unwrap();
+    let left: Vec<_> = bus.dead_letters().list(10).await.unwrap().into_iter().map(|letter| letter.id).collect();
     assert_eq!(left, ["J2", "J1"], "the one that failed again is the youngest");
-    assert_eq!(bus.purge_dead().await.unwrap(), 2);
-    assert_eq!(bus.dead_count().await, Some(0));
+    assert_eq!(bus.dead_letters().purge().await.unwrap(), 2);
+    assert_eq!(bus.dead_letters().count().await, Some(0));
 }
 
 #[tokio::test]
@@ -34,11 +34,11 @@ async fn what_the_bus_does_not_take_stays_a_dead_letter() {
     let bus = bus(BusLimits::default());
     let mut consumer = join(&bus, W, 8).await;
     bus.send(job("W:*", 1)).await.unwrap();
-    next(&mut consumer).await.bury(failed()).await.unwrap();
+    next(&mut consumer).await.dead_letter(failed()).await.unwrap();
     drop(consumer);
-    let requeued = bus.requeue_dead(&["J1".to_owned()]).await.unwrap();
+    let requeued = bus.dead_letters().requeue(&["J1".to_owned()]).await.unwrap();
     assert_eq!(requeued.refused.len(), 1, "nobody is there to take it: {requeued:?}");
-    assert_eq!(bus.dead_count().await, Some(1));
+    assert_eq!(bus.dead_letters().count().await, Some(1));
 }
 
 /// Between the send of a requeue and the end of its dead letter.
@@ -61,14 +61,14 @@ fn a_job_that_dies_again_at_once_stays_a_dead_letter() {
 async fn a_job_that_waits_for_later_is_held_though_its_worker_is_gone() {
     let bus = bus(BusLimits::default());
     let mut consumer = join(&bus, W, 8).await;
-    assert_eq!(bus.holds(), 0);
+    assert_eq!(bus.pending_jobs(), 0);
     bus.send(job(W, 1)).await.unwrap();
-    assert_eq!(bus.holds(), 1);
+    assert_eq!(bus.pending_jobs(), 1);
     next(&mut consumer).await.retry(std::time::Duration::from_secs(60)).await.unwrap();
     drop(consumer);
-    assert!(bus.depths().await.is_empty() && bus.holds() > 0, "it is due in a minute");
+    assert!(bus.depths().await.is_empty() && bus.pending_jobs() > 0, "it is due in a minute");
     tokio::time::sleep(std::time::Duration::from_secs(61)).await;
-    assert_eq!((bus.holds(), bus.dead_count().await), (0, Some(1)));
+    assert_eq!((bus.pending_jobs(), bus.dead_letters().count().await), (0, Some(1)));
 }
 
 #[tokio::test]
@@ -76,12 +76,12 @@ async fn a_dead_letter_of_another_bus_outlives_the_host_where_there_is_a_journal
     let folder = tempfile::tempdir().unwrap();
     let bus = open(folder.path());
     let letter = DeadLetter { id: "J1".to_owned(), job: Some(job("W:*", 1)), raw: None, death: failed() };
-    bus.keep_dead(letter.clone()).await.unwrap();
+    bus.dead_letters().keep(letter.clone()).await.unwrap();
     bus.close().await;
-    assert!(matches!(bus.keep_dead(letter.clone()).await, Err(BusError::Closed)));
+    assert!(matches!(bus.dead_letters().keep(letter.clone()).await, Err(BusError::Closed)));
     drop(bus);
     let again = open(folder.path());
-    let kept = again.dead_letters(9).await.unwrap();
+    let kept = again.dead_letters().list(9).await.unwrap();
     assert_eq!((kept.len(), &kept[0].job, &kept[0].death.error), (1, &letter.job, &letter.death.error));
-    assert_eq!(again.holds(), 0, "it is no job any more");
+    assert_eq!(again.pending_jobs(), 0, "it is no job any more");
 }

@@ -16,7 +16,7 @@ fn counted(bus: &EmbeddedBus, reason: DeathReason) -> u64 {
 }
 
 async fn reasons(bus: &EmbeddedBus) -> Vec<(String, DeathReason)> {
-    let letters = bus.dead_letters(100).await.unwrap();
+    let letters = bus.dead_letters().list(100).await.unwrap();
     letters.into_iter().map(|letter| (letter.id, letter.death.reason)).collect()
 }
 
@@ -72,10 +72,10 @@ async fn dead_letters_have_a_limit_and_what_they_cannot_take_comes_again() {
         bus.send(job("W:*", number)).await.unwrap();
     }
     let death = Death::now(DeathReason::Failed, "it failed", None);
-    next(&mut consumer).await.bury(death.clone()).await.unwrap();
-    let error = next(&mut consumer).await.bury(death).await.unwrap_err().to_string();
+    next(&mut consumer).await.dead_letter(death.clone()).await.unwrap();
+    let error = next(&mut consumer).await.dead_letter(death).await.unwrap_err().to_string();
     assert!(error.contains("bus.dead_letter_limit"), "{error}");
-    assert_eq!(bus.purge_dead().await.unwrap(), 1);
+    assert_eq!(bus.dead_letters().purge().await.unwrap(), 1);
     let again = next(&mut consumer).await;
     assert_eq!((number(&again.job), again.job.attempt), (1, 1));
 }

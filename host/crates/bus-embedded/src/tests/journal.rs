@@ -98,11 +98,11 @@ async fn jobs_for_workers_that_are_gone_become_dead_letters_that_last() {
     bus.send(job("W:*", 0)).await.unwrap();
     bus.send(job(W, 1)).await.unwrap();
     let delivery = next(&mut consumer).await;
-    delivery.bury(Death::now(DeathReason::Failed, "no disk", Some(worker(W)))).await.unwrap();
+    delivery.dead_letter(Death::now(DeathReason::Failed, "no disk", Some(worker(W)))).await.unwrap();
     let mut crashed = crash(&bus).await;
     for _ in 0..2 {
         let bus = open(crashed.path());
-        let letters = bus.dead_letters(10).await.unwrap();
+        let letters = bus.dead_letters().list(10).await.unwrap();
         let seen: Vec<_> = letters.iter().map(|letter| (&*letter.id, letter.death.reason)).collect();
         assert_eq!(seen, [("J0", DeathReason::Failed), ("J1", DeathReason::NoWorker)]);
         assert_eq!(letters[0].job, Some(job("W:*", 0)));
@@ -111,14 +111,14 @@ async fn jobs_for_workers_that_are_gone_become_dead_letters_that_last() {
     }
     let bus = open(crashed.path());
     let _consumer = join(&bus, LATER, 0x100).await;
-    let requeued = bus.requeue_dead(&["J0".to_owned(), "J1".to_owned()]).await.unwrap();
+    let requeued = bus.dead_letters().requeue(&["J0".to_owned(), "J1".to_owned()]).await.unwrap();
     assert_eq!((requeued.sent, requeued.refused.len()), (vec!["J0".to_owned()], 1));
     let crashed = crash(&bus).await;
     let bus = open(crashed.path());
-    assert_eq!(bus.dead_letters(10).await.unwrap().len(), 1);
-    assert_eq!(bus.purge_dead().await.unwrap(), 1);
+    assert_eq!(bus.dead_letters().list(10).await.unwrap().len(), 1);
+    assert_eq!(bus.dead_letters().purge().await.unwrap(), 1);
     let crashed = crash(&bus).await;
-    assert_eq!(open(crashed.path()).dead_letters(10).await.unwrap(), []);
+    assert_eq!(open(crashed.path()).dead_letters().list(10).await.unwrap(), []);
 }
 
 #[tokio::test]
@@ -136,12 +136,12 @@ async fn what_the_dead_letters_of_a_killed_host_have_no_room_for_stays_until_the
     let mut crashed = crash(&bus).await;
     for expected in ["J0", "J1"] {
         let bus = with_room_for_one(crashed.path());
-        let letters = bus.dead_letters(10).await.unwrap();
+        let letters = bus.dead_letters().list(10).await.unwrap();
         assert_eq!(letters.iter().map(|letter| &*letter.id).collect::<Vec<_>>(), [expected]);
-        assert_eq!(bus.purge_dead().await.unwrap(), 1);
+        assert_eq!(bus.dead_letters().purge().await.unwrap(), 1);
         crashed = crash(&bus).await;
     }
-    assert_eq!(with_room_for_one(crashed.path()).dead_letters(10).await.unwrap(), []);
+    assert_eq!(with_room_for_one(crashed.path()).dead_letters().list(10).await.unwrap(), []);
 }
 
 #[tokio::test]
@@ -164,7 +164,7 @@ async fn a_job_that_kills_its_host_again_and_again_is_buried() {
         bus = with(crashes.last().unwrap().path());
         drop(held);
     }
-    let letters = bus.dead_letters(10).await.unwrap();
+    let letters = bus.dead_letters().list(10).await.unwrap();
     assert_eq!(letters[0].death.reason, DeathReason::Crashed);
     assert!(letters[0].death.error.contains("delivered 3 times (`bus.delivery_limit`)"), "{}", letters[0].death.error);
 }

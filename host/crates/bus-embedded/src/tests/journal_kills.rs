@@ -138,18 +138,18 @@ impl Run {
             Step::Bury(which) => {
                 let Some(held) = self.take_held(which) else { return };
                 // An error means that there is no room: it comes again.
-                let _ = held.bury(Death::now(DeathReason::Failed, "it failed", None)).await;
+                let _ = held.dead_letter(Death::now(DeathReason::Failed, "it failed", None)).await;
             }
             Step::Leave => self.leave().await,
             Step::RequeueAll => {
                 let ids: Vec<_> = self.letters().await.iter().map(|number| format!("J{number}")).collect();
-                self.bus.requeue_dead(&ids).await.unwrap();
+                self.bus.dead_letters().requeue(&ids).await.unwrap();
             }
             Step::Purge => {
                 for number in self.letters().await {
                     self.settles(number);
                 }
-                self.bus.purge_dead().await.unwrap();
+                self.bus.dead_letters().purge().await.unwrap();
             }
         }
     }
@@ -179,7 +179,7 @@ impl Run {
     }
 
     async fn letters(&self) -> Vec<u32> {
-        let letters = self.bus.dead_letters(usize::MAX).await.unwrap();
+        let letters = self.bus.dead_letters().list(usize::MAX).await.unwrap();
         letters.iter().filter_map(|letter| letter.job.as_ref()).map(number).collect()
     }
 

@@ -100,18 +100,18 @@ impl Run {
             }
             Step::Bury(which) => {
                 if let Some((number, held)) = self.held(which) {
-                    held.bury(Death::now(DeathReason::Failed, "it failed", None)).await.unwrap();
+                    held.dead_letter(Death::now(DeathReason::Failed, "it failed", None)).await.unwrap();
                     self.dead.insert(number, self.jobs.remove(&number).unwrap());
                 }
             }
             Step::RequeueAll => {
                 let ids: Vec<_> = self.dead.keys().map(|number| format!("J{number}")).collect();
-                assert_eq!(self.bus.requeue_dead(&ids).await.unwrap().sent, ids);
+                assert_eq!(self.bus.dead_letters().requeue(&ids).await.unwrap().sent, ids);
                 self.ready += ids.len();
                 self.jobs.extend(std::mem::take(&mut self.dead).into_keys().map(|number| (number, 1)));
             }
             Step::Purge => {
-                assert_eq!(self.bus.purge_dead().await.unwrap(), self.dead.len() as u64);
+                assert_eq!(self.bus.dead_letters().purge().await.unwrap(), self.dead.len() as u64);
                 self.dead.clear();
             }
             Step::Crash => self.crash().await,
@@ -131,7 +131,7 @@ impl Run {
     /// Holds all that is there against the model.
     async fn check(mut self) {
         self.crash().await;
-        let letters = self.bus.dead_letters(usize::MAX).await.unwrap();
+        let letters = self.bus.dead_letters().list(usize::MAX).await.unwrap();
         let dead = letters.iter().filter_map(|letter| letter.job.as_ref()).map(|job| (number(job), job.attempt));
         assert_eq!(dead.collect::<BTreeMap<_, _>>(), self.dead);
         let mut jobs = BTreeMap::new();

@@ -17,7 +17,7 @@ mod stress;
 
 use std::time::{Duration, SystemTime};
 
-use mshost_bus::{Bus, BusLimits, Codec, Consumer, ConsumerOptions, Delivery, Job, Payload, Route};
+use mshost_bus::{Bus, BusLimits, Codec, Consumer, ConsumerOptions, Delivery, HostBus, Job, Payload, Route};
 use mshost_core::ids::{JobId, WorkerId, WorkerRef};
 
 use super::EmbeddedBus;

@@ -52,7 +52,7 @@ async fn journal() -> tempfile::TempDir {
     }
     for _ in 0..3 {
         let delivery = next(&mut consumer).await;
-        delivery.bury(Death::now(DeathReason::Failed, "no disk", None)).await.unwrap();
+        delivery.dead_letter(Death::now(DeathReason::Failed, "no disk", None)).await.unwrap();
     }
     next(&mut consumer).await.requeue().await.unwrap();
     next(&mut consumer).await.retry(Duration::from_secs(3600)).await.unwrap();
@@ -75,14 +75,14 @@ async fn the_jobs_in_the_journal_of_a_host_that_is_down_stay_as_they_are() {
     let before = jobs(folder.path());
     assert_eq!(before.len(), 7);
     let bus = open_dead_letters(options(folder.path())).unwrap();
-    assert_eq!(ids(&bus.dead_letters(10).await.unwrap()), ["J0", "J1", "J2"]);
-    assert_eq!(bus.dead_count().await, Some(3));
+    assert_eq!(ids(&bus.dead_letters().list(10).await.unwrap()), ["J0", "J1", "J2"]);
+    assert_eq!(bus.dead_letters().count().await, Some(3));
     assert!(bus.depths().await.iter().all(|depth| depth.ready + depth.unsettled == 0));
     bus.close().await;
     assert_eq!(jobs(folder.path()), before);
 
     let bus = open_dead_letters(options(folder.path())).unwrap();
-    let requeued = bus.requeue_dead(&["J1".to_owned(), "J9".to_owned()]).await.unwrap();
+    let requeued = bus.dead_letters().requeue(&["J1".to_owned(), "J9".to_owned()]).await.unwrap();
     assert_eq!((requeued.sent, requeued.unknown), (vec!["J1".to_owned()], vec!["J9".to_owned()]));
     // It is written when this is said.
     let crashed = crash(&bus).await;
@@ -95,14 +95,14 @@ async fn the_jobs_in_the_journal_of_a_host_that_is_down_stay_as_they_are() {
     }
 
     let bus = open_dead_letters(options(folder.path())).unwrap();
-    assert_eq!(ids(&bus.dead_letters(10).await.unwrap()), ["J0", "J2"]);
-    assert_eq!(bus.purge_dead().await.unwrap(), 2);
+    assert_eq!(ids(&bus.dead_letters().list(10).await.unwrap()), ["J0", "J2"]);
+    assert_eq!(bus.dead_letters().purge().await.unwrap(), 2);
     drop(bus);
     assert_eq!(jobs(folder.path()).len(), 8);
 
     // The next start does what was sent again, and judges what was left to it.
     let bus = open(folder.path());
-    let letters = bus.dead_letters(10).await.unwrap();
+    let letters = bus.dead_letters().list(10).await.unwrap();
     assert_eq!(letters.iter().filter_map(|letter| letter.raw.as_deref()).collect::<Vec<_>>(), [b"\xff\x00"]);
     let mut consumer = join(&bus, "W:1460306476109", 8).await;
     let mut seen = Vec::new();
@@ -119,12 +119,12 @@ async fn what_was_for_one_worker_cannot_wait_for_another() {
     let bus = open(folder.path());
     let mut consumer = join(&bus, W, 1).await;
     bus.send(job(W, 0)).await.unwrap();
-    next(&mut consumer).await.bury(Death::now(DeathReason::Failed, "no disk", None)).await.unwrap();
+    next(&mut consumer).await.dead_letter(Death::now(DeathReason::Failed, "no disk", None)).await.unwrap();
     bus.close().await;
     let bus = open_dead_letters(options(folder.path())).unwrap();
-    let requeued = bus.requeue_dead(&["J0".to_owned()]).await.unwrap();
+    let requeued = bus.dead_letters().requeue(&["J0".to_owned()]).await.unwrap();
     assert_eq!((requeued.sent.len(), requeued.refused.len()), (0, 1), "{requeued:?}");
-    assert_eq!(bus.dead_count().await, Some(1));
+    assert_eq!(bus.dead_letters().count().await, Some(1));
 }
 
 #[tokio::test]

@@ -43,7 +43,6 @@ pub(crate) struct ClientConnection {
     pub(crate) subscriptions: Mutex<HashMap<SubscriptionId, mpsc::Sender<Event>>>,
     next_ids: AtomicU64,
     pub(crate) state: watch::Sender<BusState>,
-    pub(crate) leads: watch::Sender<bool>,
 }
 
 impl ClientConnection {
@@ -56,7 +55,6 @@ impl ClientConnection {
             subscriptions: Mutex::default(),
             next_ids: AtomicU64::new(0),
             state: watch::Sender::new(BusState::Away { error: "the host has not said yet how it is".to_owned() }),
-            leads: watch::Sender::new(false),
         })
     }
 
@@ -97,7 +95,6 @@ impl ClientConnection {
             }
             HostMessage::SubscriptionEnded { subscription } => drop(self.subscriptions.lock().remove(&subscription)),
             HostMessage::BusState(state) => drop(self.state.send_replace(state.into())),
-            HostMessage::Leadership(leads) => drop(self.leads.send_replace(leads)),
             HostMessage::Command(command) => on_command(command, tail)?,
         }
         Ok(())

@@ -22,8 +22,7 @@ use super::message::{ChildMessage, ChildReport, HostCommand, IpcJob, IpcNotifica
 use super::outbound_queue::OutboundQueue;
 use super::state_chunks::StateChunks;
 use mshost_bus::{
-    Bus, BusError, BusState, Codec, Consumer, ConsumerOptions, DeadLetter, Job, Notification, QueueDepth, Requeued,
-    SendError, Subscription,
+    Bus, BusError, BusState, Codec, Consumer, ConsumerOptions, Job, Notification, SendError, Subscription,
 };
 use mshost_core::ids::WorkerRef;
 use mshost_plugin_host::StateSnapshot;
@@ -152,7 +151,9 @@ impl Bus for RemoteBus {
 
     async fn publish(&self, notification: Notification) -> Result<(), BusError> {
         let Some((notification, tail)) = IpcNotification::of(notification) else {
-            return Err(refused("telling the jobs of the original"));
+            let (what, reason) =
+                ("telling the jobs of the original".to_owned(), "not for a worker in a process of its own");
+            return Err(BusError::Refused { what, reason: reason.to_owned() });
         };
         self.connection.outbound.wait_for_capacity().await;
         self.connection
@@ -167,38 +168,6 @@ impl Bus for RemoteBus {
 
     fn state(&self) -> watch::Receiver<BusState> {
         self.connection.state.subscribe()
-    }
-
-    fn leads(&self) -> watch::Receiver<bool> {
-        self.connection.leads.subscribe()
-    }
-
-    async fn reap(&self, _worker: &WorkerRef) -> Result<(), BusError> {
-        Err(refused("tidying up after a worker"))
-    }
-
-    async fn dead_letters(&self, _limit: usize) -> Result<Vec<DeadLetter>, BusError> {
-        Err(refused("looking at dead letters"))
-    }
-
-    async fn dead_count(&self) -> Option<u64> {
-        None
-    }
-
-    async fn keep_dead(&self, _letter: DeadLetter) -> Result<(), BusError> {
-        Err(refused("keeping a dead letter"))
-    }
-
-    async fn requeue_dead(&self, _ids: &[String]) -> Result<Requeued, BusError> {
-        Err(refused("requeueing dead letters"))
-    }
-
-    async fn purge_dead(&self) -> Result<u64, BusError> {
-        Err(refused("purging dead letters"))
-    }
-
-    async fn depths(&self) -> Vec<QueueDepth> {
-        Vec::new()
     }
 
     /// Returns once all requests have been written to the socket.
@@ -219,9 +188,4 @@ impl fmt::Debug for RemoteBus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RemoteBus").field("bus", &self.connection.bus).finish_non_exhaustive()
     }
-}
-
-/// The refusal of what an isolated worker may not do.
-fn refused(what: &str) -> BusError {
-    BusError::Refused { what: what.to_owned(), reason: "not for a worker in a process of its own".to_owned() }
 }

@@ -172,7 +172,7 @@ impl Settle for RemoteSettle {
     }
 
     /// Does not wait, as [`Settle::ack`] does not.
-    async fn put_back(mut self: Box<Self>, _job: Job) -> Result<(), BusError> {
+    async fn release(mut self: Box<Self>, _job: Job) -> Result<(), BusError> {
         self.begin()?;
         self.connection
             .outbound
@@ -180,7 +180,7 @@ impl Settle for RemoteSettle {
             .map_err(|_| BusError::Closed)
     }
 
-    async fn bury(self: Box<Self>, _job: Job, death: Death) -> Result<(), BusError> {
+    async fn dead_letter(self: Box<Self>, _job: Job, death: Death) -> Result<(), BusError> {
         self.request(|request_id, tag| ChildMessage::DeadLetter { request_id, tag, death: death.into() }).await
     }
 }

@@ -193,8 +193,6 @@ pub(crate) enum HostMessage {
         subscription: SubscriptionId,
     },
     BusState(IpcBusState),
-    /// Whether the host leads.
-    Leadership(bool),
     /// A command to the worker, which is not from the bus.
     Command(HostCommand),
 }

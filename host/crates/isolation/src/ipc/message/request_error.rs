@@ -15,6 +15,8 @@ pub(crate) enum RequestError {
     Encode { codec: u8, reason: String },
     TooLarge { size: u64, limit: u64 },
     Unavailable(String),
+    NotAccepted(String),
+    Doubtful(String),
     Closed,
     Refused { what: String, reason: String },
 }
@@ -44,7 +46,10 @@ impl From<RequestError> for SendError {
             }
             RequestError::TooLarge { size, limit } => Self::TooLarge { size: size as usize, limit: limit as usize },
             RequestError::Unavailable(reason) => Self::Unavailable(reason),
-            RequestError::Closed | RequestError::Refused { .. } => Self::Unavailable(text),
+            RequestError::Closed
+            | RequestError::Refused { .. }
+            | RequestError::NotAccepted(_)
+            | RequestError::Doubtful(_) => Self::Unavailable(text),
         }
     }
 }
@@ -54,6 +59,9 @@ impl From<BusError> for RequestError {
         match error {
             BusError::Closed => Self::Closed,
             BusError::Unavailable(reason) => Self::Unavailable(reason),
+            BusError::NotAccepted(reason) => Self::NotAccepted(reason),
+            BusError::Doubtful(reason) => Self::Doubtful(reason),
+            BusError::TooLarge { size, limit } => Self::TooLarge { size: size as u64, limit: limit as u64 },
             BusError::Refused { what, reason } => Self::Refused { what, reason },
             BusError::Encode(EncodeError { codec, reason }) => Self::Encode { codec: codec as u8, reason },
         }
@@ -70,9 +78,10 @@ impl From<RequestError> for BusError {
                 Self::Encode(EncodeError { codec: codec_of(written).unwrap_or_default(), reason })
             }
             RequestError::Unavailable(reason) => Self::Unavailable(reason),
-            RequestError::NoWorker(_) | RequestError::EndOfRoute(_) | RequestError::TooLarge { .. } => {
-                Self::Unavailable(text)
-            }
+            RequestError::NotAccepted(reason) => Self::NotAccepted(reason),
+            RequestError::Doubtful(reason) => Self::Doubtful(reason),
+            RequestError::TooLarge { size, limit } => Self::TooLarge { size: size as usize, limit: limit as usize },
+            RequestError::NoWorker(_) | RequestError::EndOfRoute(_) => Self::Unavailable(text),
         }
     }
 }
@@ -83,6 +92,8 @@ impl RequestError {
         match self {
             Self::Closed => BusError::Closed.to_string(),
             Self::Refused { what, reason } => format!("{what}: {reason}"),
+            Self::NotAccepted(reason) => BusError::NotAccepted(reason.clone()).to_string(),
+            Self::Doubtful(reason) => BusError::Doubtful(reason.clone()).to_string(),
             Self::NoWorker(address) => SendError::NoWorker(address.clone()).to_string(),
             Self::EndOfRoute(address) => SendError::EndOfRoute(address.clone()).to_string(),
             Self::TooLarge { size, limit } => {

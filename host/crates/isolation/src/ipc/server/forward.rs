@@ -103,7 +103,7 @@ impl DeliveryForwarder {
 /// Returns a job that the child has not seen.
 async fn return_unstarted(redelivered_job: Option<Delivery>) {
     if let Some(redelivered_job) = redelivered_job
-        && let Err(error) = redelivered_job.put_back().await
+        && let Err(error) = redelivered_job.release().await
     {
         tracing::debug!(target: "mshost::isolation", "a job that was not begun comes again, counted: {error}");
     }

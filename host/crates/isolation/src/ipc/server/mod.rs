@@ -124,18 +124,11 @@ impl IpcServer {
 
     /// Keeps the child informed of the state of the bus.
     fn forward_bus_state(&self) {
-        let (mut state, mut leads, outbound) = (self.bus.state(), self.bus.leads(), self.outbound());
+        let (mut state, outbound) = (self.bus.state(), self.outbound());
         self.spawn(async move {
             loop {
                 let sent = outbound.send(&HostMessage::BusState((&*state.borrow_and_update()).into()));
-                if sent.and(outbound.send(&HostMessage::Leadership(*leads.borrow_and_update()))).is_err() {
-                    return;
-                }
-                let changed = tokio::select! {
-                    changed = state.changed() => changed,
-                    changed = leads.changed() => changed,
-                };
-                if changed.is_err() {
+                if sent.is_err() || state.changed().await.is_err() {
                     return;
                 }
             }
@@ -169,7 +162,7 @@ impl IpcServer {
             ChildMessage::Ack { tag } => self.settle(None, tag, Some(true), |delivery| Box::pin(delivery.ack())),
             ChildMessage::Return { tag, started: true } => drop(self.unacked.remove(tag, None)),
             ChildMessage::Return { tag, started: false } => {
-                self.settle(None, tag, None, |delivery| Box::pin(delivery.put_back()));
+                self.settle(None, tag, None, |delivery| Box::pin(delivery.release()));
             }
             ChildMessage::Requeue { request_id, tag } => {
                 self.settle(Some(request_id), tag, None, |delivery| Box::pin(delivery.requeue()))
@@ -178,7 +171,9 @@ impl IpcServer {
                 self.settle(Some(request_id), tag, Some(false), move |delivery| Box::pin(delivery.retry(after)));
             }
             ChildMessage::DeadLetter { request_id, tag, death } => {
-                self.settle(Some(request_id), tag, Some(false), move |delivery| Box::pin(delivery.bury(death.into())));
+                self.settle(Some(request_id), tag, Some(false), move |delivery| {
+                    Box::pin(delivery.dead_letter(death.into()))
+                });
             }
             ChildMessage::Publish { request_id, notification } => self.publish(request_id, notification, tail)?,
             ChildMessage::Subscribe { request_id, subscription } => self.subscribe(request_id, subscription)?,

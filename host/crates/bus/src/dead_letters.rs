@@ -1,12 +1,15 @@
-//! Jobs that nobody will do: kept with the reason until a person decides.
+//! Dead letters: jobs that were given up, kept with the reason until an operator decides.
 
 use std::fmt;
 use std::time::SystemTime;
 
+use async_trait::async_trait;
 use bytes::Bytes;
 use mshost_core::ids::WorkerRef;
+use mshost_plugin_api::SendError;
 
-use super::{Job, SendError};
+use crate::error::BusError;
+use crate::job::Job;
 
 /// The most bytes of an error that a dead letter keeps: it travels in a header, and headers have to fit one AMQP frame.
 pub const MAX_ERROR_BYTES: usize = 4 << 10;
@@ -22,7 +25,7 @@ pub enum DeathReason {
     Failed,
     /// Its deadline passed.
     Expired,
-    /// Whom it was for is gone.
+    /// The worker that it was for is gone.
     NoWorker,
     /// It was delivered as often as `bus.delivery_limit` allows and never settled: it may kill its workers.
     Crashed,
@@ -59,14 +62,14 @@ impl fmt::Display for DeathReason {
     }
 }
 
-/// What is said about a job that is given up.
+/// Why, when and after whose attempt a job was given up.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Death {
     /// Why.
     pub reason: DeathReason,
     /// The last error, for people; at most [`MAX_ERROR_BYTES`].
     pub error: String,
-    /// Who tried last, where anybody did.
+    /// The worker that tried last, where any did.
     pub worker: Option<WorkerRef>,
     /// When it was given up.
     pub at: SystemTime,
@@ -80,14 +83,14 @@ impl Death {
         Self { reason, error: error[..end].to_owned(), worker, at: SystemTime::now() }
     }
 
-    /// The death now of a job that nobody is there for.
+    /// The death now of a job that there is no worker for.
     #[must_use]
     pub fn no_worker(job: &Job) -> Self {
         Self::now(DeathReason::NoWorker, &SendError::NoWorker(job.route.target().clone()).to_string(), None)
     }
 }
 
-/// A job that nobody will do, as it was when it was given up.
+/// A job that was given up, as it was then.
 #[derive(Debug, Clone, PartialEq)]
 pub struct DeadLetter {
     /// What it is called in `mshost dead-letters`: the job's id, or something unique where it is not a job.
@@ -109,4 +112,36 @@ pub struct Requeued {
     pub refused: Vec<(String, SendError)>,
     /// No dead letter has this id.
     pub unknown: Vec<String>,
+}
+
+/// The dead letters of a bus.
+#[async_trait]
+pub trait DeadLetterStore: Send + Sync {
+    /// The dead letters, oldest first, at most `limit`.
+    ///
+    /// # Errors
+    /// [`BusError`] where the bus is away or closed.
+    async fn list(&self, limit: usize) -> Result<Vec<DeadLetter>, BusError>;
+
+    /// How many there are; `None` while the bus cannot tell. Cheap: asked at each look at the metrics.
+    async fn count(&self) -> Option<u64>;
+
+    /// Keeps a dead letter of another bus of the same codec. One of the same id may be replaced.
+    ///
+    /// # Errors
+    /// [`BusError`] where the bus is away or closed, has too many, or cannot write it.
+    async fn keep(&self, letter: DeadLetter) -> Result<(), BusError>;
+
+    /// Sends every dead letter with one of these ids again, each as a first attempt without a deadline; it is a dead letter
+    /// until the bus has the job.
+    ///
+    /// # Errors
+    /// [`BusError`] where the bus is away or closed; some may have been sent by then.
+    async fn requeue(&self, ids: &[String]) -> Result<Requeued, BusError>;
+
+    /// Deletes every dead letter and says how many there were.
+    ///
+    /// # Errors
+    /// [`BusError`] where the bus is away or closed.
+    async fn purge(&self) -> Result<u64, BusError>;
 }
