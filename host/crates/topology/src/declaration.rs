@@ -48,6 +48,8 @@ pub(crate) enum AppliedWhen {
     ByBusMigration,
     /// When the host is started again.
     AtRestart,
+    /// As each key of the table that it is says.
+    PerKey,
 }
 
 /// One key of a table.

@@ -20,23 +20,23 @@ keys! {
     KEYS of "the topology";
 
     /// A file with the keys of MicroServices.js: its `config.json`, or the same keys as TOML. What the topology says itself wins over it.
-    CONFIG = "config": PathKind = PathKind, Optional("no such file is read"), AtOnce;
+    CONFIG = "config": PathKind = PathKind, Optional("no such file is read"), PerKey;
 
     /// The host process.
-    HOST = "host": TableKind = TableKind(&host::SECTION), Optional("every key has its default"), AtOnce;
+    HOST = "host": TableKind = TableKind(&host::SECTION), Optional("every key has its default"), PerKey;
 
     /// The bus that the workers meet on.
-    BUS = "bus": TableKind = TableKind(&bus::SECTION), Optional("every key has its default"), AtOnce;
+    BUS = "bus": TableKind = TableKind(&bus::SECTION), Optional("every key has its default"), PerKey;
 
     /// The SystemManager of the host.
-    MANAGER = "manager": TableKind = TableKind(&manager::SECTION), Optional("every key has its default"), AtOnce;
+    MANAGER = "manager": TableKind = TableKind(&manager::SECTION), Optional("every key has its default"), PerKey;
 
     /// What the host logs.
-    LOG = "log": TableKind = TableKind(&log::SECTION), Optional("every key has its default"), AtOnce;
+    LOG = "log": TableKind = TableKind(&log::SECTION), Optional("every key has its default"), PerKey;
 
     /// What holds for every worker that says nothing else.
-    DEFAULTS = "defaults": TableKind = TableKind(&worker::DEFAULTS), Optional("every key has its default"), ByReplacement;
+    DEFAULTS = "defaults": TableKind = TableKind(&worker::DEFAULTS), Optional("every key has its default"), PerKey;
 
     /// The workers, each a table of its own.
-    WORKER = "worker": WorkersKind = WorkersKind { section: &worker::SECTION, most: MAX_WORKERS }, Optional("there are none, which is warned of"), AtOnce;
+    WORKER = "worker": WorkersKind = WorkersKind { section: &worker::SECTION, most: MAX_WORKERS }, Optional("there are none, which is warned of"), PerKey;
 }

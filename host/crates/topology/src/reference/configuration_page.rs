@@ -80,6 +80,7 @@ impl Page {
             AppliedWhen::ByReplacement => "by replacing the worker",
             AppliedWhen::ByBusMigration => "by moving to the new bus",
             AppliedWhen::AtRestart => "**at a restart**",
+            AppliedWhen::PerKey => "as each of its keys says",
         };
         writeln!(
             self.text,
