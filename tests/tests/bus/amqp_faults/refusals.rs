@@ -6,7 +6,9 @@ use std::time::{Duration, SystemTime};
 use lapin::options::{BasicPublishOptions, QueueDeclareOptions};
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Connection, ConnectionProperties};
-use mshost_bus::{Bus, BusError, ConsumerOptions, EXPIRED, Event, Failure, Notification, SendError, Subscription};
+use mshost_bus::{
+    Bus, BusError, BusLimits, ConsumerOptions, EXPIRED, Event, Failure, Notification, SendError, Subscription,
+};
 use mshost_core::ids::JobId;
 use mshost_tests::broker::Broker;
 
@@ -64,6 +66,24 @@ async fn accepted_and_refused_jobs_are_told_apart_under_load() {
         }
     }
     limited("the worker", worker).await.unwrap();
+}
+
+/// Each cause has its own sentence: a bus that refuses is not a closed one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_queue_that_stays_full_is_named_to_its_senders() {
+    let limits = BusLimits { queue: 1, send_timeout: Duration::from_secs(1), ..BusLimits::default() };
+    let host = connected(&Broker::shared().url(), limits).await;
+    let kind = kind();
+    let (_, _idle) = join(&host.bus, &kind, 1).await;
+    let mut refused = Ok(());
+    for number in 0..10 {
+        refused = limited("a send", host.bus.send(job(&kind, number))).await;
+        if refused.is_err() {
+            break;
+        }
+    }
+    let Err(SendError::Unavailable(why)) = refused else { panic!("it is not full: {refused:?}") };
+    assert!(why.contains(&format!("the queue of {kind} is full")) && !why.contains("closed"), "{why}");
 }
 
 /// The reports about a job.
