@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use crate::broker::Broker;
+use crate::heavy::{self, Turn};
 
 /// How many nodes: the fewest that can lose one and still be a majority.
 pub const NODES: usize = 3;
@@ -16,6 +17,7 @@ pub struct Cluster {
     // The first has the epmd of all, and therefore goes last.
     others: [Broker; NODES - 1],
     first: Broker,
+    _turn: Turn,
 }
 
 impl Cluster {
@@ -25,12 +27,13 @@ impl Cluster {
     /// Where they do not.
     #[must_use]
     pub fn start() -> Self {
+        let turn = heavy::turn();
         let first = Broker::start();
         let others = [(); NODES - 1].map(|()| Broker::start_beside(&first));
         for other in &others {
             other.join(&first);
         }
-        let cluster = Self { others, first };
+        let cluster = Self { others, first, _turn: turn };
         cluster.until_online();
         cluster
     }

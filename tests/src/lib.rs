@@ -13,6 +13,7 @@ pub mod env_settings;
 pub mod fixtures;
 pub mod footprint;
 pub mod growth_curve;
+pub mod heavy;
 pub mod history;
 pub mod host_process;
 pub mod http_clients;

@@ -8,6 +8,7 @@ use tempfile::TempDir;
 
 use super::{HistoryVerdict, Journals, PipelineHistory, dead_letters};
 use crate::fixtures;
+use crate::heavy::{self, Turn};
 use crate::host_process::{HostProcess, HostSite};
 use crate::wait::poll;
 
@@ -128,12 +129,14 @@ pub struct Scenario {
     folder: TempDir,
     journals: Journals,
     history: PipelineHistory,
+    _turn: Turn,
 }
 
 impl Scenario {
     /// Starts the hosts, the last first: a stage is there before those that send to it.
     #[must_use]
     pub fn start(setup: &PipelineSetup, places: &[HostPlacement]) -> Self {
+        let turn = heavy::turn();
         let folder = tempfile::tempdir().expect("a temporary folder");
         let mut hosts = Vec::new();
         for place in places.iter().rev() {
@@ -146,7 +149,7 @@ impl Scenario {
         }
         let journals = Journals::new(folder.path());
         let history = PipelineHistory::default();
-        Self { hosts, places: places.to_vec(), setup: setup.clone(), folder, journals, history }
+        Self { hosts, places: places.to_vec(), setup: setup.clone(), folder, journals, history, _turn: turn }
     }
 
     /// Counts the jobs that are dead letters by now.

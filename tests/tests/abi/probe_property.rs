@@ -21,6 +21,7 @@ const PAGE: usize = 4096;
 
 #[test]
 fn a_damaged_library_is_refused_in_time_and_in_one_line() {
+    let _turn = mshost_tests::heavy::turn();
     set_probe_program(mshost_binary());
     let source = "#include <stdlib.h>\n#include <string.h>\n\
         static char *text; char *(*reach)(const char *) = getenv;\n\

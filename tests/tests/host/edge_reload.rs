@@ -18,6 +18,7 @@ const LINGER: Duration = Duration::from_millis(300);
 
 #[test]
 fn a_hundred_versions_of_the_edge_cut_no_client_off() {
+    let _turn = mshost_tests::heavy::turn();
     let topology = MovieTopology { edge_config: format!("linger = \"{LINGER:?}\""), ..MovieTopology::default() };
     let (mut host, rest) = movie_example::serve(&topology, &[]);
     let library = std::fs::read(fixtures::example("rest")).unwrap();
@@ -45,6 +46,7 @@ fn a_hundred_versions_of_the_edge_cut_no_client_off() {
 /// Two versions of the database worker, each with its own SQLite, would destroy the file if both used it at a time.
 #[test]
 fn versions_of_the_database_worker_lose_no_movie() {
+    let _turn = mshost_tests::heavy::turn();
     let (mut host, rest) = movie_example::serve(&MovieTopology::default(), &[]);
     let library = std::fs::read(fixtures::example("db")).unwrap();
     let clients =

@@ -38,6 +38,7 @@ fn until_served_by(host: &HostProcess, rest: std::net::SocketAddr, version: &str
 
 #[test]
 fn twenty_versions_and_twenty_topologies_under_load_without_one_failed_request() {
+    let _turn = mshost_tests::heavy::turn();
     let (mut host, rest) = movie_example::serve(&MovieTopology::default(), &[]);
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let load = runtime.block_on(async { HttpLoad::new(rest, "/movies/", 200).start() });

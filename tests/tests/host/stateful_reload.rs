@@ -252,6 +252,7 @@ impl Random {
 
 #[test]
 fn under_load_with_a_random_step_failing_each_time_nothing_is_lost_or_counted_twice_in_silence() {
+    let _turn = mshost_tests::heavy::turn();
     const STEPS: [&str; 7] = [
         "",
         "start = \"fail\"",

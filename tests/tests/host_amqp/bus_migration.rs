@@ -38,6 +38,7 @@ fn until_ok(host: &HostProcess, rest: SocketAddr) {
 
 #[test]
 fn from_embedded_to_rabbitmq_and_back_under_load_without_one_failed_request() {
+    let _turn = mshost_tests::heavy::turn();
     let broker = Broker::start();
     // One of them in a process of its own.
     let movies = |bus: &str| MovieTopology { pilot_lines: "isolation = \"process\"".to_owned(), ..movies(bus) };

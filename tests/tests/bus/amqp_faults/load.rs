@@ -45,6 +45,7 @@ async fn under_load(
     kind: &WorkerType,
     fault: impl AsyncFnOnce(),
 ) -> Arc<Seen> {
+    let _turn = mshost_tests::heavy::turn();
     let (seen, stop, next) = (Arc::new(Seen::default()), Arc::new(AtomicBool::new(false)), Arc::new(AtomicU32::new(0)));
     let mut tasks = Vec::new();
     for _ in 0..2 {

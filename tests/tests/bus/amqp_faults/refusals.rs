@@ -46,6 +46,7 @@ async fn a_queue_with_other_arguments_is_named_and_left_alone() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn accepted_and_refused_jobs_are_told_apart_under_load() {
+    let _turn = mshost_tests::heavy::turn();
     let host = connected(&Broker::shared().url(), patient()).await;
     let (here, nowhere) = (kind(), kind());
     let (_, mut consumer) = join(&host.bus, &here, 100).await;

@@ -15,6 +15,7 @@ use std::path::PathBuf;
 use cases::cases;
 use log_line::normal;
 use mshost_tests::fixtures::{example, with_mode};
+use mshost_tests::heavy::{self, Turn};
 use mshost_tests::host_process::{HostProcess, LIMIT, plugin, workers};
 use mshost_tests::load::{HttpLoad, RunningLoad};
 use mshost_tests::movie_example::{self, MovieTopology};
@@ -48,14 +49,16 @@ struct LoadedService {
     host: HostProcess,
     runtime: Runtime,
     load: RunningLoad,
+    _turn: Turn,
 }
 
 impl LoadedService {
     fn open() -> Self {
+        let turn = heavy::turn();
         let (host, rest) = movie_example::serve(&MovieTopology::default(), &[]);
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         let load = runtime.block_on(async { HttpLoad::new(rest, "/movies/", CONNECTIONS).start() });
-        Self { host, runtime, load }
+        Self { host, runtime, load, _turn: turn }
     }
 
     fn plugins(&self) -> PathBuf {
@@ -86,7 +89,7 @@ impl LoadedService {
 
     /// The host ends well, and no request has failed.
     fn close(self) -> Vec<String> {
-        let Self { mut host, runtime, load } = self;
+        let Self { mut host, runtime, load, .. } = self;
         runtime.block_on(load.stop()).assert_flawless();
         assert!(host.stop().success(), "{}", host.log_text());
         host.log()
