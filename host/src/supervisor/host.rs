@@ -20,9 +20,10 @@ use super::bus_session::sessions::BusSessions;
 use super::canary::candidate::CanaryLauncher;
 use super::dead_letters::CurrentBusDeadLetters;
 use super::plugin_store::store::PluginStore;
-use super::reconciler::{Reconciler, roots, watch_settings};
+use super::reconciler::Reconciler;
 use super::reload_requests::{ReloadRequest, ReloadRequester};
 use super::status_board::StatusBoard;
+use super::watched_files::{roots, watch_settings};
 use crate::admin::{AdminConfig, AdminError, AdminServer, HostPhase, TopologyStatus};
 
 const TARGET: &str = "mshost::supervisor";

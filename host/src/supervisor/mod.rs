@@ -7,7 +7,7 @@
 //! ([`bus_migration`]).
 //!
 //! What operators see and ask for goes through the [admin server](crate::admin): [`status_board`] publishes the status,
-//! [`reload_requests`] and [`worker_restart`] take requests, [`reload_preview`] and [`reload_report`] answer them, and
+//! [`reload_requests`] and [`worker_restart`] take requests, [`reconciler_preview`], [`reload_preview`] and [`reload_report`] answer them, and
 //! [`dead_letters`] serves the dead letters.
 
 mod bus_migration;
@@ -17,11 +17,13 @@ mod dead_letters;
 mod host;
 mod plugin_store;
 mod reconciler;
+mod reconciler_preview;
 mod reload_preview;
 mod reload_report;
 mod reload_requests;
 mod slot_controller;
 mod status_board;
+mod watched_files;
 mod worker_restart;
 
 pub use bus_session::open_bus::open_bus;

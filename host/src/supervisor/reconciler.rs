@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use mshost_core::telemetry::Telemetry;
-use mshost_plugin_host::watch::{PluginFolder, Roots, WatchMode, WatchSettings};
-use mshost_topology::{Change, Diagnostic, Diagnostics, HostConfig, Plan, Planned, Slot, Topology, Watch};
+use mshost_plugin_host::watch::{PluginFolder, Roots, WatchSettings};
+use mshost_topology::{Change, Diagnostic, Diagnostics, HostConfig, Plan, Planned, Slot, Topology};
 use mshost_worker::Expectation;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
@@ -18,20 +18,21 @@ use super::bus_session::sessions::BusSessions;
 use super::plugin_store::plugin_entry::{FoundPlugins, NeededPlugins};
 use super::plugin_store::plugin_preview::plugin_changes;
 use super::plugin_store::store::PluginStore;
-use super::reload_preview::{self, RunningTopology, invalid_workers, needed, valid_changes};
+use super::reload_preview::{self, invalid_workers, needed, valid_changes};
 use super::reload_report::{bus_change, setting_changes, worker_changes};
 use super::reload_requests::ReloadRequest;
 use super::slot_controller::desired::Desired;
 use super::slot_controller::{SlotController, SlotEnvironment};
 use super::status_board::StatusBoard;
+use super::watched_files::{roots, watch_settings};
 use crate::admin::{Complaint, ReloadReport, RunningHost, SettingChange, TopologyStatus};
 
 const TARGET: &str = "mshost::supervisor";
 
 /// Makes what runs equal to what the topology file and the folder of plugins say.
 pub(super) struct Reconciler {
-    path: PathBuf,
-    topology: Topology,
+    pub(super) path: PathBuf,
+    pub(super) topology: Topology,
     /// Why the topology file, as it is now, is not what runs.
     topology_error: Option<Complaint>,
     /// How many topologies have been applied, and when the last was.
@@ -39,9 +40,9 @@ pub(super) struct Reconciler {
     /// What was logged already about settings that need a restart.
     restart_needed: BTreeSet<String>,
     folder: Arc<Mutex<PluginFolder>>,
-    plugins: PluginStore,
+    pub(super) plugins: PluginStore,
     /// The plan that the controllers have been given.
-    plan: Plan,
+    pub(super) plan: Plan,
     controllers: BTreeMap<Slot, SlotController>,
     sessions: Arc<BusSessions>,
     bus_reconciler: BusReconciler,
@@ -97,32 +98,9 @@ impl Reconciler {
         let wanted = mshost_topology::plan(&self.topology, &self.plugins.generations());
         let changes = valid_changes(&self.plan, &wanted, &refused);
         let told = worker_changes(&changes, &self.plan, &wanted, &summaries, |slot| self.is_down(slot));
-        // All of them at once: the first may send to the last.
-        let expected = self.expect(&changes);
-        for change in &changes {
-            tracing::info!(target: TARGET, "{change}");
-            self.apply(change);
-            self.plan.apply(change);
-        }
-        drop(expected);
-        self.sessions.set_planned_types(self.plan.iter().map(|(slot, _)| slot.worker_type.clone()).collect());
-        if !changes.is_empty() {
-            self.revision = (self.revision.0 + 1, SystemTime::now());
-        }
+        self.apply_all(&changes);
         let errors = if unread.is_empty() { unfit } else { unread };
-        let outcome = match (errors.is_empty(), changes.is_empty()) {
-            (false, _) => self.complain(&errors),
-            (true, true) => {
-                let what = if self.topology_error.take().is_some() { "mended" } else { "read" };
-                tracing::info!(target: TARGET, "topology {what}, nothing to change");
-                "unchanged"
-            }
-            (true, false) => {
-                self.topology_error = None;
-                tracing::info!(target: TARGET, revision = self.revision.0, changes = changes.len(), "topology applied");
-                "applied"
-            }
-        };
+        let outcome = self.note_outcome(&errors, changes.len());
         self.sessions.metrics().reloads.with_label_values(&["topology", outcome]).inc();
         self.board.publish(self.topology_status(), &self.plugins, &self.plan, self.controllers.values());
         ReloadReport {
@@ -134,6 +112,39 @@ impl Reconciler {
             settings,
             errors,
             warnings,
+        }
+    }
+
+    /// Gives the controllers what the plan has for them from now on.
+    fn apply_all(&mut self, changes: &[Change]) {
+        // All of them at once: the first may send to the last.
+        let expected = self.expect(changes);
+        for change in changes {
+            tracing::info!(target: TARGET, "{change}");
+            self.apply(change);
+            self.plan.apply(change);
+        }
+        drop(expected);
+        self.sessions.set_planned_types(self.plan.iter().map(|(slot, _)| slot.worker_type.clone()).collect());
+        if !changes.is_empty() {
+            self.revision = (self.revision.0 + 1, SystemTime::now());
+        }
+    }
+
+    /// Logs how a round of reconciling ended, and returns its metric label.
+    fn note_outcome(&mut self, errors: &[String], changes: usize) -> &'static str {
+        match (errors.is_empty(), changes) {
+            (false, _) => self.complain(errors),
+            (true, 0) => {
+                let what = if self.topology_error.take().is_some() { "mended" } else { "read" };
+                tracing::info!(target: TARGET, "topology {what}, nothing to change");
+                "unchanged"
+            }
+            (true, changes) => {
+                self.topology_error = None;
+                tracing::info!(target: TARGET, revision = self.revision.0, changes, "topology applied");
+                "applied"
+            }
         }
     }
 
@@ -157,42 +168,12 @@ impl Reconciler {
         self.bus_reconciler.until_worth_a_try().await;
     }
 
-    /// What [`Reconciler::reconcile`] would do now, or with this text in place of the topology file.
-    pub(super) async fn preview(&self, text: Option<String>) -> ReloadReport {
-        let Some(text) = text else {
-            return match reload_preview::load_topology(&self.path) {
-                Ok(newer) => self.compare(&newer).await,
-                // Plugins are taken up all the same.
-                Err(errors) => ReloadReport { errors, ..self.compare(&self.topology).await },
-            };
-        };
-        let (read, used) = reload_preview::parse_topology(&self.path, &text);
-        used.hide(match read {
-            Ok(newer) => self.compare(&newer).await,
-            Err(errors) => self.failed(errors),
-        })
-    }
-
-    async fn compare(&self, newer: &Topology) -> ReloadReport {
-        let found = match self.scan().await {
-            Ok(found) => found,
-            Err(error) => return self.failed(vec![error]),
-        };
-        let (host, is_down) = (self.running_host(), |slot: &Slot| self.is_down(slot));
-        let running = RunningTopology { host, topology: &self.topology, plan: &self.plan, is_down: &is_down };
-        reload_preview::preview(Some(running), newer, &self.plugins, &found).await
-    }
-
-    fn failed(&self, errors: Vec<String>) -> ReloadReport {
-        ReloadReport { host: Some(self.running_host()), errors, ..ReloadReport::default() }
-    }
-
-    fn running_host(&self) -> RunningHost {
+    pub(super) fn running_host(&self) -> RunningHost {
         let topology = std::path::absolute(&self.path).unwrap_or_else(|_| self.path.clone());
         RunningHost { name: self.topology.host.name.clone(), topology, revision: self.revision.0 }
     }
 
-    fn is_down(&self, slot: &Slot) -> bool {
+    pub(super) fn is_down(&self, slot: &Slot) -> bool {
         self.controllers.get(slot).is_some_and(|controller| controller.handle().status.lock().worker.is_none())
     }
 
@@ -270,7 +251,8 @@ impl Reconciler {
         }
     }
 
-    async fn scan(&self) -> Result<FoundPlugins, String> {
+    /// The files in the folder of plugins.
+    pub(super) async fn scan(&self) -> Result<FoundPlugins, String> {
         let folder = Arc::clone(&self.folder);
         match tokio::task::spawn_blocking(move || folder.lock().scan()).await {
             Ok(found) => found.map_err(|error| error.to_string()),
@@ -334,22 +316,4 @@ impl Reconciler {
         // The plan is made for the bus that workers are on, or migrate to.
         Some(Desired { spec: Arc::clone(&planned.spec), generation, canary, session: self.sessions.current() })
     }
-}
-
-/// How files are to be watched.
-pub(super) fn watch_settings(topology: &Topology) -> WatchSettings {
-    let host = &topology.host;
-    let mode = match host.watch {
-        Watch::Native => WatchMode::Native,
-        Watch::Poll => WatchMode::Poll,
-    };
-    let settings = WatchSettings::default();
-    // A debounce that is longer than the default's patience is meant so.
-    let max_wait = settings.max_wait.max(host.debounce.saturating_mul(2));
-    WatchSettings { mode, quiet: host.debounce, max_wait, ..settings }
-}
-
-/// The files that a topology concerns: itself, what it names, and the plugins.
-pub(super) fn roots(topology: &Topology) -> Roots {
-    Roots { folders: [topology.host.plugins.clone()].into(), files: topology.files.iter().cloned().collect() }
 }

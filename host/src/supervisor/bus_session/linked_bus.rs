@@ -8,8 +8,8 @@
 //! # What it costs
 //! While there is no link, [`Bus::send`] and [`Bus::try_send`] cost one atomic load (acquire) and one call through a vtable more
 //! than on the engine itself: what they return is the engine's own future, neither wrapped nor boxed again, and the job is not
-//! cloned. [`Bus::publish`] costs the call alone. A subscription waits for the failures of other buses beside its own events; a
-//! host has two, not one for each worker.
+//! cloned. [`Bus::publish`] costs the call alone. A subscription waits for the failures of other buses beside its own events, which boxes
+//! one more future for each event; a host has one, and one for each worker in a process of its own.
 //!
 //! While there is one, a job is cloned for each bus that may have a worker for it.
 
