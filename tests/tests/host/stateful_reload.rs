@@ -1,7 +1,11 @@
 //! State that goes from one version of a worker to the next while jobs come, and every way in which that can fail.
 
+use std::time::{Duration, Instant};
+
+use mshost_tests::broker::Broker;
 use mshost_tests::counter_fixture::{library, value};
 use mshost_tests::host_process::{HostProcess, HostSite, LIMIT, plugin, workers};
+use mshost_tests::tcp_proxy::Proxy;
 use mshost_tests::wait::{poll, until};
 use serde_json::Value;
 
@@ -333,4 +337,42 @@ fn the_state_ends_with_the_host_and_begins_anew() {
         let (count, accepted) = (setup.value("CA", "count"), setup.value("CS", "accepted"));
         (count > 0 && count <= accepted + 8).then_some(())
     });
+}
+
+/// For how long the broker does not answer.
+const SILENCE: Duration = Duration::from_secs(30);
+
+/// The worker is replaced meanwhile: it is to take no more jobs, which the broker does not confirm.
+#[test]
+fn a_broker_that_hangs_does_not_time_out_the_handlers_of_a_worker_that_is_being_replaced() {
+    let broker = Broker::start();
+    let runtime = tokio::runtime::Runtime::new().unwrap();
+    let proxy = runtime.block_on(Proxy::start(broker.addr()));
+    let site = HostSite::new();
+    site.plugin_bytes("libcounter.so", &library("counter", "000"));
+    site.plugin_bytes("libsource.so", &library("counter", "000"));
+    // No heartbeat is missed: the connection stays, and what is asked of the broker waits.
+    let bus = format!("[bus]\nurl = \"amqp://guest:guest@{}/?heartbeat=60\"\n", proxy.addr());
+    let lines = "concurrency = 4\ntimeout = \"10s\"\ndrain_timeout = \"60s\"";
+    site.topology(&(text("CA", lines, "work_ms = 6000", true) + &bus));
+    let host = HostProcess::start(site, &[]);
+    let worker = |topology: &Value| workers(topology, "CA").next().cloned();
+    let metric = |series: &str| value(&host.ask("/metrics").body, series).unwrap_or(0);
+    let counted = || metric(r#"mshost_plugin_value{name="count",service="worker-CA"}"#);
+    let overruns = || metric(r#"mshost_overruns_total{type="CA"}"#);
+    let old = host.until_topology("jobs in hand", |topology| worker(topology).filter(|old| old["in_flight"] == 4));
+
+    let before = counted();
+    proxy.stall();
+    let silent = Instant::now();
+    host.site.plugin_bytes("libcounter.so", &library("counter", "001"));
+    host.until_log(&["worker: handing over"]);
+    poll(LIMIT, || (counted() > before).then_some(())).expect("handlers go on");
+    assert!(silent.elapsed() < SILENCE, "while the broker does not answer");
+    runtime.block_on(tokio::time::sleep(SILENCE.saturating_sub(silent.elapsed())));
+    proxy.heal();
+
+    let has_replaced = |new: &Value| new["id"] != old["id"];
+    let new = host.until_topology("the successor", |topology| worker(topology).filter(has_replaced));
+    assert_eq!((&new["failed"], overruns()), (&Value::from(0), 0), "{new:#}\n{}", host.log_text());
 }

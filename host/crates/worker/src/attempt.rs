@@ -8,8 +8,8 @@ use mshost_core::ids::WorkerRef;
 use mshost_plugin_api::Retry;
 use mshost_plugin_host::{HandlerError, JobHeader};
 
-use super::Surroundings;
-use super::life::Hands;
+use super::context::WorkerContext;
+use super::host_context::Surroundings;
 
 /// The original's words for a job that has used up its sends; its own workers may look for them.
 const TOO_MANY: &str = "Job send too many times";
@@ -22,23 +22,23 @@ pub(super) enum Outcome {
 
 /// Does one job and settles it. Dropping the future cancels the handler and hands the job back.
 pub(super) async fn attempt(
-    hands: Arc<Hands>,
+    context: Arc<WorkerContext>,
     handler: impl Future<Output = Result<(), HandlerError>>,
     delivery: Delivery,
 ) -> Outcome {
-    hands.counters.received_jobs.inc();
-    hands.counters.activated.inc();
+    context.counters.received_jobs.inc();
+    context.counters.activated.inc();
     let began = Instant::now();
     if delivery.job.is_expired(SystemTime::now()) {
         let job = delivery.job.id.clone();
         settled(
             &job,
-            give_up(&hands.surroundings, &hands.worker, delivery, DeathReason::Expired, EXPIRED.to_owned()).await,
+            give_up(&context.surroundings, &context.worker, delivery, DeathReason::Expired, EXPIRED.to_owned()).await,
         );
         return Outcome::Failed(EXPIRED.to_owned());
     }
-    let done = tokio::time::timeout(hands.spec.timeout, handler).await;
-    hands.counters.seconds.observe(began.elapsed().as_secs_f64());
+    let done = tokio::time::timeout(context.spec.timeout, handler).await;
+    context.counters.seconds.observe(began.elapsed().as_secs_f64());
     let error = match done {
         Ok(Ok(())) => {
             settled(&delivery.job.id.clone(), delivery.ack().await);
@@ -46,17 +46,17 @@ pub(super) async fn attempt(
         }
         Ok(Err(error)) => error,
         Err(_) => {
-            hands.counters.overrun.inc();
-            overran(hands.spec.timeout)
+            context.counters.overrun.inc();
+            overran(context.spec.timeout)
         }
     };
     if error.panicked {
         // Before it is settled, which may take a while: until then others would be begun.
-        hands.alarm.raise(&error.message);
+        context.alarm.raise(&error.message);
     }
     let message = error.message.clone();
     let job = delivery.job.id.clone();
-    settled(&job, fail(&hands, delivery, error).await);
+    settled(&job, fail(&context, delivery, error).await);
     Outcome::Failed(message)
 }
 
@@ -69,14 +69,14 @@ fn overran(limit: Duration) -> HandlerError {
     }
 }
 
-async fn fail(hands: &Hands, delivery: Delivery, error: HandlerError) -> Result<(), BusError> {
-    let (job, policy) = (&delivery.job, &hands.spec.retry);
+async fn fail(context: &WorkerContext, delivery: Delivery, error: HandlerError) -> Result<(), BusError> {
+    let (job, policy) = (&delivery.job, &context.spec.retry);
     let HandlerError { message, retry, .. } = error;
     let wait = policy.wait_after(job.attempt);
     let too_late = job.is_expired(SystemTime::now() + wait);
     if retry == Retry::Later && job.attempt < policy.max_attempts && !too_late {
-        hands.counters.retried.inc();
-        tracing::warn!(target: "mshost::worker", worker = %hands.worker.id, job = %job.id, attempt = job.attempt,
+        context.counters.retried.inc();
+        tracing::warn!(target: "mshost::worker", worker = %context.worker.id, job = %job.id, attempt = job.attempt,
             "job failed, again in {}: {message}", humantime::format_duration(Duration::from_millis(wait.as_millis() as u64)));
         return delivery.retry(wait).await;
     }
@@ -84,11 +84,11 @@ async fn fail(hands: &Hands, delivery: Delivery, error: HandlerError) -> Result<
         Retry::Never => (DeathReason::Failed, message),
         Retry::Later if job.attempt < policy.max_attempts => (DeathReason::Expired, format!("{EXPIRED}: {message}")),
         Retry::Later => {
-            hands.counters.given_up.inc();
+            context.counters.given_up.inc();
             (DeathReason::Failed, format!("{TOO_MANY}: {message} ({} attempts)", job.attempt))
         }
     };
-    give_up(&hands.surroundings, &hands.worker, delivery, reason, message).await
+    give_up(&context.surroundings, &context.worker, delivery, reason, message).await
 }
 
 /// Reports a job to those who wait for it, and keeps it as a dead letter.

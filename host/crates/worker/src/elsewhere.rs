@@ -3,14 +3,15 @@
 use std::sync::Arc;
 
 use mshost_core::ids::WorkerId;
-use mshost_core::status::{Complaint, ProcessStatus};
 use mshost_plugin_host::StateSnapshot;
 use mshost_topology::WorkerSpec;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::handle::{End, ORDERS, Progress, Worker};
-use super::handover::{Entrance, Order};
+use super::handle::{End, ORDERS, Worker};
+use super::progress::Progress;
+use super::request::Order;
+use super::start_mode::Entrance;
 use super::{Listeners, StartFailure, WorkerState, fresh};
 
 /// The other end of a [`Worker`], held by whoever runs it. Dropping it ends the worker.
@@ -61,33 +62,5 @@ impl Worker {
             addresses: listeners.addresses(),
         };
         Ok((worker, Elsewhere { id, state: report, progress, stop, admitted, orders: received, _ended: ended }))
-    }
-}
-
-/// What whoever runs it takes note of.
-impl Progress {
-    /// A job is in its hands.
-    pub fn took(&self) {
-        self.taken();
-    }
-
-    /// A job is no longer in its hands: done, failed, or (`None`) handed back.
-    pub fn let_go(&self, is_done: Option<bool>) {
-        self.settled(is_done);
-    }
-
-    /// So many jobs have come into its hands.
-    pub fn have_begun(&self, jobs: u64) {
-        self.set_begun(jobs);
-    }
-
-    /// Why an attempt has failed.
-    pub fn complain(&self, error: String) {
-        self.set_last_error(Complaint::now(error));
-    }
-
-    /// It runs in this process.
-    pub fn runs_in(&self, process: ProcessStatus) {
-        self.set_process(process);
     }
 }

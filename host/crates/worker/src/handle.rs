@@ -3,104 +3,21 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 
 use mshost_core::ids::WorkerId;
-use mshost_core::status::{Complaint, ProcessStatus};
 use mshost_plugin_host::{Generation, LaneTask, StateSnapshot};
 use mshost_topology::WorkerSpec;
-use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::attempt::Outcome;
-use super::handover::{Entrance, Order};
+use super::context::SlotResources;
+use super::life::{WorkerControl, WorkerTask};
+use super::progress::Progress;
+use super::request::Order;
+use super::start_mode::Entrance;
 use super::state::{StartFailure, WorkerState};
-use super::{Listeners, Stragglers, Surroundings, fresh, life};
-
-/// What a worker has done so far. Written by its lane, read by whoever looks.
-#[derive(Debug, Default)]
-pub struct Progress {
-    in_flight: AtomicU64,
-    done: AtomicU64,
-    failed: AtomicU64,
-    last_error: Mutex<Option<Complaint>>,
-    /// The process that it runs in, where that is not the host.
-    process: OnceLock<ProcessStatus>,
-}
-
-impl Progress {
-    /// Jobs in hand.
-    pub fn in_flight(&self) -> u64 {
-        self.in_flight.load(Ordering::Relaxed)
-    }
-
-    /// Jobs done.
-    pub fn done(&self) -> u64 {
-        self.done.load(Ordering::Relaxed)
-    }
-
-    /// Attempts that failed.
-    pub fn failed(&self) -> u64 {
-        self.failed.load(Ordering::Relaxed)
-    }
-
-    /// Jobs that came into its hands.
-    pub fn begun(&self) -> u64 {
-        self.in_flight() + self.done() + self.failed()
-    }
-
-    /// Why the last failed attempt failed.
-    pub fn last_error(&self) -> Option<Complaint> {
-        self.last_error.lock().clone()
-    }
-
-    /// The process that it runs in, where that is not the host.
-    pub fn process(&self) -> Option<&ProcessStatus> {
-        self.process.get()
-    }
-
-    pub(super) fn set_begun(&self, jobs: u64) {
-        self.done.store(jobs, Ordering::Relaxed);
-    }
-
-    pub(super) fn set_process(&self, process: ProcessStatus) {
-        // It has one only.
-        let _ = self.process.set(process);
-    }
-
-    pub(super) fn set_last_error(&self, error: Complaint) {
-        *self.last_error.lock() = Some(error);
-    }
-
-    /// A job is no longer in hand: done, failed, or (`None`) handed back.
-    pub(super) fn settled(&self, is_done: Option<bool>) {
-        self.in_flight.fetch_sub(1, Ordering::Relaxed);
-        if let Some(is_done) = is_done {
-            if is_done { &self.done } else { &self.failed }.fetch_add(1, Ordering::Relaxed);
-        }
-    }
-
-    pub(super) fn taken(&self) {
-        self.in_flight.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Jobs that were taken, and given back unfinished.
-    pub(super) fn handed_back(&self, jobs: usize) {
-        self.in_flight.fetch_sub(jobs as u64, Ordering::Relaxed);
-    }
-
-    pub(super) fn finished(&self, outcome: Outcome) {
-        match outcome {
-            Outcome::Done => self.settled(Some(true)),
-            Outcome::Failed(error) => {
-                self.settled(Some(false));
-                self.set_last_error(Complaint::now(error));
-            }
-        }
-    }
-}
+use super::{Listeners, Stragglers, Surroundings, fresh};
 
 /// Why a worker has to be replaced.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -180,10 +97,11 @@ impl Worker {
             Entrance::OnTrial(part) => share = Some(part),
         }
         let (orders, received) = mpsc::channel(ORDERS);
-        let control = life::Control { stop: stop.clone(), admission: admitted, share, orders: received };
-        let slot = life::Lent { listeners, stragglers };
-        let life = life::Life::new(id.clone(), spec, slot, surroundings, report, Arc::clone(&progress), control);
-        let end = End::Lane(generation.spawn(move |lane| life.live(lane)));
+        let control = WorkerControl { stop: stop.clone(), admission: admitted, share, requests: received };
+        let resources = SlotResources { listeners, stragglers };
+        let (own, noted) = (id.clone(), Arc::clone(&progress));
+        let run = move |lane| WorkerTask::new(own, spec, resources, surroundings, report, noted, control).run(lane);
+        let end = End::Lane(generation.spawn(run));
         Self { id, state, progress, stop, admission, orders, end, addresses }
     }
 

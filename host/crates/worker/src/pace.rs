@@ -7,11 +7,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use mshost_bus::{Consumer, Job};
+use mshost_bus::Job;
 use mshost_core::ids::Address;
 use tokio::time::{Interval, MissedTickBehavior};
 
-use super::handle::Progress;
+use super::progress::Progress;
 
 /// How often a paused worker looks whether its turn has come.
 const LOOK: Duration = Duration::from_millis(20);
@@ -54,26 +54,25 @@ impl Pace {
         is_within(self.share.of, self.taken, others)
     }
 
-    /// Notes a job that the worker has taken. Those for its id are nobody else's.
-    pub(super) async fn took(pace: &mut Option<Self>, job: &Job, consumer: &mut dyn Consumer) {
-        let Some(pace) = pace else { return };
-        if !matches!(job.route.target(), Address::Any(_)) {
-            return;
-        }
-        pace.taken += 1;
-        if !pace.paused && !pace.may_take() {
-            pace.paused = true;
-            consumer.pause().await;
+    /// Notes a job that the worker has taken. Those for its id go to no other worker.
+    pub(super) fn took(&mut self, job: &Job) {
+        if matches!(job.route.target(), Address::Any(_)) {
+            self.taken += 1;
+            self.paused = self.paused || !self.may_take();
         }
     }
 
+    /// Whether the worker has had its share for now.
+    pub(super) fn is_paused(&self) -> bool {
+        self.paused
+    }
+
     /// Returns when the worker's turn has come again. Cancel safe.
-    pub(super) async fn turn(pace: &mut Option<Self>) {
-        let Some(pace) = pace else { return std::future::pending().await };
+    pub(super) async fn turn(&mut self) {
         loop {
-            pace.look.tick().await;
-            if pace.paused && pace.may_take() {
-                pace.paused = false;
+            self.look.tick().await;
+            if self.paused && self.may_take() {
+                self.paused = false;
                 return;
             }
         }
