@@ -21,8 +21,8 @@ pub use dead_letters::{
     MAX_LISTED, MAX_REQUEUED, PurgeReport, RefusedRequeue, RequeueReport, RequeueRequest,
 };
 pub use mshost_core::status::{
-    BusHealth, BusStatus, Complaint, HostPhase, HostStatus, LeavingBus, ManagerState, PluginState, PluginStatus,
-    ProcessStatus, QueueStatus, StatusSource, Timestamp, TopologyStatus, WorkerState, WorkerStatus,
+    BusHealth, BusStatus, Complaint, HostPhase, HostStatus, InstanceState, LeavingBus, ManagerState, PluginState,
+    PluginStatus, ProcessStatus, QueueStatus, StatusSource, Timestamp, TopologyStatus, WorkerStatus,
 };
 pub use reload::{
     BusChange, MAX_TOPOLOGY, PluginAction, PluginChange, ReloadError, ReloadReport, ReloadSource, RunningHost,

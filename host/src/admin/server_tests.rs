@@ -9,8 +9,8 @@ use std::time::{Instant, SystemTime};
 use async_trait::async_trait;
 use mshost_core::ids::{GenerationId, PluginName, WorkerType};
 use mshost_core::status::{
-    BusHealth, BusStatus, Complaint, HostPhase, HostStatus, ManagerState, PluginState, PluginStatus, QueueStatus,
-    Timestamp, TopologyStatus, WorkerState, WorkerStatus,
+    BusHealth, BusStatus, Complaint, HostPhase, HostStatus, InstanceState, ManagerState, PluginState, PluginStatus,
+    QueueStatus, Timestamp, TopologyStatus, WorkerStatus,
 };
 use parking_lot::Mutex;
 use serde_json::{Value, json};
@@ -59,7 +59,7 @@ fn time() -> Timestamp {
     SystemTime::UNIX_EPOCH.into()
 }
 
-fn worker(slot: &str, state: WorkerState) -> WorkerStatus {
+fn worker(slot: &str, state: InstanceState) -> WorkerStatus {
     WorkerStatus {
         slot: slot.to_owned(),
         worker_type: WorkerType::new("WB").unwrap(),
@@ -106,7 +106,7 @@ fn healthy() -> HostStatus {
             retiring: Vec::new(),
             last_error: None,
         }],
-        workers: vec![worker("WB/0", WorkerState::Running)],
+        workers: vec![worker("WB/0", InstanceState::Running)],
         queues: Vec::new(),
     }
 }
@@ -205,10 +205,10 @@ async fn readiness_names_every_reason() {
         let mut status = server.source.0.lock();
         status.bus.state = BusHealth::Away;
         status.bus.error = Some("connection refused".to_owned());
-        let mut parked = worker("WB/1", WorkerState::Parked);
+        let mut parked = worker("WB/1", InstanceState::Parked);
         parked.last_error = Some(Complaint::now("no such table"));
         // WB/0 is being swapped: the old instance runs, the new one starts.
-        status.workers.extend([worker("WB/0", WorkerState::Starting), parked]);
+        status.workers.extend([worker("WB/0", InstanceState::Starting), parked]);
     }
     let (code, body) = server.json("/readyz").await;
     assert_eq!(code, 503);
@@ -319,7 +319,7 @@ fn gauges_follow_the_host_and_forget_what_is_gone() {
     let mut status = healthy();
     let queue = |name: &str| QueueStatus { queue: name.to_owned(), ready: 3, unsettled: 0, consumers: 1 };
     status.queues = vec![queue("WB:*"), queue("WB:1460306476102")];
-    status.workers = vec![worker("WB[0]", WorkerState::Running), worker("WB[1]", WorkerState::Backoff)];
+    status.workers = vec![worker("WB[0]", InstanceState::Running), worker("WB[1]", InstanceState::Backoff)];
     status_gauges::set(&metrics, &status);
     let text = metrics.render().unwrap();
     assert!(text.contains(r#"mshost_queue_ready{queue="WB:*"} 3"#), "{text}");

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use mshost_core::telemetry::Telemetry;
 use mshost_plugin_host::watch::{PluginFolder, Roots, WatchSettings};
 use mshost_topology::{Change, Diagnostic, Diagnostics, HostConfig, Plan, Planned, Slot, Topology};
-use mshost_worker::Expectation;
+use mshost_worker::StartingGuard;
 use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio_util::task::TaskTracker;
@@ -283,7 +283,7 @@ impl Reconciler {
     }
 
     /// Expects the workers that these changes start, until their controllers do so themselves.
-    fn expect(&self, changes: &[Change]) -> Vec<Expectation> {
+    fn expect(&self, changes: &[Change]) -> Vec<StartingGuard> {
         let announce = |change: &Change| match change {
             Change::Start { slot, .. } => Some(self.sessions.expected().announce(slot.worker_type.clone())),
             _ => None,

@@ -17,8 +17,8 @@ use super::plugin_store::store::PluginStore;
 use super::slot_controller::slot_status::{SlotStatus, shown};
 use super::slot_controller::{SlotController, SlotHandle};
 use crate::admin::{
-    BusHealth, BusStatus, Complaint, HostPhase, HostStatus, LeavingBus, ManagerState, PluginState, PluginStatus,
-    QueueStatus, StatusSource, TopologyStatus, WorkerState, WorkerStatus,
+    BusHealth, BusStatus, Complaint, HostPhase, HostStatus, InstanceState, LeavingBus, ManagerState, PluginState,
+    PluginStatus, QueueStatus, StatusSource, TopologyStatus, WorkerStatus,
 };
 
 /// Publishes the status of the host.
@@ -104,7 +104,7 @@ impl StatusBoard {
             (true, false) => ManagerState::StandingBy,
             (true, true) => ManagerState::Active,
         };
-        let workers = session.surroundings.registry.counts();
+        let workers = session.host_context.registry.counts();
         let leaving = self.sessions.leaving().iter().map(leaving).collect();
         BusStatus { url, codec, state, error, manager, workers, dead_letters, leaving }
     }
@@ -172,7 +172,7 @@ fn pending_status((slot, planned): (&Slot, &Planned), plugins: &PluginStore) -> 
         id: None,
         plugin: planned.spec.plugin.clone(),
         generation: None,
-        state: WorkerState::Pending,
+        state: InstanceState::Pending,
         since: SystemTime::now().into(),
         process: None,
         addresses: Default::default(),

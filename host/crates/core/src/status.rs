@@ -138,7 +138,7 @@ pub struct WorkerStatus {
     /// The generation of that plugin.
     pub generation: Option<GenerationId>,
     /// What it does now.
-    pub state: WorkerState,
+    pub state: InstanceState,
     /// Since when.
     pub since: Timestamp,
     /// The process that it runs in; `None` where it runs on threads of the host.
@@ -300,8 +300,8 @@ states! {
 }
 
 states! {
-    /// What a worker does.
-    WorkerState {
+    /// What an instance of a worker does, through all of its restarts.
+    InstanceState {
         /// It waits for its plugin.
         Pending = "pending",
         /// Its `start` runs.

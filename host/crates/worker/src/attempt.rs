@@ -8,15 +8,17 @@ use mshost_core::ids::WorkerRef;
 use mshost_plugin_api::Retry;
 use mshost_plugin_host::{HandlerError, JobHeader};
 
-use super::context::WorkerContext;
-use super::host_context::Surroundings;
+use super::host_context::HostContext;
+use super::worker_context::WorkerContext;
 
-/// The original's words for a job that has used up its sends; its own workers may look for them.
+/// What MicroServices.js says of a job that has used up its sends; its workers may look for it.
 const TOO_MANY: &str = "Job send too many times";
 
-/// What became of an attempt, for the worker's progress.
-pub(super) enum Outcome {
+/// How an attempt ended.
+pub(super) enum AttemptOutcome {
+    /// The handler returned, and the job has been acked.
     Done,
+    /// Why it failed.
     Failed(String),
 }
 
@@ -25,7 +27,7 @@ pub(super) async fn attempt(
     context: Arc<WorkerContext>,
     handler: impl Future<Output = Result<(), HandlerError>>,
     delivery: Delivery,
-) -> Outcome {
+) -> AttemptOutcome {
     context.counters.received_jobs.inc();
     context.counters.activated.inc();
     let began = Instant::now();
@@ -33,16 +35,16 @@ pub(super) async fn attempt(
         let job = delivery.job.id.clone();
         settled(
             &job,
-            give_up(&context.surroundings, &context.worker, delivery, DeathReason::Expired, EXPIRED.to_owned()).await,
+            give_up(&context.host, &context.worker, delivery, DeathReason::Expired, EXPIRED.to_owned()).await,
         );
-        return Outcome::Failed(EXPIRED.to_owned());
+        return AttemptOutcome::Failed(EXPIRED.to_owned());
     }
     let done = tokio::time::timeout(context.spec.timeout, handler).await;
     context.counters.seconds.observe(began.elapsed().as_secs_f64());
     let error = match done {
         Ok(Ok(())) => {
             settled(&delivery.job.id.clone(), delivery.ack().await);
-            return Outcome::Done;
+            return AttemptOutcome::Done;
         }
         Ok(Err(error)) => error,
         Err(_) => {
@@ -52,12 +54,12 @@ pub(super) async fn attempt(
     };
     if error.panicked {
         // Before it is settled, which may take a while: until then others would be begun.
-        context.alarm.raise(&error.message);
+        context.panic_signal.notify(&error.message);
     }
     let message = error.message.clone();
     let job = delivery.job.id.clone();
     settled(&job, fail(&context, delivery, error).await);
-    Outcome::Failed(message)
+    AttemptOutcome::Failed(message)
 }
 
 fn overran(limit: Duration) -> HandlerError {
@@ -88,12 +90,12 @@ async fn fail(context: &WorkerContext, delivery: Delivery, error: HandlerError) 
             (DeathReason::Failed, format!("{TOO_MANY}: {message} ({} attempts)", job.attempt))
         }
     };
-    give_up(&context.surroundings, &context.worker, delivery, reason, message).await
+    give_up(&context.host, &context.worker, delivery, reason, message).await
 }
 
 /// Reports a job to those who wait for it, and keeps it as a dead letter.
 pub(super) async fn give_up(
-    surroundings: &Surroundings,
+    host: &HostContext,
     worker: &WorkerRef,
     delivery: Delivery,
     reason: DeathReason,
@@ -104,10 +106,10 @@ pub(super) async fn give_up(
         "job failed for good: {message}");
     // Reported first: if the bus cannot take the report, the job comes again instead of failing in silence.
     for report in Failure::reports(job, &message, Some(worker)) {
-        surroundings.bus.publish(report).await?;
+        host.bus.publish(report).await?;
     }
     delivery.dead_letter(Death::now(reason, &message, Some(worker.clone()))).await?;
-    let dead_letters = &surroundings.metrics.dead_letters;
+    let dead_letters = &host.metrics.dead_letters;
     dead_letters.with_label_values(&[&*worker.worker_type, reason.name()]).inc();
     Ok(())
 }

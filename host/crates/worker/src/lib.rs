@@ -1,53 +1,58 @@
-//! The life of one worker: start, join, announce, take, handle, settle, drain, leave.
+//! The runtime of a worker: it starts, joins the bus, takes jobs, hands them to its plugin, settles them, drains and leaves.
 //!
-//! A worker is a local task on a lane of its plugin's generation ([`life`]); it does its jobs there ([`attempt`]), and its
-//! plugin sends through its [`outbox`], where a [`gate`] holds its tasks back until it can be reached. The [`switchboard`] hears the bus once for all workers of the host, and
-//! [`sockets`] holds the listening sockets that outlive them. The supervisor holds a [`Worker`] for each.
+//! A worker is a local task on a lane of its plugin's generation ([`task`]). While it serves, one loop polls its jobs, its
+//! consumer and all else that may happen to it ([`serving`]), and what it is doing is its [phase](worker_phase). Each
+//! attempt at a job is settled by what became of it ([`attempt`]). The plugin sends through its [`plugin_services`].
+//!
+//! Invariants: no command to a consumer is awaited while handlers are not polled ([`consumer_driver`]). A phase changes only
+//! by a step of the table in [`worker_phase`]. A plugin's code runs only on the threads of its generation.
+//!
+//! The supervisor holds a [`Worker`] for each; a worker in a process of its own is one with a [`RemoteWorker`] behind it.
 
-mod alarm;
+mod abandoned_threads;
 mod attempt;
-mod closing;
 mod consumer_driver;
-mod context;
-mod counters;
-mod elsewhere;
-mod expected;
-mod fresh;
-mod gate;
-mod handle;
 mod host_context;
-mod life;
+mod host_shutdown;
+mod id_generator;
 mod lifecycle;
-mod outbox;
-mod pace;
-mod phase;
+mod notification_router;
+mod panic_signal;
 mod plugin_drain;
 mod plugin_instance;
+mod plugin_services;
 mod progress;
-mod reach;
-mod refuse;
-mod request;
+mod refuse_parked_jobs;
+mod remote_worker;
+mod send_admission;
+mod send_gate;
 mod serving;
+mod share_limiter;
 mod sockets;
 mod start_mode;
-mod state;
-mod stragglers;
-mod switchboard;
+mod starting_types;
+mod task;
+mod worker;
+mod worker_context;
+mod worker_counters;
+mod worker_phase;
+mod worker_request;
+mod worker_state;
 
-pub use closing::Closing;
-pub use elsewhere::Elsewhere;
-pub use expected::{Expectation, Expected};
-pub use fresh::worker_id as fresh_id;
-pub use handle::{Trouble, Worker};
-pub use host_context::Surroundings;
-pub use pace::Share;
-pub use phase::SnapshotResult as Told;
+pub use abandoned_threads::AbandonedThreads;
+pub use host_context::HostContext;
+pub use host_shutdown::HostShutdown;
+pub use id_generator::new_worker_id;
+pub use notification_router::NotificationRouter;
 pub use progress::Progress;
-pub use reach::{Prospect, Reach};
-pub use refuse::refuse_jobs;
-pub use request::Order;
+pub use refuse_parked_jobs::refuse_parked_jobs;
+pub use remote_worker::RemoteWorker;
+pub use send_admission::{SendAdmission, SendDecision};
+pub use share_limiter::JobShare;
 pub use sockets::{BindError, Listeners, Sockets};
-pub use start_mode::Entrance;
-pub use state::{StartFailure, WorkerState};
-pub use stragglers::Stragglers;
-pub use switchboard::Switchboard;
+pub use start_mode::StartMode;
+pub use starting_types::{StartingGuard, StartingTypes};
+pub use worker::{Worker, WorkerFailure};
+pub use worker_phase::SnapshotResult;
+pub use worker_request::WorkerRequest;
+pub use worker_state::{StartFailure, WorkerState};

@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::context::{TARGET, WorkerContext};
-use super::phase::{Effect, Phase, PhaseEvent};
-use super::state::WorkerState;
+use super::worker_context::{TARGET, WorkerContext};
+use super::worker_phase::{PhaseEffect, PhaseEvent, WorkerPhase};
+use super::worker_state::WorkerState;
 
 /// A worker's phase. Each change of the state that follows from it is logged and published.
 pub(super) struct Lifecycle {
-    phase: Phase,
+    phase: WorkerPhase,
     published: watch::Sender<WorkerState>,
     context: Arc<WorkerContext>,
 }
@@ -18,10 +18,10 @@ pub(super) struct Lifecycle {
 impl Lifecycle {
     /// Of a worker that starts.
     pub(super) fn new(published: watch::Sender<WorkerState>, context: Arc<WorkerContext>) -> Self {
-        Self { phase: Phase::default(), published, context }
+        Self { phase: WorkerPhase::default(), published, context }
     }
 
-    pub(super) fn phase(&self) -> &Phase {
+    pub(super) fn phase(&self) -> &WorkerPhase {
         &self.phase
     }
 
@@ -31,14 +31,14 @@ impl Lifecycle {
     }
 
     /// Takes a step, and says what is to be done beside it.
-    pub(super) fn step(&mut self, event: PhaseEvent) -> Effect {
+    pub(super) fn step(&mut self, event: PhaseEvent) -> PhaseEffect {
         let (phase, effect) = std::mem::take(&mut self.phase).after(event, self.context.spec.drain_timeout);
         self.phase = phase;
         self.publish();
         effect.unwrap_or_else(|error| {
             debug_assert!(false, "{error}");
             self.context.warn(&format!("a bug in the host: {error}"));
-            Effect::None
+            PhaseEffect::None
         })
     }
 

@@ -1,4 +1,4 @@
-//! What a worker has done so far.
+//! The job counts of a worker.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -6,9 +6,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use mshost_core::status::{Complaint, ProcessStatus};
 use parking_lot::Mutex;
 
-use super::attempt::Outcome;
+use super::attempt::AttemptOutcome;
 
-/// What a worker has done so far. Written by its lane, read by whoever looks.
+/// What a worker has done so far. Written by its task, or by the server of its process; read by the status and by canaries.
 #[derive(Debug, Default)]
 pub struct Progress {
     in_flight: AtomicU64,
@@ -50,28 +50,32 @@ impl Progress {
         self.process.get()
     }
 
-    pub(super) fn set_begun(&self, jobs: u64) {
+    /// Sets how many jobs have come into its hands, where another process counts them.
+    pub fn set_begun(&self, jobs: u64) {
         self.done.store(jobs, Ordering::Relaxed);
     }
 
-    pub(super) fn set_process(&self, process: ProcessStatus) {
+    /// Sets the process that it runs in.
+    pub fn set_process(&self, process: ProcessStatus) {
         // It has one only.
         let _ = self.process.set(process);
     }
 
-    pub(super) fn set_last_error(&self, error: Complaint) {
-        *self.last_error.lock() = Some(error);
+    /// Sets why the last failed attempt failed.
+    pub fn set_last_error(&self, error: String) {
+        *self.last_error.lock() = Some(Complaint::now(error));
     }
 
     /// A job is no longer in hand: done, failed, or (`None`) handed back.
-    pub(super) fn settled(&self, is_done: Option<bool>) {
+    pub fn job_settled(&self, is_done: Option<bool>) {
         self.in_flight.fetch_sub(1, Ordering::Relaxed);
         if let Some(is_done) = is_done {
             if is_done { &self.done } else { &self.failed }.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    pub(super) fn taken(&self) {
+    /// A job has come into its hands.
+    pub fn job_taken(&self) {
         self.in_flight.fetch_add(1, Ordering::Relaxed);
     }
 
@@ -80,41 +84,14 @@ impl Progress {
         self.in_flight.fetch_sub(jobs as u64, Ordering::Relaxed);
     }
 
-    pub(super) fn finished(&self, outcome: Outcome) {
+    /// An attempt at a job has ended.
+    pub(super) fn attempt_ended(&self, outcome: AttemptOutcome) {
         match outcome {
-            Outcome::Done => self.settled(Some(true)),
-            Outcome::Failed(error) => {
-                self.settled(Some(false));
-                self.set_last_error(Complaint::now(error));
+            AttemptOutcome::Done => self.job_settled(Some(true)),
+            AttemptOutcome::Failed(error) => {
+                self.job_settled(Some(false));
+                self.set_last_error(error);
             }
         }
-    }
-}
-
-/// What a worker that runs elsewhere is noted to have done.
-impl Progress {
-    /// A job is in its hands.
-    pub fn took(&self) {
-        self.taken();
-    }
-
-    /// A job is no longer in its hands: done, failed, or (`None`) handed back.
-    pub fn let_go(&self, is_done: Option<bool>) {
-        self.settled(is_done);
-    }
-
-    /// So many jobs have come into its hands.
-    pub fn have_begun(&self, jobs: u64) {
-        self.set_begun(jobs);
-    }
-
-    /// Why an attempt has failed.
-    pub fn complain(&self, error: String) {
-        self.set_last_error(Complaint::now(error));
-    }
-
-    /// It runs in this process.
-    pub fn runs_in(&self, process: ProcessStatus) {
-        self.set_process(process);
     }
 }

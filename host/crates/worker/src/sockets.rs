@@ -10,9 +10,9 @@ use std::sync::{Arc, Weak};
 use mshost_core::ids::{PluginName, WorkerType};
 use parking_lot::Mutex;
 
-/// Whose socket: all instances of one `[[worker]]` share it.
+/// Which socket it is: all instances of one `[[worker]]` share it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Owner {
+struct SocketOwner {
     worker_type: WorkerType,
     plugin: PluginName,
     name: String,
@@ -23,7 +23,7 @@ struct Owner {
 #[derive(Debug, Default)]
 pub struct Sockets {
     // Weak: a socket closes with the last worker that has it, and is bound anew by the next.
-    bound: Mutex<HashMap<Owner, Weak<TcpListener>>>,
+    bound: Mutex<HashMap<SocketOwner, Weak<TcpListener>>>,
 }
 
 /// The sockets of one worker, by the names that the topology's `listen` gives them.
@@ -42,7 +42,7 @@ pub struct BindError {
 }
 
 impl Sockets {
-    /// Lends the sockets that a worker is to have, binding those that nobody has yet.
+    /// Lends the sockets that a worker is to have, binding those that no worker has yet.
     ///
     /// # Errors
     /// [`BindError`] for the first address that is taken or not ours.
@@ -56,7 +56,8 @@ impl Sockets {
         bound.retain(|_, socket| socket.strong_count() > 0);
         let mut by_name = BTreeMap::new();
         for (name, &address) in listen {
-            let owner = Owner { worker_type: worker_type.clone(), plugin: plugin.clone(), name: name.clone(), address };
+            let owner =
+                SocketOwner { worker_type: worker_type.clone(), plugin: plugin.clone(), name: name.clone(), address };
             let socket = match bound.get(&owner).and_then(Weak::upgrade) {
                 Some(socket) => socket,
                 None => {

@@ -1,14 +1,14 @@
-//! When a worker joins the bus, and for what.
+//! When a worker joins the bus, and for which jobs.
 
-use super::pace::Share;
+use super::share_limiter::JobShare;
 
-/// When a worker joins the bus, and for what.
+/// When a worker joins the bus, and for which jobs.
 #[derive(Debug, Clone)]
-pub enum Entrance {
+pub enum StartMode {
     /// As soon as it has started.
-    AtOnce,
-    /// When it is [admitted](super::Worker::admit).
-    Admitted,
+    Immediate,
+    /// When it is [admitted](super::Worker::admit), with the state of the worker that it replaces.
+    Handover,
     /// As soon as it has started, for a share of the jobs.
-    OnTrial(Share),
+    Canary(JobShare),
 }

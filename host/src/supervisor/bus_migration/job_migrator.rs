@@ -11,7 +11,7 @@ use mshost_bus::{
     BusError, ConsumerOptions, DeadLetter, Death, DeathReason, Delivery, EXPIRED, Failure, HostBus, Job, SendError,
 };
 use mshost_core::ids::{Address, WorkerRef, WorkerType};
-use mshost_worker::fresh_id;
+use mshost_worker::new_worker_id;
 use tokio::time::Instant;
 
 use crate::supervisor::bus_session::session::BusSession;
@@ -86,7 +86,7 @@ impl<'a> JobMigrator<'a> {
 
     /// Consumes what waits for a type as a worker of it would, until nothing comes.
     async fn migrate_type(&self, worker_type: &WorkerType) {
-        let Ok(id) = fresh_id(worker_type) else { return };
+        let Ok(id) = new_worker_id(worker_type) else { return };
         let consumer = WorkerRef { id, worker_type: worker_type.clone() };
         let Ok(mut consumer) = self.from.join(&consumer, ConsumerOptions::new(MAX_IN_HAND)).await else { return };
         let mut in_hand = FuturesUnordered::new();

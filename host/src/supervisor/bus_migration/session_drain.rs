@@ -70,7 +70,7 @@ impl SessionDrain {
         if !sessions.commit_leaving(session) {
             return false;
         }
-        let _ = tokio::time::timeout(FINISHING_LIMIT, session.surroundings.closing.close()).await;
+        let _ = tokio::time::timeout(FINISHING_LIMIT, session.host_context.shutdown.drain_plugins()).await;
         let _ = tokio::time::timeout(EMPTYING_LIMIT, async {
             while waiting_jobs(&**session.bus()).await > 0 {
                 tokio::time::sleep(POLL_INTERVAL).await;

@@ -7,7 +7,7 @@ use mshost_core::ids::Address;
 use mshost_core::metrics::Metrics;
 use mshost_manager::Registry;
 use mshost_topology::{BusConfig, Topology};
-use mshost_worker::{Closing, Expected, Surroundings, Switchboard};
+use mshost_worker::{HostContext, HostShutdown, NotificationRouter, StartingTypes};
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -21,7 +21,7 @@ use super::open_bus::open_bus;
 pub(crate) struct BusSession {
     pub(crate) config: BusConfig,
     /// What its workers are given.
-    pub(crate) surroundings: Surroundings,
+    pub(crate) host_context: HostContext,
     linked_bus: Arc<LinkedBus>,
     /// Slots whose worker is on this bus and has no successor on another one.
     pub(crate) unmoved_slots: TaskTracker,
@@ -50,7 +50,7 @@ impl BusSession {
     ///
     /// # Errors
     /// Where the bus can never be used.
-    pub(super) fn open(topology: &Topology, expected: Expected, metrics: &Arc<Metrics>) -> Result<Self, BusError> {
+    pub(super) fn open(topology: &Topology, expected: StartingTypes, metrics: &Arc<Metrics>) -> Result<Self, BusError> {
         let linked_bus = Arc::new(LinkedBus::new(open_bus(topology, metrics)?));
         let bus: Arc<dyn Bus> = Arc::clone(&linked_bus) as _;
         let registry = Arc::new(Registry::new(topology.manager.max_workers, Arc::clone(metrics)));
@@ -58,22 +58,22 @@ impl BusSession {
             linked_bus.leadership().compete();
         }
         let manager = ManagerTasks::start(&topology.manager, &linked_bus, &registry, metrics);
-        let surroundings = Surroundings {
-            switchboard: Switchboard::open(Arc::clone(&bus)),
+        let host_context = HostContext {
+            notifications: NotificationRouter::open(Arc::clone(&bus)),
             bus,
             registry,
-            expected,
+            starting_types: expected,
             metrics: Arc::clone(metrics),
-            closing: Closing::default(),
+            shutdown: HostShutdown::default(),
             absent: topology.bus.absent,
             managed: topology.manager.enabled,
             snapshot_limit: topology.host.snapshot_limit,
             message_bytes: topology.bus.limits.message_bytes,
-            host: topology.host.name.as_str().into(),
+            host_name: topology.host.name.as_str().into(),
         };
         let (config, manager) = (topology.bus.clone(), Mutex::new(manager));
         let (leave, unmoved_slots, members) = Default::default();
-        Ok(Self { config, surroundings, linked_bus, unmoved_slots, members, leave, manager })
+        Ok(Self { config, host_context, linked_bus, unmoved_slots, members, leave, manager })
     }
 
     /// The bus itself, without its links.
@@ -110,12 +110,12 @@ impl BusSession {
         let there = Arc::downgrade(other);
         let reaches = move |target: &Address| there.upgrade().is_some_and(|other| other.may_have_worker(target));
         self.linked_bus.link(Arc::clone(other.bus()), reaches).await;
-        self.surroundings.registry.link(&other.surroundings.registry);
+        self.host_context.registry.link(&other.host_context.registry);
     }
 
     /// Whether a worker may be here for a job. While a session is being left its registry knows all workers: none comes.
     fn may_have_worker(&self, target: &Address) -> bool {
-        let registry = &self.surroundings.registry;
+        let registry = &self.host_context.registry;
         let knows_one = || match target {
             Address::Any(kind) => registry.count_of(kind) > 0,
             Address::One(id) => registry.get(id).is_some(),
@@ -131,7 +131,7 @@ impl BusSession {
     /// Removes the link to the other session.
     pub(super) fn unlink(&self, other: &Self) {
         self.linked_bus.unlink(other.bus());
-        self.surroundings.registry.unlink(&other.surroundings.registry);
+        self.host_context.registry.unlink(&other.host_context.registry);
     }
 
     /// Whether there is a manager.
@@ -145,7 +145,7 @@ impl BusSession {
             return;
         }
         self.stop_manager().await;
-        let Surroundings { registry, metrics, .. } = &self.surroundings;
+        let HostContext { registry, metrics, .. } = &self.host_context;
         *self.manager.lock() = ManagerTasks::start(config, &self.linked_bus, registry, metrics);
     }
 

@@ -8,7 +8,7 @@ use mshost_bus::BusError;
 use mshost_core::ids::WorkerType;
 use mshost_core::metrics::Metrics;
 use mshost_topology::{BusConfig, Topology};
-use mshost_worker::Expected;
+use mshost_worker::StartingTypes;
 use parking_lot::{Mutex, RwLock};
 use tokio_util::sync::CancellationToken;
 
@@ -20,7 +20,7 @@ pub(crate) struct BusSessions {
     /// Held while links are made or cut.
     linking: tokio::sync::Mutex<()>,
     /// The types of which a worker is being started, on whichever session.
-    expected: Expected,
+    expected: StartingTypes,
     /// The types that the topology has workers of.
     planned_types: Mutex<BTreeSet<WorkerType>>,
     /// Cancelled when the host shuts down: ends every migration at once.
@@ -47,7 +47,7 @@ impl BusSessions {
     /// # Errors
     /// Where its bus can never be used.
     pub(crate) fn open(topology: &Topology, metrics: &Arc<Metrics>) -> Result<Arc<Self>, BusError> {
-        let expected = Expected::default();
+        let expected = StartingTypes::default();
         let current = Arc::new(BusSession::open(topology, expected.clone(), metrics)?);
         let types = topology.workers.iter().map(|worker| worker.worker_type.clone()).collect();
         Ok(Arc::new(Self {
@@ -66,7 +66,7 @@ impl BusSessions {
     /// Where its bus can never be used.
     pub(crate) fn open_another(&self, topology: &Topology) -> Result<Arc<BusSession>, BusError> {
         let session = BusSession::open(topology, self.expected.clone(), &self.metrics)?;
-        session.surroundings.registry.show(false);
+        session.host_context.registry.show(false);
         Ok(Arc::new(session))
     }
 
@@ -74,7 +74,7 @@ impl BusSessions {
         &self.metrics
     }
 
-    pub(crate) fn expected(&self) -> &Expected {
+    pub(crate) fn expected(&self) -> &StartingTypes {
         &self.expected
     }
 
@@ -158,7 +158,10 @@ impl BusSessions {
 
     /// Has all workers finish what they have begun by themselves.
     pub(crate) async fn finish_own_work(&self) {
-        join_all(self.all().into_iter().map(|session| async move { session.surroundings.closing.close().await })).await;
+        join_all(
+            self.all().into_iter().map(|session| async move { session.host_context.shutdown.drain_plugins().await }),
+        )
+        .await;
     }
 
     /// Closes every session.
@@ -181,8 +184,8 @@ impl SessionSet {
     fn make_current(&mut self, session: Arc<BusSession>) -> Arc<BusSession> {
         let old = std::mem::replace(&mut self.current, session);
         old.begin_leaving();
-        old.surroundings.registry.show(false);
-        self.current.surroundings.registry.show(true);
+        old.host_context.registry.show(false);
+        self.current.host_context.registry.show(true);
         self.leaving.push(LeavingSession { session: Arc::clone(&old), committed: false });
         old
     }

@@ -1,6 +1,6 @@
 //! The part of one slot in a [canary evaluation](CanaryEvaluation).
 
-use mshost_worker::{Entrance, Share, StartFailure, Worker};
+use mshost_worker::{JobShare, StartFailure, StartMode, Worker};
 
 use super::evaluation::CanaryEvaluation;
 use super::verdict::CanaryVerdict;
@@ -11,7 +11,7 @@ const TARGET: &str = "mshost::supervisor";
 /// How a slot takes part in an evaluation.
 pub(crate) enum CanaryRole {
     /// A worker of the new version does a share of the jobs; with how it starts.
-    Compare(Entrance),
+    Compare(StartMode),
     /// The slot waits for the verdict.
     Wait,
 }
@@ -31,7 +31,7 @@ pub(crate) fn role<'a>(
     let role = if desired.keeps_state() || running.keeps_state() {
         CanaryRole::Wait
     } else {
-        CanaryRole::Compare(Entrance::OnTrial(Share { of: evaluation.share(), beside: worker.progress() }))
+        CanaryRole::Compare(StartMode::Canary(JobShare { fraction: evaluation.share(), other: worker.progress() }))
     };
     Some((evaluation, role))
 }

@@ -1,6 +1,6 @@
 //! What a slot's task does while the version that it is to run is under canary evaluation.
 
-use mshost_worker::{StartFailure, Stragglers};
+use mshost_worker::{AbandonedThreads, StartFailure};
 
 use super::desired::Desired;
 use super::running_worker::RunningWorker;
@@ -20,7 +20,7 @@ pub(super) enum CanaryOutcome {
 
 impl SlotTask {
     /// Takes part in the canary evaluation of the desired version, where there is one, and waits for its verdict.
-    pub(super) async fn evaluate_canary(&mut self, desired: &Desired, abandoned: &Stragglers) -> CanaryOutcome {
+    pub(super) async fn evaluate_canary(&mut self, desired: &Desired, abandoned: &AbandonedThreads) -> CanaryOutcome {
         let current = self.current.as_ref().filter(|_| self.state == SlotState::Replacing);
         let Some(current) = current else { return CanaryOutcome::Accepted(None) };
         let role = slot_canary::role(desired, &current.made_from, &current.worker);

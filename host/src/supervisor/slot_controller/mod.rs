@@ -50,7 +50,7 @@ impl SlotController {
     /// Starts the controller of a slot; its task runs until the slot is empty again.
     pub(super) fn spawn(slot: Slot, first: Desired, environment: &SlotEnvironment) -> Self {
         let status = Arc::new(Mutex::new(SlotStatus::new(slot.clone(), &first)));
-        let expected = first.session.surroundings.expected.clone();
+        let expected = first.session.host_context.starting_types.clone();
         let (desired, desired_changes) = watch::channel(Some(first));
         let (restart, restart_requests) = mpsc::channel(1);
         let handle = SlotHandle { status: Arc::clone(&status), restart };

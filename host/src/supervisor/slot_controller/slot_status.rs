@@ -7,11 +7,11 @@ use std::time::SystemTime;
 
 use mshost_core::ids::{GenerationId, WorkerId};
 use mshost_topology::{Slot, WorkerSpec};
-use mshost_worker::{Progress, StartFailure, Stragglers, Worker};
+use mshost_worker::{AbandonedThreads, Progress, StartFailure, Worker};
 
 use super::desired::Desired;
 use super::slot_state::SlotState;
-use crate::admin::{Complaint, WorkerState};
+use crate::admin::{Complaint, InstanceState};
 
 /// What is known of a slot, for the admin server.
 #[derive(Debug, Clone)]
@@ -29,7 +29,7 @@ pub(crate) struct SlotStatus {
     /// Why the slot failed, or why its newest desired state was rejected.
     pub(crate) last_error: Option<Complaint>,
     /// The threads that its generation has abandoned here, and what its worker is made from.
-    abandoned_threads: (Stragglers, Arc<WorkerSpec>),
+    abandoned_threads: (AbandonedThreads, Arc<WorkerSpec>),
 }
 
 impl SlotStatus {
@@ -44,7 +44,7 @@ impl SlotStatus {
             addresses: BTreeMap::new(),
             restarts: 0,
             last_error: None,
-            abandoned_threads: (Stragglers::default(), Arc::clone(&first.spec)),
+            abandoned_threads: (AbandonedThreads::default(), Arc::clone(&first.spec)),
         }
     }
 
@@ -57,7 +57,7 @@ impl SlotStatus {
     }
 
     /// Notes what the next worker is made from, and the count of the threads that such workers abandon.
-    pub(crate) fn preparing(&mut self, desired: &Desired, abandoned_threads: Stragglers) {
+    pub(crate) fn preparing(&mut self, desired: &Desired, abandoned_threads: AbandonedThreads) {
         self.abandoned_threads = (abandoned_threads, Arc::clone(&desired.spec));
     }
 
@@ -103,13 +103,13 @@ impl SlotStatus {
 }
 
 /// A slot's state, as the admin server calls it. One whose old worker goes on meanwhile is running.
-pub(crate) fn shown(state: SlotState) -> WorkerState {
+pub(crate) fn shown(state: SlotState) -> InstanceState {
     match state {
-        SlotState::Starting => WorkerState::Starting,
-        SlotState::Running | SlotState::Replacing => WorkerState::Running,
-        SlotState::Backoff => WorkerState::Backoff,
-        SlotState::Parked => WorkerState::Parked,
-        SlotState::Leaving => WorkerState::Draining,
-        SlotState::Empty => WorkerState::Stopped,
+        SlotState::Starting => InstanceState::Starting,
+        SlotState::Running | SlotState::Replacing => InstanceState::Running,
+        SlotState::Backoff => InstanceState::Backoff,
+        SlotState::Parked => InstanceState::Parked,
+        SlotState::Leaving => InstanceState::Draining,
+        SlotState::Empty => InstanceState::Stopped,
     }
 }

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use mshost_core::ids::GenerationId;
 use mshost_topology::{ParkedJobs, Slot, WorkerSpec};
-use mshost_worker::{Expected, Sockets, StartFailure, Stragglers, Trouble, refuse_jobs};
+use mshost_worker::{AbandonedThreads, Sockets, StartFailure, StartingTypes, WorkerFailure, refuse_parked_jobs};
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, watch};
 use tokio_util::task::TaskTracker;
@@ -39,9 +39,9 @@ pub(super) struct SlotTask {
     /// When the next try is due.
     retry_at: Instant,
     /// The threads that each generation has abandoned in this slot.
-    abandoned_threads: Vec<(GenerationId, Stragglers)>,
+    abandoned_threads: Vec<(GenerationId, AbandonedThreads)>,
     /// Where it announces that a worker is being started.
-    expected: Expected,
+    expected: StartingTypes,
     expectation: StartExpectation,
 }
 
@@ -68,7 +68,7 @@ impl SlotTask {
         desired_changes: watch::Receiver<Option<Desired>>,
         restart_requests: mpsc::Receiver<()>,
         status: Arc<Mutex<SlotStatus>>,
-        expected: Expected,
+        expected: StartingTypes,
         environment: SlotEnvironment,
     ) -> Self {
         let expectation = StartExpectation::Starting(expected.announce(slot.worker_type.clone()));
@@ -147,13 +147,13 @@ impl SlotTask {
                         return self.park(&reason);
                     }
                 }
-                trouble = current.worker.trouble() => break (trouble, current.since.elapsed(), spec),
+                trouble = current.worker.failure() => break (trouble, current.since.elapsed(), spec),
             }
         };
         let failure = match trouble {
             // It keeps its consumers, so that jobs wait instead of being refused.
-            Trouble::Broken(failure) => failure,
-            Trouble::Ended(failure) => {
+            WorkerFailure::Broken(failure) => failure,
+            WorkerFailure::Ended(failure) => {
                 self.current = None;
                 failure
             }
@@ -208,10 +208,10 @@ impl SlotTask {
         let reason = format!("{} is parked", self.slot);
         // Borrowed without marking it as seen: a change that has come meanwhile is still news to `operator_action`.
         let desired = self.desired_changes.borrow().clone();
-        let fails = |desired: &Desired| desired.spec.parked == ParkedJobs::Fail && desired.session.surroundings.managed;
+        let fails = |desired: &Desired| desired.spec.parked == ParkedJobs::Fail && desired.session.host_context.managed;
         let refusing = async {
             if let Some(desired) = desired.filter(fails) {
-                refuse_jobs(&desired.spec, &desired.session.surroundings, &reason).await;
+                refuse_parked_jobs(&desired.spec, &desired.session.host_context, &reason).await;
             }
             std::future::pending().await
         };
@@ -252,13 +252,13 @@ impl SlotTask {
     }
 
     /// The count of the threads that a generation's workers abandon in this slot. Another generation may do better.
-    pub(super) fn abandoned_threads_of(&mut self, desired: &Desired) -> Stragglers {
+    pub(super) fn abandoned_threads_of(&mut self, desired: &Desired) -> AbandonedThreads {
         let id = desired.generation.id();
         self.abandoned_threads.retain(|(generation, count)| *generation == id || !count.is_empty());
         let mut known = self.abandoned_threads.iter();
         let known = known.find(|(generation, _)| *generation == id).map(|(_, count)| count.clone());
         let count = known.unwrap_or_else(|| {
-            let count = Stragglers::default();
+            let count = AbandonedThreads::default();
             self.abandoned_threads.push((id, count.clone()));
             count
         });

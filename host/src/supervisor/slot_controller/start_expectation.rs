@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mshost_worker::Expectation;
+use mshost_worker::StartingGuard;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::slot_state::SlotState;
@@ -15,7 +15,7 @@ pub(super) enum StartExpectation {
     /// No worker is.
     None,
     /// It is being started, which has its own limit.
-    Starting(Expectation),
+    Starting(StartingGuard),
     /// It failed, or the one before it died, and it is tried again. Ends by itself.
     Retrying { _ends: AbortOnDropHandle<()> },
 }
@@ -29,7 +29,7 @@ impl StartExpectation {
         state: SlotState,
         has_consumers: bool,
         start_timeout: Duration,
-        announce: impl FnOnce() -> Expectation,
+        announce: impl FnOnce() -> StartingGuard,
     ) -> Self {
         match (state, self) {
             (SlotState::Starting, Self::None) if !has_consumers => Self::Starting(announce()),
@@ -42,7 +42,7 @@ impl StartExpectation {
         }
     }
 
-    fn retrying(expectation: Expectation, start_timeout: Duration) -> Self {
+    fn retrying(expectation: StartingGuard, start_timeout: Duration) -> Self {
         let ends = tokio::spawn(async move {
             tokio::time::sleep(start_timeout).await;
             drop(expectation);
@@ -56,7 +56,7 @@ mod tests {
     #![allow(clippy::unwrap_used)]
 
     use mshost_core::ids::WorkerType;
-    use mshost_worker::Expected;
+    use mshost_worker::StartingTypes;
 
     use super::*;
 
@@ -64,13 +64,13 @@ mod tests {
 
     /// Whether a worker is expected after each of these states.
     async fn expected_after(states: &[SlotState], has_consumers: bool) -> Vec<bool> {
-        let (expected, kind) = (Expected::default(), WorkerType::new("WB").unwrap());
+        let (expected, kind) = (StartingTypes::default(), WorkerType::new("WB").unwrap());
         let (mut expectation, mut seen) = (StartExpectation::None, Vec::new());
         for state in states {
             expectation = expectation.after(*state, has_consumers, START_TIMEOUT, || expected.announce(kind.clone()));
             // What is aborted ends only when the runtime gets to it.
             tokio::task::yield_now().await;
-            seen.push(expected.expects(&kind));
+            seen.push(expected.contains(&kind));
         }
         seen
     }
@@ -87,16 +87,16 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_worker_that_fails_for_ever_is_not_expected_for_ever() {
-        let (expected, kind) = (Expected::default(), WorkerType::new("WB").unwrap());
+        let (expected, kind) = (StartingTypes::default(), WorkerType::new("WB").unwrap());
         let announce = || expected.announce(kind.clone());
         let mut expectation = StartExpectation::None.after(SlotState::Starting, false, START_TIMEOUT, announce);
         tokio::time::sleep(2 * START_TIMEOUT).await;
-        assert!(expected.expects(&kind), "its start has a limit of its own");
+        assert!(expected.contains(&kind), "its start has a limit of its own");
         for state in [SlotState::Backoff, SlotState::Starting].into_iter().cycle().take(8) {
             expectation = expectation.after(state, false, START_TIMEOUT, || expected.announce(kind.clone()));
             tokio::time::sleep(START_TIMEOUT / 4 + Duration::from_millis(1)).await;
         }
-        assert!(!expected.expects(&kind));
+        assert!(!expected.contains(&kind));
         drop(expectation);
     }
 }

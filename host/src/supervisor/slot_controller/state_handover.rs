@@ -8,7 +8,7 @@ use std::sync::Arc;
 use dashmap::DashMap;
 use mshost_core::ids::WorkerType;
 use mshost_core::metrics::Metrics;
-use mshost_worker::{Entrance, StartFailure, Worker};
+use mshost_worker::{StartFailure, StartMode, Worker};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use super::desired::Desired;
@@ -53,15 +53,15 @@ impl Drop for HandoverEntry<'_> {
 }
 
 /// How the desired worker starts beside what runs, if anything does.
-pub(super) fn start_mode(running: Option<&Desired>, desired: &Desired) -> Entrance {
+pub(super) fn start_mode(running: Option<&Desired>, desired: &Desired) -> StartMode {
     match running.map(Desired::keeps_state) {
-        Some(true) if desired.keeps_state() => Entrance::Admitted,
+        Some(true) if desired.keeps_state() => StartMode::Handover,
         Some(true) => {
             tracing::warn!(target: TARGET, slot = %desired.spec.slot, generation = %desired.generation.id(),
                 "the new version keeps no state: what the old one knows ends with it");
-            Entrance::AtOnce
+            StartMode::Immediate
         }
-        _ => Entrance::AtOnce,
+        _ => StartMode::Immediate,
     }
 }
 
@@ -94,7 +94,7 @@ pub(super) async fn hand_over(
     }
     let ready = new.ready().await;
     if ready.is_err() {
-        old.go_on().await;
+        old.resume().await;
     }
     ready
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use mshost_topology::Isolation;
-use mshost_worker::{Entrance, StartFailure, Stragglers, Worker};
+use mshost_worker::{AbandonedThreads, StartFailure, StartMode, Worker};
 
 use super::canary_step::CanaryOutcome;
 use super::desired::Desired;
@@ -35,11 +35,11 @@ impl SlotTask {
         event
     }
 
-    async fn bring_up(&mut self, desired: Desired, abandoned: Stragglers) -> SlotEvent {
+    async fn bring_up(&mut self, desired: Desired, abandoned: AbandonedThreads) -> SlotEvent {
         let discard_state = std::mem::take(&mut self.discard_state);
         let old = self.current.as_ref().filter(|_| self.state == SlotState::Replacing && !discard_state);
         let mode = state_handover::start_mode(old.map(|old| &old.made_from), &desired);
-        let old = old.map(|old| &old.worker).filter(|_| matches!(mode, Entrance::Admitted));
+        let old = old.map(|old| &old.worker).filter(|_| matches!(mode, StartMode::Handover));
         let mut new = match self.spawn_worker(&desired, abandoned, mode) {
             Ok(new) => new,
             Err(failure) => return self.not_started(desired, &failure, false),
@@ -48,7 +48,7 @@ impl SlotTask {
             ready = ready(&mut new.worker, old, &desired, &self.environment.handovers) => ready,
             event = desired_changed(&mut self.desired_changes) => {
                 if let Some(old) = old {
-                    old.go_on().await;
+                    old.resume().await;
                 }
                 self.drain_in_background(Some(new));
                 return event;
@@ -67,8 +67,8 @@ impl SlotTask {
     pub(super) fn spawn_worker(
         &self,
         desired: &Desired,
-        abandoned: Stragglers,
-        mode: Entrance,
+        abandoned: AbandonedThreads,
+        mode: StartMode,
     ) -> Result<RunningWorker, StartFailure> {
         let spec = &desired.spec;
         let listeners = self
@@ -77,16 +77,16 @@ impl SlotTask {
             .lend(&spec.worker_type, &spec.plugin, &spec.listen)
             .map_err(|error| StartFailure(error.to_string()))?;
         let not_loaded = || StartFailure("its plugin is not loaded for it".to_owned());
-        let surroundings = desired.session.surroundings.clone();
+        let host_context = desired.session.host_context.clone();
         let (spec, lent) = (Arc::clone(spec), listeners.clone());
         let worker = match spec.isolation {
             Isolation::Thread => {
                 let generation = desired.generation.generation().ok_or_else(not_loaded)?;
-                Worker::spawn(generation, spec, lent, abandoned, surroundings, mode)?
+                Worker::spawn(generation, spec, lent, abandoned, host_context, mode)?
             }
             Isolation::Process(_) => {
                 let version = desired.generation.version().ok_or_else(not_loaded)?;
-                mshost_isolation::spawn(version, spec, lent, surroundings, mode)?
+                mshost_isolation::spawn(version, spec, lent, host_context, mode)?
             }
         };
         let member = desired.session.add_member();
@@ -116,7 +116,7 @@ impl SlotTask {
     }
 
     fn count_swap(&self, desired: &Desired, outcome: &str) {
-        let swaps = &desired.session.surroundings.metrics.swaps;
+        let swaps = &desired.session.host_context.metrics.swaps;
         swaps.with_label_values(&[&*self.slot.worker_type, outcome]).inc();
     }
 
@@ -147,7 +147,7 @@ async fn ready(
 ) -> Result<(), StartFailure> {
     match old {
         Some(old) => {
-            let metrics = &desired.session.surroundings.metrics;
+            let metrics = &desired.session.host_context.metrics;
             state_handover::hand_over(worker, old, &desired.spec.worker_type, handovers, metrics).await
         }
         None => worker.ready().await,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{BusHealth, HostPhase, HostStatus, PluginState, WorkerState};
+use super::{BusHealth, HostPhase, HostStatus, InstanceState, PluginState};
 
 impl HostStatus {
     /// What keeps the host from being ready; nothing, when it is. A failed reload whose older version goes on serving
@@ -38,7 +38,7 @@ impl HostStatus {
     fn idle_slots(&self) -> Vec<String> {
         let mut slots: BTreeMap<&str, Option<String>> = BTreeMap::new();
         for worker in &self.workers {
-            let reason = (worker.state != WorkerState::Running).then(|| {
+            let reason = (worker.state != InstanceState::Running).then(|| {
                 let error = worker.last_error.as_ref().map(|error| format!(": {}", error.message));
                 format!("worker {} is {}{}", worker.slot, worker.state, error.unwrap_or_default())
             });

@@ -18,14 +18,14 @@ use mshost_core::metrics::{Exporter, Metrics};
 use mshost_manager::Registry;
 use mshost_plugin_host::{Generation, LoadOptions, ShadowCopy, StateSnapshot};
 use mshost_worker::{
-    Closing, Entrance, Expected, Listeners, Progress, Share, StartFailure, Stragglers, Surroundings, Switchboard,
-    Worker, WorkerState,
+    AbandonedThreads, HostContext, HostShutdown, JobShare, Listeners, NotificationRouter, Progress, StartFailure,
+    StartMode, StartingTypes, Worker, WorkerState,
 };
 use rustix::process::Signal;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::ipc::client::{BusParameters, RemoteBus, WorkerCommand};
-use crate::ipc::message::{ChildReport, ReportedState, codec_of};
+use crate::ipc::message::{ChildReport, codec_of};
 use crate::ipc::spawn_request::{IpcStartMode, SpawnRequest};
 use crate::ipc::state_chunks::state_chunks;
 
@@ -92,7 +92,7 @@ async fn run(socket: UnixStream, request: SpawnRequest, sockets: BTreeMap<String
         Ok(generation) => generation,
         Err(error) => {
             let (bus, _) = connect(socket, parameters, limit, baseline)?;
-            bus.report(ChildReport::State(ReportedState::Failed(error.to_string())));
+            bus.report(ChildReport::State(WorkerState::Failed(StartFailure(error.to_string()))));
             bus.close().await;
             return Ok(());
         }
@@ -133,37 +133,37 @@ async fn run_worker(
     sockets: BTreeMap<String, TcpListener>,
     metrics: &Arc<Metrics>,
 ) -> Result<(), String> {
-    let closing = Closing::default();
+    let closing = HostShutdown::default();
     let shared: Arc<dyn Bus> = Arc::clone(bus) as _;
-    let surroundings = Surroundings {
+    let host_context = HostContext {
         bus: Arc::clone(&shared),
         // The host knows the other workers, and checks each send.
         registry: Arc::new(Registry::new(0, Arc::clone(metrics))),
-        expected: Expected::default(),
-        switchboard: Switchboard::open(shared),
+        starting_types: StartingTypes::default(),
+        notifications: NotificationRouter::open(shared),
         metrics: Arc::clone(metrics),
-        closing: closing.clone(),
+        shutdown: closing.clone(),
         absent: Absent::default(),
         managed: false,
         snapshot_limit: request.snapshot_limit,
         message_bytes: request.message_bytes,
-        host: request.host.as_str().into(),
+        host_name: request.host.as_str().into(),
     };
-    let entrance = match request.start_mode {
-        IpcStartMode::Immediate => Entrance::AtOnce,
-        IpcStartMode::Handover => Entrance::Admitted,
-        IpcStartMode::Canary(of) => Entrance::OnTrial(Share { of, beside: baseline }),
+    let start_mode = match request.start_mode {
+        IpcStartMode::Immediate => StartMode::Immediate,
+        IpcStartMode::Handover => StartMode::Handover,
+        IpcStartMode::Canary(of) => StartMode::Canary(JobShare { fraction: of, other: baseline }),
     };
-    let (listeners, stragglers, limit) =
-        (Listeners::of(sockets), Stragglers::default(), request.spec.abandoned_threads);
+    let (listeners, abandoned_threads, limit) =
+        (Listeners::of(sockets), AbandonedThreads::default(), request.spec.abandoned_threads);
     let mut worker = Worker::spawn_as(
         request.worker,
         generation,
         Arc::new(request.spec),
         listeners,
-        stragglers.clone(),
-        surroundings,
-        entrance,
+        abandoned_threads.clone(),
+        host_context,
+        start_mode,
     );
     let (mut state, progress) = (worker.state(), worker.progress());
     let mut connection = bus.state();
@@ -181,19 +181,14 @@ async fn run_worker(
         tokio::select! {
             biased;
             Ok(()) = state.changed() => {
-                let reported = match &*state.borrow_and_update() {
-                    WorkerState::Prepared => ReportedState::Prepared,
-                    WorkerState::Running => ReportedState::Running,
-                    WorkerState::HandingOver => ReportedState::HandingOver,
-                    WorkerState::Broken(failure) => ReportedState::Broken(failure.0.clone()),
-                    WorkerState::Draining => ReportedState::Draining,
-                    // Reported once it has left, with the reason.
-                    WorkerState::Starting | WorkerState::Stopped | WorkerState::Failed(_) => continue,
-                };
-                bus.report(ChildReport::State(reported));
+                let state = state.borrow_and_update().clone();
+                // The last one is reported once it has left, with the reason.
+                if !matches!(state, WorkerState::Stopped | WorkerState::Failed(_)) {
+                    bus.report(ChildReport::State(state));
+                }
             }
             end = worker.ended() => break end,
-            () = stragglers.reached(limit) => {
+            () = abandoned_threads.reached(limit) => {
                 // The threads end with the process.
                 let why = format!("{limit} handlers overran and have not come back (`abandoned_threads`)");
                 break Err(StartFailure(why));
@@ -202,10 +197,10 @@ async fn run_worker(
                 WorkerCommand::Stop => worker.stop(),
                 WorkerCommand::Finish => {
                     let closing = closing.clone();
-                    finishing.spawn(async move { closing.close().await });
+                    finishing.spawn(async move { closing.drain_plugins().await });
                 }
                 WorkerCommand::HandOver => drop(handing_over.spawn(worker.handing_over())),
-                WorkerCommand::CancelHandover => worker.go_on().await,
+                WorkerCommand::CancelHandover => worker.resume().await,
                 WorkerCommand::Admit(state) => worker.admit(state),
             },
             Some(Ok(state)) = handing_over.join_next() => hand_over(bus, state),
@@ -215,7 +210,7 @@ async fn run_worker(
         }
     };
     report();
-    let reported = end.map_or_else(|failure| ReportedState::Failed(failure.0), |()| ReportedState::Stopped);
+    let reported = end.map_or_else(WorkerState::Failed, |()| WorkerState::Stopped);
     bus.report(ChildReport::State(reported));
     Ok(())
 }

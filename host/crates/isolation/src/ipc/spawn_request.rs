@@ -25,7 +25,7 @@ const MAX_SOCKETS: usize = 64;
 /// The longest request, in bytes; the worker's whole config is in it.
 const MAX_BYTES: usize = 64 << 20;
 
-/// The start mode of a worker: see [`mshost_worker::Entrance`].
+/// The start mode of a worker: see [`mshost_worker::StartMode`].
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) enum IpcStartMode {
     Immediate,

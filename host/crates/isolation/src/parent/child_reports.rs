@@ -4,13 +4,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
 use mshost_core::metrics::Metrics;
-use mshost_worker::{Progress, StartFailure, Told, WorkerState};
+use mshost_worker::{Progress, SnapshotResult, StartFailure, WorkerState};
 use parking_lot::Mutex;
 use tokio::sync::oneshot;
 use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use crate::ipc::ipc_error::IpcError;
-use crate::ipc::message::{ChildReport, HostCommand, HostMessage, ReportedState};
+use crate::ipc::message::{ChildReport, HostCommand, HostMessage};
 use crate::ipc::outbound_queue::OutboundQueue;
 use crate::ipc::state_chunks::StateChunks;
 
@@ -24,7 +24,7 @@ pub(super) struct ChildReports {
     pub(super) last_pong: AtomicU64,
     chunks: StateChunks,
     /// The receiver of its state.
-    successor: Mutex<Option<oneshot::Sender<Told>>>,
+    successor: Mutex<Option<oneshot::Sender<SnapshotResult>>>,
 }
 
 impl ChildReports {
@@ -39,7 +39,7 @@ impl ChildReports {
     }
 
     /// Sets the receiver of its state.
-    pub(super) fn expect_state(&self, successor: oneshot::Sender<Told>) {
+    pub(super) fn expect_state(&self, successor: oneshot::Sender<SnapshotResult>) {
         *self.successor.lock() = Some(successor);
     }
 
@@ -54,20 +54,18 @@ impl ChildReports {
         outbound: &OutboundQueue,
     ) -> Result<(), IpcError> {
         match report {
-            ChildReport::State(ReportedState::Prepared) => enter(WorkerState::Prepared),
-            ChildReport::State(ReportedState::Running) => enter(WorkerState::Running),
-            ChildReport::State(ReportedState::HandingOver) => enter(WorkerState::HandingOver),
-            ChildReport::State(ReportedState::Broken(why)) => enter(WorkerState::Broken(StartFailure(why))),
-            ChildReport::State(ReportedState::Draining) => enter(WorkerState::Draining),
-            ChildReport::State(ReportedState::Stopped) => *self.end.lock() = Some(Ok(())),
-            ChildReport::State(ReportedState::Failed(why)) => *self.end.lock() = Some(Err(why)),
+            ChildReport::State(WorkerState::Stopped) => *self.end.lock() = Some(Ok(())),
+            ChildReport::State(WorkerState::Failed(StartFailure(why))) => *self.end.lock() = Some(Err(why)),
+            // It is so from the beginning.
+            ChildReport::State(WorkerState::Starting) => {}
+            ChildReport::State(state) => enter(state),
             ChildReport::Idle => drop(self.busy.lock().take()),
             ChildReport::Pong(question) => self.last_pong.store(question, Ordering::Relaxed),
             ChildReport::StateChunk => self.chunks.add(tail)?,
             ChildReport::HandoverState(state) => self.hand_over(state, outbound),
             ChildReport::Statistics { samples, last_error } => {
                 metrics.absorb(&samples);
-                last_error.into_iter().for_each(|error| progress.complain(error));
+                last_error.into_iter().for_each(|error| progress.set_last_error(error));
             }
         }
         Ok(())

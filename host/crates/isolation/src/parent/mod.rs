@@ -19,7 +19,9 @@ use mshost_core::ids::{GenerationId, PluginName, WorkerRef};
 use mshost_core::status::ProcessStatus;
 use mshost_plugin_host::{ShadowCopy, log_level};
 use mshost_topology::{ProcessLimits, Sandbox, WorkerSpec, format_size};
-use mshost_worker::{Elsewhere, Entrance, Listeners, Order, StartFailure, Surroundings, Worker, WorkerState};
+use mshost_worker::{
+    HostContext, Listeners, RemoteWorker, StartFailure, StartMode, Worker, WorkerRequest, WorkerState,
+};
 use tokio::time::MissedTickBehavior;
 
 use self::cgroup::Cgroup;
@@ -61,11 +63,11 @@ pub fn spawn(
     version: PluginVersion,
     spec: Arc<WorkerSpec>,
     listeners: Listeners,
-    surroundings: Surroundings,
-    entrance: Entrance,
+    host_context: HostContext,
+    start_mode: StartMode,
 ) -> Result<Worker, StartFailure> {
-    let (worker, elsewhere) = Worker::elsewhere(&spec, &listeners, &entrance)?;
-    tokio::spawn(supervise(ChildSupervisor { version, spec, listeners, surroundings, entrance }, elsewhere));
+    let (worker, remote) = Worker::remote(&spec, &listeners, &start_mode)?;
+    tokio::spawn(supervise(ChildSupervisor { version, spec, listeners, host_context, start_mode }, remote));
     Ok(worker)
 }
 
@@ -74,28 +76,28 @@ struct ChildSupervisor {
     version: PluginVersion,
     spec: Arc<WorkerSpec>,
     listeners: Listeners,
-    surroundings: Surroundings,
-    entrance: Entrance,
+    host_context: HostContext,
+    start_mode: StartMode,
 }
 
-async fn supervise(supervisor: ChildSupervisor, mut elsewhere: Elsewhere) {
-    let worker = WorkerRef::from(elsewhere.id.clone());
-    let outcome = supervisor.run(&mut elsewhere).await;
+async fn supervise(supervisor: ChildSupervisor, mut remote: RemoteWorker) {
+    let worker = WorkerRef::from(remote.id.clone());
+    let outcome = supervisor.run(&mut remote).await;
     let state = match outcome {
         Ok(()) => WorkerState::Stopped,
         Err(failure) => {
             // What it could not publish itself; a second notification is harmless.
-            let published = supervisor.surroundings.bus.publish(Notification::Del(worker)).await;
+            let published = supervisor.host_context.bus.publish(Notification::Del(worker)).await;
             drop(published);
             WorkerState::Failed(StartFailure(failure))
         }
     };
-    elsewhere.state.send_replace(state);
+    remote.state.send_replace(state);
 }
 
 impl ChildSupervisor {
     /// Runs the child to its end.
-    async fn run(&self, elsewhere: &mut Elsewhere) -> Result<(), String> {
+    async fn run(&self, remote: &mut RemoteWorker) -> Result<(), String> {
         let failed = |error: io::Error| format!("no process for it: {error}");
         let limits = self.spec.isolation.limits();
         let cgroup = tokio::task::spawn_blocking(move || Cgroup::create(&limits));
@@ -109,16 +111,16 @@ impl ChildSupervisor {
             Some(cgroup) => cgroup.with_process(child.pid()).map_err(|why| format!("no process for it: {why}"))?,
             None => None,
         };
-        elsewhere
+        remote
             .progress
-            .runs_in(ProcessStatus { pid: child.pid(), limits: enforced_limits(&self.spec, cgroup.as_ref()) });
-        tracing::debug!(target: "mshost::isolation", worker = %elsewhere.id, pid = child.pid(), "a process of its own");
+            .set_process(ProcessStatus { pid: child.pid(), limits: enforced_limits(&self.spec, cgroup.as_ref()) });
+        tracing::debug!(target: "mshost::isolation", worker = %remote.id, pid = child.pid(), "a process of its own");
         let last_line = LastLine::default();
-        let (id, plugin) = (elsewhere.id.clone(), self.version.plugin.clone());
+        let (id, plugin) = (remote.id.clone(), self.version.plugin.clone());
         let forwarding = tokio::spawn(child_output::forward_output(output, id, plugin, last_line.clone()));
-        let sent = self.send_spawn_request(elsewhere, socket).await;
+        let sent = self.send_spawn_request(remote, socket).await;
         let end = match sent {
-            Ok(socket) => self.serve(elsewhere, socket, &mut child).await,
+            Ok(socket) => self.serve(remote, socket, &mut child).await,
             // Its exit status says more than that it did not read.
             Err(error) => ServeEnd { reported: None, killed: None, protocol_error: Some(error.to_string()) },
         };
@@ -144,25 +146,25 @@ impl ChildSupervisor {
             (None, None) => exit_cause::explain(status, self.spec.isolation, last_line.get().as_deref()),
         };
         let labels = [&*self.spec.worker_type, cause.name()];
-        self.surroundings.metrics.process_deaths.with_label_values(&labels).inc();
+        self.host_context.metrics.process_deaths.with_label_values(&labels).inc();
         Err(text)
     }
 
     /// Sends the spawn request.
-    async fn send_spawn_request(&self, elsewhere: &Elsewhere, socket: UnixStream) -> io::Result<UnixStream> {
+    async fn send_spawn_request(&self, remote: &RemoteWorker, socket: UnixStream) -> io::Result<UnixStream> {
         let PluginVersion { generation, plugin, copy } = &self.version;
         let request = SpawnRequest {
-            worker: elsewhere.id.clone(),
+            worker: remote.id.clone(),
             spec: (*self.spec).clone(),
             plugin: plugin.clone(),
             generation: *generation,
             library: std::path::absolute(copy.path())?,
             original: copy.original().to_owned(),
-            host: self.surroundings.host.to_string(),
-            codec: self.surroundings.bus.codec() as u8,
-            message_bytes: self.surroundings.message_bytes,
-            snapshot_limit: self.surroundings.snapshot_limit,
-            start_mode: start_mode::for_child(&self.entrance),
+            host: self.host_context.host_name.to_string(),
+            codec: self.host_context.bus.codec() as u8,
+            message_bytes: self.host_context.message_bytes,
+            snapshot_limit: self.host_context.snapshot_limit,
+            start_mode: start_mode::for_child(&self.start_mode),
             load_limit: LOAD_LIMIT,
             log_level: log_level(),
             sockets: self.listeners.sockets().map(|(name, _)| name.to_owned()).collect(),
@@ -179,25 +181,25 @@ impl ChildSupervisor {
     }
 
     /// Serves and watches the child until its process has ended.
-    async fn serve(&self, elsewhere: &mut Elsewhere, socket: UnixStream, child: &mut ChildProcess) -> ServeEnd {
+    async fn serve(&self, remote: &mut RemoteWorker, socket: UnixStream, child: &mut ChildProcess) -> ServeEnd {
         let stream = match tokio::net::UnixStream::from_std(socket) {
             Ok(stream) => stream,
             Err(error) => return ServeEnd { reported: None, killed: None, protocol_error: Some(error.to_string()) },
         };
-        let Surroundings { bus, metrics, closing, snapshot_limit, .. } = &self.surroundings;
-        let Elsewhere { id, state, progress, stop, admitted, orders, .. } = elsewhere;
+        let HostContext { bus, metrics, shutdown: closing, snapshot_limit, .. } = &self.host_context;
+        let RemoteWorker { id, state, progress, stop, admitted, requests, .. } = remote;
         let worker = WorkerRef::from(id.clone());
-        let permissions = BusPermissions::Worker { worker, reach: self.surroundings.reach() };
+        let permissions = BusPermissions::Worker { worker, send_admission: self.host_context.send_admission() };
         let server = IpcServer::new(Arc::clone(bus), permissions, Some(Arc::clone(progress)));
         let outbound = server.outbound();
-        let reports = ChildReports::new(closing.busy(), *snapshot_limit);
+        let reports = ChildReports::new(closing.token(), *snapshot_limit);
         let enter = |entered| drop(state.send_replace(entered));
         let on_report = |report, tail: Bytes| reports.apply(report, &tail, enter, progress, metrics, &outbound);
-        let serving = server.serve(stream, self.surroundings.message_bytes, on_report);
-        let (asked, stopped) = (closing.asked(), stop.cancelled());
+        let serving = server.serve(stream, self.host_context.message_bytes, on_report);
+        let (asked, stopped) = (closing.requested(), stop.cancelled());
         tokio::pin!(serving, asked, stopped);
         let mut liveness = LivenessCheck::new(&self.spec, LOAD_LIMIT);
-        let mut baseline = BaselineProgress::of(&self.entrance);
+        let mut baseline = BaselineProgress::of(&self.start_mode);
         let mut checks = tokio::time::interval(CHECK_INTERVAL);
         checks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut stopping, mut finishing, mut served, mut ended) = (false, false, None, false);
@@ -221,12 +223,12 @@ impl ChildSupervisor {
                     finishing = true;
                     let _ = outbound.send(&HostMessage::Command(HostCommand::Finish));
                 }
-                Some(order) = orders.recv() => match order {
-                    Order::HandOver(successor) => {
+                Some(request) = requests.recv() => match request {
+                    WorkerRequest::HandOver(successor) => {
                         reports.expect_state(successor);
                         let _ = outbound.send(&HostMessage::Command(HostCommand::HandOver));
                     }
-                    Order::GoOn => drop(outbound.send(&HostMessage::Command(HostCommand::CancelHandover))),
+                    WorkerRequest::Resume => drop(outbound.send(&HostMessage::Command(HostCommand::CancelHandover))),
                 },
                 state = start_mode::wait_for_admission(admitted) => start_mode::admit(state, &outbound),
                 () = BaselineProgress::follow(&mut baseline, &outbound) => {}

@@ -4,7 +4,7 @@ use std::future::pending;
 use std::time::Duration;
 
 use mshost_plugin_host::StateSnapshot;
-use mshost_worker::{Entrance, Share};
+use mshost_worker::{JobShare, StartMode};
 use tokio::sync::oneshot;
 use tokio::time::{Interval, MissedTickBehavior};
 
@@ -17,11 +17,11 @@ use crate::ipc::state_chunks::state_chunks;
 const BASELINE_INTERVAL: Duration = Duration::from_millis(20);
 
 /// The start mode for the spawn request.
-pub(super) fn for_child(entrance: &Entrance) -> IpcStartMode {
-    match entrance {
-        Entrance::AtOnce => IpcStartMode::Immediate,
-        Entrance::Admitted => IpcStartMode::Handover,
-        Entrance::OnTrial(share) => IpcStartMode::Canary(share.of),
+pub(super) fn for_child(start_mode: &StartMode) -> IpcStartMode {
+    match start_mode {
+        StartMode::Immediate => IpcStartMode::Immediate,
+        StartMode::Handover => IpcStartMode::Handover,
+        StartMode::Canary(share) => IpcStartMode::Canary(share.fraction),
     }
 }
 
@@ -54,7 +54,7 @@ pub(super) fn admit(state: Option<StateSnapshot>, outbound: &OutboundQueue) {
 
 /// The progress of the baseline of a canary, as it is sent to the canary's child.
 pub(super) struct BaselineProgress {
-    share: Share,
+    share: JobShare,
     /// The jobs that it had started before the canary.
     before: u64,
     sent: u64,
@@ -63,11 +63,11 @@ pub(super) struct BaselineProgress {
 
 impl BaselineProgress {
     /// `None` where the child's worker is not a canary.
-    pub(super) fn of(entrance: &Entrance) -> Option<Self> {
-        let Entrance::OnTrial(share) = entrance else { return None };
+    pub(super) fn of(start_mode: &StartMode) -> Option<Self> {
+        let StartMode::Canary(share) = start_mode else { return None };
         let mut interval = tokio::time::interval(BASELINE_INTERVAL);
         interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Some(Self { before: share.beside.begun(), share: share.clone(), sent: 0, interval })
+        Some(Self { before: share.other.begun(), share: share.clone(), sent: 0, interval })
     }
 
     /// Keeps sending the number of jobs that the baseline has started since. Never ends. Cancel safe.
@@ -75,7 +75,7 @@ impl BaselineProgress {
         let Some(baseline) = baseline else { return pending().await };
         loop {
             baseline.interval.tick().await;
-            let started = baseline.share.beside.begun().saturating_sub(baseline.before);
+            let started = baseline.share.other.begun().saturating_sub(baseline.before);
             if started != baseline.sent {
                 baseline.sent = started;
                 let _ = outbound.send(&HostMessage::Command(HostCommand::BaselineStarted(started)));

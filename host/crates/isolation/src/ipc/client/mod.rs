@@ -14,6 +14,13 @@ use tokio::net::UnixStream;
 use tokio::sync::{mpsc, watch};
 
 pub use self::client_connection::BusParameters;
+use mshost_bus::{
+    Bus, BusError, BusState, Codec, Consumer, ConsumerOptions, Job, Notification, SendError, Subscription,
+};
+use mshost_core::ids::WorkerRef;
+use mshost_plugin_host::StateSnapshot;
+use mshost_worker::Progress;
+
 use self::client_connection::ClientConnection;
 use self::remote_consumer::RemoteConsumer;
 use self::remote_subscription::RemoteSubscription;
@@ -21,12 +28,6 @@ use super::ipc_error::IpcError;
 use super::message::{ChildMessage, ChildReport, HostCommand, IpcJob, IpcNotification};
 use super::outbound_queue::OutboundQueue;
 use super::state_chunks::StateChunks;
-use mshost_bus::{
-    Bus, BusError, BusState, Codec, Consumer, ConsumerOptions, Job, Notification, SendError, Subscription,
-};
-use mshost_core::ids::WorkerRef;
-use mshost_plugin_host::StateSnapshot;
-use mshost_worker::Progress;
 
 /// The most commands of the host that wait for a worker: each is sent once, but for the two of a handover.
 const COMMANDS: usize = 8;
@@ -79,7 +80,7 @@ impl RemoteBus {
         let on_command = move |command, tail: Bytes| match command {
             HostCommand::Ping(question) => Ok(answering.send(&ChildMessage::Report(ChildReport::Pong(question)))?),
             HostCommand::BaselineStarted(started) => {
-                baseline.have_begun(started);
+                baseline.set_begun(started);
                 Ok(())
             }
             HostCommand::StateChunk => chunks.add(&tail),

@@ -10,6 +10,7 @@ use std::time::Duration;
 use mshost_bus::Durability;
 use mshost_core::ids::WorkerRef;
 use mshost_core::metrics::Sample;
+use mshost_worker::WorkerState;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use codec_number::codec_of;
@@ -108,7 +109,8 @@ pub(crate) enum ChildMessage {
 /// A report of the child about its worker.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum ChildReport {
-    State(ReportedState),
+    /// The state of its worker has changed. `Stopped` and `Failed` come last.
+    State(WorkerState),
     /// A chunk of the worker's state, in the message's tail.
     StateChunk,
     /// All chunks of the state, of this schema, have been sent; or why there is none.
@@ -118,23 +120,7 @@ pub(crate) enum ChildReport {
     /// The answer to [`HostCommand::Ping`].
     Pong(u64),
     /// New measurements, and the last error where it is new.
-    Statistics {
-        samples: Vec<Sample>,
-        last_error: Option<String>,
-    },
-}
-
-/// The state of a worker, as its child reports it.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) enum ReportedState {
-    Prepared,
-    Running,
-    HandingOver,
-    /// Its plugin has panicked; it waits for its replacement.
-    Broken(String),
-    Draining,
-    Stopped,
-    Failed(String),
+    Statistics { samples: Vec<Sample>, last_error: Option<String> },
 }
 
 /// A command of the host to a worker.

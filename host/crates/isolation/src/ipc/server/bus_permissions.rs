@@ -5,7 +5,7 @@ use std::fmt;
 use mshost_bus::{BusError, Job};
 use mshost_core::ids::WorkerRef;
 use mshost_plugin_api::SendError;
-use mshost_worker::{Prospect, Reach};
+use mshost_worker::{SendAdmission, SendDecision};
 
 use crate::ipc::message::{IpcEvent, IpcNotification};
 
@@ -19,17 +19,17 @@ pub enum BusPermissions {
         /// The worker.
         worker: WorkerRef,
         /// The workers that its jobs can reach.
-        reach: Reach,
+        send_admission: SendAdmission,
     },
 }
 
 impl BusPermissions {
     /// Whether a job may be sent, as far as that is known before.
-    pub(crate) fn prospect(&self, job: &Job) -> Prospect {
+    pub(crate) fn decide(&self, job: &Job) -> SendDecision {
         match self {
-            Self::Unrestricted => Prospect::Open,
-            Self::Worker { worker, reach } if job.sender == *worker => reach.prospect(job),
-            Self::Worker { worker, .. } => Prospect::Refused(SendError::Unavailable(format!(
+            Self::Unrestricted => SendDecision::AskBus,
+            Self::Worker { worker, send_admission } if job.sender == *worker => send_admission.decide(job),
+            Self::Worker { worker, .. } => SendDecision::Refused(SendError::Unavailable(format!(
                 "{} may not send in the name of {}",
                 worker.id, job.sender.id
             ))),
@@ -37,10 +37,10 @@ impl BusPermissions {
     }
 
     /// The admission of the child's jobs; `None` sends them to the bus as they are.
-    pub(crate) fn reach(&self) -> Option<&Reach> {
+    pub(crate) fn send_admission(&self) -> Option<&SendAdmission> {
         match self {
             Self::Unrestricted => None,
-            Self::Worker { reach, .. } => Some(reach),
+            Self::Worker { send_admission, .. } => Some(send_admission),
         }
     }
 

@@ -17,12 +17,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use self::bus_permissions::BusPermissions;
-use self::forward::{DeliveryForwarder, forward_events};
-use self::unacked_deliveries::UnackedDeliveries;
 use mshost_bus::{Bus, BusError, ConsumerOptions, Delivery, SendError};
 use mshost_core::ids::WorkerRef;
-use mshost_worker::{Progress, Prospect};
+use mshost_worker::{Progress, SendDecision};
 
+use self::forward::{DeliveryForwarder, forward_events};
+use self::unacked_deliveries::UnackedDeliveries;
 use super::connection;
 use super::ipc_error::IpcError;
 use super::message::{
@@ -199,10 +199,10 @@ impl IpcServer {
 
     fn send(&self, request_id: RequestId, job: IpcJob, payload: Bytes) -> Result<(), IpcError> {
         let job = job.with(payload)?;
-        let tried = match self.permissions.prospect(&job) {
-            Prospect::Refused(refusal) => Ok(Err(refusal)),
-            Prospect::Expected => Err(Box::new(job)),
-            Prospect::Open => self.bus.try_send(job),
+        let tried = match self.permissions.decide(&job) {
+            SendDecision::Refused(refusal) => Ok(Err(refusal)),
+            SendDecision::AwaitWorker => Err(Box::new(job)),
+            SendDecision::AskBus => self.bus.try_send(job),
         };
         let job = match tried {
             Ok(sent) => {
@@ -217,12 +217,12 @@ impl IpcServer {
             return Ok(());
         }
         let (bus, outbound, sending) = (Arc::clone(&self.bus), self.outbound(), Arc::clone(&self.sending));
-        let reach = self.permissions.reach().cloned();
+        let send_admission = self.permissions.send_admission().cloned();
         // Held so that the task finds itself in the map.
         let mut sends = self.sending.lock();
         let task = self.spawn(async move {
-            let sent = match reach {
-                Some(reach) => reach.send(&*bus, *job).await,
+            let sent = match send_admission {
+                Some(send_admission) => send_admission.send(&*bus, *job).await,
                 None => bus.send(*job).await,
             };
             sending.lock().remove(&request_id);

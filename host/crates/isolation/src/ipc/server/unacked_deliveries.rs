@@ -31,7 +31,7 @@ impl UnackedDeliveries {
         let tag = self.tags.fetch_add(1, Ordering::Relaxed);
         self.deliveries.lock().insert(tag, (consumer, delivery));
         if let Some(progress) = &self.progress {
-            progress.took();
+            progress.job_taken();
         }
         tag
     }
@@ -40,7 +40,7 @@ impl UnackedDeliveries {
     pub(crate) fn remove(&self, tag: DeliveryTag, is_done: Option<bool>) -> Option<(ConsumerId, Delivery)> {
         let delivery = self.deliveries.lock().remove(&tag)?;
         if let Some(progress) = &self.progress {
-            progress.let_go(is_done);
+            progress.job_settled(is_done);
         }
         self.removed.notify_waiters();
         Some(delivery)
@@ -64,7 +64,7 @@ impl UnackedDeliveries {
     pub(crate) fn remove_all(&self, consumer: ConsumerId) -> Vec<Delivery> {
         let deliveries = self.deliveries.lock().extract_if(|_, (by, _)| *by == consumer).collect::<Vec<_>>();
         if let Some(progress) = &self.progress {
-            deliveries.iter().for_each(|_| progress.let_go(None));
+            deliveries.iter().for_each(|_| progress.job_settled(None));
         }
         deliveries.into_iter().map(|(_, (_, delivery))| delivery).collect()
     }

@@ -4,15 +4,15 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-use super::state::StartFailure;
+use super::worker_state::StartFailure;
 
-/// Raised by whoever hears of a panic, heard by the worker's life. Only the first counts. Cloning shares it.
+/// Tells a worker's task of a panic of its plugin. Only the first counts. Cloning shares it.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Alarm(Arc<watch::Sender<Option<StartFailure>>>);
+pub(super) struct PanicSignal(Arc<watch::Sender<Option<StartFailure>>>);
 
-impl Alarm {
+impl PanicSignal {
     /// The plugin has panicked.
-    pub(super) fn raise(&self, message: &str) {
+    pub(super) fn notify(&self, message: &str) {
         self.0.send_if_modified(|raised| {
             let first = raised.is_none();
             if first {
@@ -22,8 +22,8 @@ impl Alarm {
         });
     }
 
-    /// Returns once it has been raised.
-    pub(super) async fn raised(&self) -> StartFailure {
+    /// Returns once the plugin has panicked.
+    pub(super) async fn notified(&self) -> StartFailure {
         let mut watched = self.0.subscribe();
         // The sender is this.
         match watched.wait_for(Option::is_some).await.map(|raised| raised.clone()) {

@@ -7,8 +7,8 @@
 //!      Pausing ─▶ Finishing ─▶ Snapshotting ─▶ HandedOver        Broken (its plugin panicked)
 //! ```
 //!
-//! A phase owns what it alone needs. [`Phase::after`] is the whole table; what is to be done beside the step is the
-//! [`Effect`] that it returns. How the consumer is to take jobs follows from the phase ([`Phase::consume_mode`]), so that no
+//! A phase owns what it alone needs. [`WorkerPhase::after`] is the whole table; what is to be done beside the step is the
+//! [`PhaseEffect`] that it returns. How the consumer is to take jobs follows from the phase ([`WorkerPhase::consume_mode`]), so that no
 //! step waits for the bus.
 
 use std::fmt;
@@ -22,14 +22,14 @@ use tokio::sync::oneshot;
 use tokio::time::Sleep;
 
 use super::consumer_driver::ConsumeMode;
-use super::state::{StartFailure, WorkerState};
+use super::worker_state::{StartFailure, WorkerState};
 
 /// A worker's state for the worker that takes its place, or why there is none.
 pub type SnapshotResult = Result<StateSnapshot, StartFailure>;
 
 /// What a worker is doing.
 #[derive(Default)]
-pub(super) enum Phase {
+pub(super) enum WorkerPhase {
     /// The plugin makes it, and it joins the bus.
     #[default]
     Starting,
@@ -95,7 +95,7 @@ pub(super) enum PhaseEvent {
 
 /// What is to be done beside a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Effect {
+pub(super) enum PhaseEffect {
     /// Nothing.
     None,
     /// The plugin is to finish what it has begun by itself.
@@ -109,15 +109,19 @@ pub(super) enum Effect {
 /// A step that is not in the table: a mistake of the caller.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("a worker in the phase {phase} cannot take the step {event}")]
-pub(super) struct NoSuchStep {
+pub(super) struct NoSuchPhaseStep {
     phase: &'static str,
     event: &'static str,
 }
 
-impl Phase {
+impl WorkerPhase {
     /// The phase after an event, and what is to be done beside it. After an event that is not in the table the phase is as it
     /// was. `drain_timeout` is how long jobs in hand may take to end.
-    pub(super) fn after(self, event: PhaseEvent, drain_timeout: Duration) -> (Self, Result<Effect, NoSuchStep>) {
+    pub(super) fn after(
+        self,
+        event: PhaseEvent,
+        drain_timeout: Duration,
+    ) -> (Self, Result<PhaseEffect, NoSuchPhaseStep>) {
         use PhaseEvent as E;
         let deadline = || Box::pin(tokio::time::sleep(drain_timeout));
         let next = match (self, event) {
@@ -130,7 +134,7 @@ impl Phase {
             (Self::Running, E::HandOverRequested(answer)) => Self::Pausing { answer },
             (phase, E::HandOverRequested(_)) if phase.is_serving() => phase,
             (Self::Pausing { answer }, E::Paused) => Self::Finishing { answer, deadline: deadline() },
-            (phase @ Self::Finishing { .. }, E::DeadlineElapsed) => return (phase, Ok(Effect::HandBackJobs)),
+            (phase @ Self::Finishing { .. }, E::DeadlineElapsed) => return (phase, Ok(PhaseEffect::HandBackJobs)),
             (Self::Finishing { answer, .. }, E::JobsFinished(snapshot)) => {
                 Self::Snapshotting { answer: Some(answer), snapshot }
             }
@@ -145,11 +149,11 @@ impl Phase {
 
             (phase @ Self::Leaving(_), E::StopRequested) => phase,
             (phase, E::StopRequested) if phase.is_serving() && !matches!(phase, Self::Draining { .. }) => {
-                return (Self::Draining { deadline: deadline() }, Ok(Effect::DrainPlugin));
+                return (Self::Draining { deadline: deadline() }, Ok(PhaseEffect::DrainPlugin));
             }
             (Self::Draining { .. }, E::Drained) => Self::Leaving(Ok(())),
             (Self::Draining { .. }, E::DeadlineElapsed) => {
-                return (Self::Leaving(Ok(())), Ok(Effect::ReportOverdueJobs));
+                return (Self::Leaving(Ok(())), Ok(PhaseEffect::ReportOverdueJobs));
             }
             (phase, E::BusClosed) if phase.is_serving() && !matches!(phase, Self::Leaving(_)) => {
                 Self::Leaving(Err(StartFailure("the bus was closed".to_owned())))
@@ -158,11 +162,11 @@ impl Phase {
             (Self::Leaving(Err(failure)), E::Left) => Self::Failed(failure),
 
             (phase, event) => {
-                let refused = NoSuchStep { phase: phase.name(), event: event.name() };
+                let refused = NoSuchPhaseStep { phase: phase.name(), event: event.name() };
                 return (phase, Err(refused));
             }
         };
-        (next, Ok(Effect::None))
+        (next, Ok(PhaseEffect::None))
     }
 
     /// What others see of it.
@@ -270,7 +274,7 @@ impl PhaseEvent {
     }
 }
 
-impl fmt::Debug for Phase {
+impl fmt::Debug for WorkerPhase {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
     }
@@ -327,21 +331,21 @@ mod tests {
         Box::pin(tokio::time::sleep(DRAIN))
     }
 
-    fn phase(name: &str) -> Phase {
+    fn phase(name: &str) -> WorkerPhase {
         match name {
-            "Starting" => Phase::Starting,
-            "Prepared" => Phase::Prepared,
-            "Running" => Phase::Running,
-            "Pausing" => Phase::Pausing { answer: answer() },
-            "Finishing" => Phase::Finishing { answer: answer(), deadline: deadline() },
-            "Snapshotting" => Phase::Snapshotting { answer: Some(answer()), snapshot: pending().boxed_local() },
-            "HandedOver" => Phase::HandedOver,
-            "Broken" => Phase::Broken(why()),
-            "Draining" => Phase::Draining { deadline: deadline() },
-            "Leaving" => Phase::Leaving(Ok(())),
-            "Leaving: why" => Phase::Leaving(Err(why())),
-            "Stopped" => Phase::Stopped,
-            "Failed" => Phase::Failed(why()),
+            "Starting" => WorkerPhase::Starting,
+            "Prepared" => WorkerPhase::Prepared,
+            "Running" => WorkerPhase::Running,
+            "Pausing" => WorkerPhase::Pausing { answer: answer() },
+            "Finishing" => WorkerPhase::Finishing { answer: answer(), deadline: deadline() },
+            "Snapshotting" => WorkerPhase::Snapshotting { answer: Some(answer()), snapshot: pending().boxed_local() },
+            "HandedOver" => WorkerPhase::HandedOver,
+            "Broken" => WorkerPhase::Broken(why()),
+            "Draining" => WorkerPhase::Draining { deadline: deadline() },
+            "Leaving" => WorkerPhase::Leaving(Ok(())),
+            "Leaving: why" => WorkerPhase::Leaving(Err(why())),
+            "Stopped" => WorkerPhase::Stopped,
+            "Failed" => WorkerPhase::Failed(why()),
             other => unreachable!("{other}"),
         }
     }
@@ -367,9 +371,9 @@ mod tests {
         }
     }
 
-    fn name(phase: &Phase) -> String {
+    fn name(phase: &WorkerPhase) -> String {
         match phase {
-            Phase::Leaving(Err(failure)) => format!("Leaving: {failure}"),
+            WorkerPhase::Leaving(Err(failure)) => format!("Leaving: {failure}"),
             phase => phase.name().to_owned(),
         }
     }
@@ -378,7 +382,7 @@ mod tests {
     async fn each_pair_of_phase_and_event_is_a_step_of_the_table_or_refused() {
         for (before, row) in PHASES.into_iter().zip(TABLE) {
             assert_eq!(name(&phase(before)), before);
-            for (event_name, expected) in EVENTS.into_iter().zip(row) {
+            for (event_name, wanted) in EVENTS.into_iter().zip(row) {
                 assert_eq!(event(event_name).name(), event_name);
                 let (after, effect) = phase(before).after(event(event_name), DRAIN);
                 let step = match (&effect, name(&after)) {
@@ -388,12 +392,35 @@ mod tests {
                     }
                     (Ok(effect), after) => {
                         let to = if after == before { "=".to_owned() } else { after };
-                        if *effect == Effect::None { to } else { format!("{to}, {effect:?}") }
+                        if *effect == PhaseEffect::None { to } else { format!("{to}, {effect:?}") }
                     }
                 };
-                assert_eq!(step, expected, "{before}, {event_name}");
+                assert_eq!(step, wanted, "{before}, {event_name}");
             }
         }
+    }
+
+    /// The table as a graph of Graphviz. Both ends of `Leaving` are one node.
+    fn graph() -> String {
+        let mut edges = std::collections::BTreeSet::new();
+        for before in PHASES {
+            for name in EVENTS {
+                let (after, effect) = phase(before).after(event(name), DRAIN);
+                let Ok(effect) = effect else { continue };
+                let (from, to) = (phase(before).name(), after.name());
+                if from != to || effect != PhaseEffect::None {
+                    let beside = if effect == PhaseEffect::None { String::new() } else { format!(" / {effect:?}") };
+                    edges.insert(format!("    {from} -> {to} [label=\"{name}{beside}\"];\n"));
+                }
+            }
+        }
+        format!("digraph worker_phases {{\n    rankdir=LR;\n{}}}\n", edges.into_iter().collect::<String>())
+    }
+
+    /// `SNAPSHOTS=overwrite` writes it anew.
+    #[tokio::test(start_paused = true)]
+    async fn the_graph_in_the_documentation_is_that_of_the_table() {
+        snapbox::assert_data_eq!(graph(), snapbox::file!["../../../../docs/worker-phases.dot"].raw());
     }
 
     /// Whatever happened before, a worker that is stopped ends, and its consumer with it.
@@ -403,7 +430,7 @@ mod tests {
             let mut stopping = phase(before).after(PhaseEvent::StopRequested, DRAIN).0;
             stopping = stopping.after(PhaseEvent::Drained, DRAIN).0;
             let end = stopping.after(PhaseEvent::Left, DRAIN).0;
-            assert!(matches!(end, Phase::Stopped | Phase::Failed(_)), "{before}: {end:?}");
+            assert!(matches!(end, WorkerPhase::Stopped | WorkerPhase::Failed(_)), "{before}: {end:?}");
             assert_eq!(end.consume_mode(false), ConsumeMode::Stopped);
         }
     }
@@ -421,7 +448,7 @@ mod tests {
     #[tokio::test]
     async fn a_snapshot_that_cannot_be_had_or_is_not_waited_for_is_lost() {
         let snapshot = || Ok(StateSnapshot { schema: 1, bytes: Vec::new() });
-        for (result, is_heard, expected) in [
+        for (result, is_heard, wanted) in [
             (snapshot(), true, "SnapshotDelivered"),
             (snapshot(), false, "SnapshotLost"),
             (Err(why()), true, "SnapshotLost"),
@@ -430,8 +457,8 @@ mod tests {
             let receiver = is_heard.then_some(receiver);
             let expect_ok = result.is_ok();
             let snapshot = async move { result }.boxed_local();
-            let mut phase = Phase::Snapshotting { answer: Some(answer), snapshot };
-            assert_eq!(phase.next_event().await.name(), expected);
+            let mut phase = WorkerPhase::Snapshotting { answer: Some(answer), snapshot };
+            assert_eq!(phase.next_event().await.name(), wanted);
             if let Some(receiver) = receiver {
                 assert_eq!(receiver.await.unwrap().is_ok(), expect_ok);
             }

@@ -1,4 +1,4 @@
-//! The supervisor's end of a worker.
+//! The handle of a worker, which the supervisor holds.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,31 +11,34 @@ use mshost_topology::WorkerSpec;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::context::SlotResources;
-use super::life::{WorkerControl, WorkerTask};
+use super::abandoned_threads::AbandonedThreads;
+use super::host_context::HostContext;
+use super::id_generator::new_worker_id;
 use super::progress::Progress;
-use super::request::Order;
-use super::start_mode::Entrance;
-use super::state::{StartFailure, WorkerState};
-use super::{Listeners, Stragglers, Surroundings, fresh};
+use super::sockets::Listeners;
+use super::start_mode::StartMode;
+use super::task::{WorkerControl, WorkerTask};
+use super::worker_context::SlotResources;
+use super::worker_request::WorkerRequest;
+use super::worker_state::{StartFailure, WorkerState};
 
 /// Why a worker has to be replaced.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Trouble {
+pub enum WorkerFailure {
     /// Its plugin panicked. It finishes what it has, and still has to be stopped.
     Broken(StartFailure),
     /// It has left.
     Ended(StartFailure),
 }
 
-/// Orders that a worker has not read; its controller gives one at a time.
-pub(super) const ORDERS: usize = 4;
+/// The most requests that a worker has not read; its slot makes one at a time.
+pub(super) const REQUEST_CAPACITY: usize = 4;
 
-/// How the end of a worker is heard of.
-pub(super) enum End {
+/// How the end of a worker is awaited.
+pub(super) enum WorkerEnd {
     Lane(LaneTask),
     /// Dropped at the end.
-    Elsewhere(oneshot::Receiver<()>),
+    Remote(oneshot::Receiver<()>),
 }
 
 /// One instance, running on a lane of its generation or in a process of its own. Dropping this does not stop it: see [`Worker::stop`].
@@ -45,8 +48,8 @@ pub struct Worker {
     pub(super) progress: Arc<Progress>,
     pub(super) stop: CancellationToken,
     pub(super) admission: Option<oneshot::Sender<Option<StateSnapshot>>>,
-    pub(super) orders: mpsc::Sender<Order>,
-    pub(super) end: End,
+    pub(super) requests: mpsc::Sender<WorkerRequest>,
+    pub(super) end: WorkerEnd,
     pub(super) addresses: BTreeMap<String, SocketAddr>,
 }
 
@@ -57,7 +60,7 @@ impl fmt::Debug for Worker {
 }
 
 impl Worker {
-    /// Starts a worker of `spec` in `generation`; it is not ready yet, and joins the bus as `entrance` says.
+    /// Starts a worker of `spec` in `generation`; it is not ready yet, and joins the bus as `start_mode` says.
     ///
     /// # Errors
     /// Where the worker type is too long for an id.
@@ -65,12 +68,12 @@ impl Worker {
         generation: &Generation,
         spec: Arc<WorkerSpec>,
         listeners: Listeners,
-        stragglers: Stragglers,
-        surroundings: Surroundings,
-        entrance: Entrance,
+        abandoned_threads: AbandonedThreads,
+        host: HostContext,
+        start_mode: StartMode,
     ) -> Result<Self, StartFailure> {
-        let id = fresh::worker_id(&spec.worker_type).map_err(|error| StartFailure(error.to_string()))?;
-        Ok(Self::spawn_as(id, generation, spec, listeners, stragglers, surroundings, entrance))
+        let id = new_worker_id(&spec.worker_type).map_err(|error| StartFailure(error.to_string()))?;
+        Ok(Self::spawn_as(id, generation, spec, listeners, abandoned_threads, host, start_mode))
     }
 
     /// Starts a worker that has its id already.
@@ -79,30 +82,30 @@ impl Worker {
         generation: &Generation,
         spec: Arc<WorkerSpec>,
         listeners: Listeners,
-        stragglers: Stragglers,
-        surroundings: Surroundings,
-        entrance: Entrance,
+        abandoned_threads: AbandonedThreads,
+        host: HostContext,
+        start_mode: StartMode,
     ) -> Self {
         let (report, state) = watch::channel(WorkerState::Starting);
         let progress = Arc::new(Progress::default());
         let stop = CancellationToken::new();
         let addresses = listeners.addresses();
         let (mut admission, mut admitted, mut share) = (None, None, None);
-        match entrance {
-            Entrance::AtOnce => {}
-            Entrance::Admitted => {
+        match start_mode {
+            StartMode::Immediate => {}
+            StartMode::Handover => {
                 let (sender, receiver) = oneshot::channel();
                 (admission, admitted) = (Some(sender), Some(receiver));
             }
-            Entrance::OnTrial(part) => share = Some(part),
+            StartMode::Canary(part) => share = Some(part),
         }
-        let (orders, received) = mpsc::channel(ORDERS);
+        let (requests, received) = mpsc::channel(REQUEST_CAPACITY);
         let control = WorkerControl { stop: stop.clone(), admission: admitted, share, requests: received };
-        let resources = SlotResources { listeners, stragglers };
+        let resources = SlotResources { listeners, abandoned_threads };
         let (own, noted) = (id.clone(), Arc::clone(&progress));
-        let run = move |lane| WorkerTask::new(own, spec, resources, surroundings, report, noted, control).run(lane);
-        let end = End::Lane(generation.spawn(run));
-        Self { id, state, progress, stop, admission, orders, end, addresses }
+        let run = move |lane| WorkerTask::new(own, spec, resources, host, report, noted, control).run(lane);
+        let end = WorkerEnd::Lane(generation.spawn(run));
+        Self { id, state, progress, stop, admission, requests, end, addresses }
     }
 
     /// Its id on the bus.
@@ -117,7 +120,7 @@ impl Worker {
         &self.addresses
     }
 
-    /// Where it is in its life, now and at each change.
+    /// Its state, now and at each change.
     #[must_use]
     pub fn state(&self) -> watch::Receiver<WorkerState> {
         self.state.clone()
@@ -159,7 +162,7 @@ impl Worker {
         self.admission.is_some()
     }
 
-    /// Has a worker that was spawned with [`Entrance::Admitted`] join the bus, with the state of the one before where there
+    /// Has a worker that was spawned with [`StartMode::Handover`] join the bus, with the state of the one before where there
     /// is any; [`Worker::ready`] tells when it has. Idempotent.
     pub fn admit(&mut self, state: Option<StateSnapshot>) {
         if let Some(admission) = self.admission.take() {
@@ -169,7 +172,7 @@ impl Worker {
     }
 
     /// Has it stop taking jobs of its type, finish those in hand (or hand them back after `drain_timeout`), and tell its
-    /// state. It keeps its place on the bus, and waits for [`Worker::go_on`] or [`Worker::stop`]. Dropping this future, too,
+    /// state. It remains a consumer, and waits for [`Worker::resume`] or [`Worker::stop`]. Dropping this future, too,
     /// makes it go on.
     ///
     /// # Errors
@@ -180,28 +183,28 @@ impl Worker {
 
     /// As [`Worker::hand_over`], for a task of its own.
     pub fn handing_over(&self) -> impl Future<Output = Result<StateSnapshot, StartFailure>> + Send + use<> {
-        let orders = self.orders.clone();
+        let requests = self.requests.clone();
         async move {
             let (answer, told) = oneshot::channel();
             let unheard = || StartFailure("it ended before it could hand over".to_owned());
-            orders.send(Order::HandOver(answer)).await.map_err(|_| unheard())?;
+            requests.send(WorkerRequest::HandOver(answer)).await.map_err(|_| unheard())?;
             told.await.unwrap_or_else(|_| Err(unheard()))
         }
     }
 
     /// Has it take jobs again after [`Worker::hand_over`]. Harmless at any other time.
-    pub async fn go_on(&self) {
+    pub async fn resume(&self) {
         // Where it has ended, `ended` says so.
-        let _ = self.orders.send(Order::GoOn).await;
+        let _ = self.requests.send(WorkerRequest::Resume).await;
     }
 
-    /// Waits until it has to be replaced. Not to be called again after [`Trouble::Ended`]. Cancel safe.
-    pub async fn trouble(&mut self) -> Trouble {
+    /// Waits until it has to be replaced. Not to be called again after [`WorkerFailure::Ended`]. Cancel safe.
+    pub async fn failure(&mut self) -> WorkerFailure {
         let mut state = self.state.clone();
         tokio::select! {
-            Some(failure) = broken(&mut state) => Trouble::Broken(failure),
+            Some(failure) = broken(&mut state) => WorkerFailure::Broken(failure),
             end = self.ended() => {
-                Trouble::Ended(end.err().unwrap_or_else(|| StartFailure("it stopped by itself".to_owned())))
+                WorkerFailure::Ended(end.err().unwrap_or_else(|| StartFailure("it stopped by itself".to_owned())))
             }
         }
     }
@@ -209,8 +212,8 @@ impl Worker {
     /// Waits until it has left, for whatever reason, and says why where it was not asked to. Cancel safe.
     pub async fn ended(&mut self) -> Result<(), StartFailure> {
         let crashed = match &mut self.end {
-            End::Lane(task) => task.await.is_err(),
-            End::Elsewhere(end) => {
+            WorkerEnd::Lane(task) => task.await.is_err(),
+            WorkerEnd::Remote(end) => {
                 // Nothing is ever sent.
                 let _ = end.await;
                 false

@@ -16,8 +16,8 @@ use mshost_plugin_host::JobHeader;
 use tokio::time::Instant;
 
 use super::*;
-use crate::alarm::Alarm;
-use crate::{Closing, Expected, Listeners, Stragglers, Switchboard, fresh};
+use crate::panic_signal::PanicSignal;
+use crate::{AbandonedThreads, HostShutdown, Listeners, NotificationRouter, StartingTypes, id_generator};
 
 /// How long the bus takes for each command of a consumer.
 const HANG: Duration = Duration::from_secs(30);
@@ -92,18 +92,18 @@ impl Consumer for SlowConsumer {
 /// A worker that serves, and what it is controlled by.
 struct Setup {
     bus: Arc<dyn Bus>,
-    switchboard: Arc<Switchboard>,
+    notifications: Arc<NotificationRouter>,
     worker: WorkerRef,
     progress: Arc<Progress>,
     metrics: Arc<Metrics>,
     state: watch::Receiver<WorkerState>,
     stop: CancellationToken,
-    orders: mpsc::Sender<Order>,
-    alarm: Alarm,
+    requests: mpsc::Sender<WorkerRequest>,
+    panic_signal: PanicSignal,
 }
 
 impl Setup {
-    fn new(share: Option<Share>) -> (Self, WorkerTask) {
+    fn new(share: Option<JobShare>) -> (Self, WorkerTask) {
         let text = format!(
             "[bus]\nurl = \"embedded\"\n[[worker]]\ntype = \"WT\"\nplugin = \"double\"\nconcurrency = 4\n\
              timeout = \"{}s\"\ndrain_timeout = \"100s\"\n",
@@ -114,36 +114,37 @@ impl Setup {
         let spec = Arc::clone(&plan.iter().next().unwrap().1.spec);
         let bus: Arc<dyn Bus> = Arc::new(EmbeddedBus::new(BusLimits::default(), Codec::MsgPack));
         let metrics = Metrics::new().unwrap();
-        let switchboard = Switchboard::open(Arc::clone(&bus));
-        let surroundings = Surroundings {
+        let notifications = NotificationRouter::open(Arc::clone(&bus));
+        let host = HostContext {
             bus: Arc::clone(&bus),
             registry: Arc::new(Registry::new(8, Arc::clone(&metrics))),
-            expected: Expected::default(),
-            switchboard: Arc::clone(&switchboard),
+            starting_types: StartingTypes::default(),
+            notifications: Arc::clone(&notifications),
             metrics: Arc::clone(&metrics),
-            closing: Closing::default(),
+            shutdown: HostShutdown::default(),
             absent: Absent::Fail,
             managed: false,
             snapshot_limit: 1 << 20,
             message_bytes: 1 << 20,
-            host: "host".into(),
+            host_name: "host".into(),
         };
         let (stop, progress) = (CancellationToken::new(), Arc::new(Progress::default()));
         let (report, state) = watch::channel(WorkerState::Starting);
-        let (orders, received) = mpsc::channel(4);
+        let (requests, received) = mpsc::channel(4);
         let control = WorkerControl { stop: stop.clone(), admission: None, share, requests: received };
-        let resources = SlotResources { listeners: Listeners::default(), stragglers: Stragglers::default() };
-        let id = fresh::worker_id(&spec.worker_type).unwrap();
-        let task = WorkerTask::new(id.clone(), spec, resources, surroundings, report, Arc::clone(&progress), control);
-        let alarm = task.context.alarm.clone();
-        (Self { bus, switchboard, worker: id.into(), progress, metrics, state, stop, orders, alarm }, task)
+        let resources =
+            SlotResources { listeners: Listeners::default(), abandoned_threads: AbandonedThreads::default() };
+        let id = id_generator::new_worker_id(&spec.worker_type).unwrap();
+        let task = WorkerTask::new(id.clone(), spec, resources, host, report, Arc::clone(&progress), control);
+        let panic_signal = task.context.panic_signal.clone();
+        (Self { bus, notifications, worker: id.into(), progress, metrics, state, stop, requests, panic_signal }, task)
     }
 
     /// Joins the bus as the worker, with a [`SlowConsumer`].
-    async fn joined(&self) -> Joined {
+    async fn joined(&self) -> JoinedBus {
         let options = ConsumerOptions { prefetch: 4, durability: None };
         let consumer = Box::new(SlowConsumer(self.bus.join(&self.worker, options).await.unwrap()));
-        Joined { mailbox: self.switchboard.register(&self.worker.id), consumer }
+        JoinedBus { mailbox: self.notifications.register(&self.worker.id), consumer }
     }
 
     async fn send(&self, target: &str) {
@@ -174,7 +175,7 @@ enum Then {
 
 /// A handler ends when it should, although the consumer does not: it takes [`HANG`] for each command.
 async fn handler_goes_on_while(then: Then) {
-    let share = matches!(then, Then::Nothing).then(|| Share { of: 0.5, beside: Arc::default() });
+    let share = matches!(then, Then::Nothing).then(|| JobShare { fraction: 0.5, other: Arc::default() });
     let (setup, task) = Setup::new(share);
     let supervisor = async {
         setup.send("WT:*").await;
@@ -184,12 +185,12 @@ async fn handler_goes_on_while(then: Then) {
         let (answer, told) = oneshot::channel();
         let is_handing_over = matches!(then, Then::HandOver);
         match then {
-            Then::HandOver => setup.orders.send(Order::HandOver(answer)).await.ok().unwrap(),
+            Then::HandOver => setup.requests.send(WorkerRequest::HandOver(answer)).await.ok().unwrap(),
             Then::HandOverAndResume => {
-                setup.orders.send(Order::HandOver(answer)).await.ok().unwrap();
-                setup.orders.send(Order::GoOn).await.ok().unwrap();
+                setup.requests.send(WorkerRequest::HandOver(answer)).await.ok().unwrap();
+                setup.requests.send(WorkerRequest::Resume).await.ok().unwrap();
             }
-            Then::Panic => setup.alarm.raise("told to"),
+            Then::Panic => setup.panic_signal.notify("told to"),
             Then::Stop => setup.stop.cancel(),
             Then::Nothing => {}
         }
@@ -240,8 +241,8 @@ async fn a_worker_that_resumed_while_it_was_being_paused_takes_jobs_again() {
     let (setup, task) = Setup::new(None);
     let supervisor = async {
         let (answer, told) = oneshot::channel();
-        setup.orders.send(Order::HandOver(answer)).await.ok().unwrap();
-        setup.orders.send(Order::GoOn).await.ok().unwrap();
+        setup.requests.send(WorkerRequest::HandOver(answer)).await.ok().unwrap();
+        setup.requests.send(WorkerRequest::Resume).await.ok().unwrap();
         assert!(told.await.is_err(), "it goes on, and makes no snapshot");
         assert_eq!(*setup.state.borrow(), WorkerState::Running);
         setup.send("WT:*").await;

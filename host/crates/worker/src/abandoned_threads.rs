@@ -1,18 +1,18 @@
-//! Threads of a slot's blocking handlers that overran and have not come back.
+//! Threads of a slot's blocking handlers that were abandoned: their calls overran and have not returned.
 
 use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::sync::watch;
 
-/// The threads that were left behind: noted by the workers of a slot, watched by its controller. Cloning shares them.
+/// The threads that the workers of a slot have abandoned; watched by the slot's controller. Cloning shares them.
 ///
 /// One counts from when its call has taken longer than it may. A worker that drains, or that failed, gives its unfinished
-/// jobs back and leaves their threads behind, too, but those may be about to end.
+/// jobs back and abandons their threads, too, but those may be about to end.
 #[derive(Debug, Clone, Default)]
-pub struct Stragglers(Arc<watch::Sender<Vec<Instant>>>);
+pub struct AbandonedThreads(Arc<watch::Sender<Vec<Instant>>>);
 
-impl Stragglers {
+impl AbandonedThreads {
     /// How many have overrun by now.
     #[must_use]
     pub fn count(&self) -> u32 {
@@ -21,7 +21,7 @@ impl Stragglers {
         u32::try_from(count).unwrap_or(u32::MAX)
     }
 
-    /// Whether no thread is left behind.
+    /// Whether no thread is abandoned.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.0.borrow().is_empty()
@@ -29,9 +29,9 @@ impl Stragglers {
 
     /// Returns once as many as `limit` have overrun. Cancel safe.
     pub async fn reached(&self, limit: u32) {
-        let mut left = self.0.subscribe();
+        let mut abandoned = self.0.subscribe();
         loop {
-            let last = left.borrow_and_update().get(limit.saturating_sub(1) as usize).copied();
+            let last = abandoned.borrow_and_update().get(limit.saturating_sub(1) as usize).copied();
             let overrun = async {
                 match last {
                     Some(due) => tokio::time::sleep_until(due.into()).await,
@@ -41,21 +41,21 @@ impl Stragglers {
             tokio::select! {
                 () = overrun => return,
                 // The sender is this.
-                _ = left.changed() => {}
+                _ = abandoned.changed() => {}
             }
         }
     }
 
-    /// One more thread was left behind, whose call should end at `due`.
-    pub(super) fn left(&self, due: Instant) {
-        self.0.send_modify(|left| left.insert(left.partition_point(|other| *other <= due), due));
+    /// One more thread is abandoned, whose call should end at `due`.
+    pub(super) fn add(&self, due: Instant) {
+        self.0.send_modify(|dues| dues.insert(dues.partition_point(|other| *other <= due), due));
     }
 
-    /// One of them has come back.
-    pub(super) fn returned(&self, due: Instant) {
-        self.0.send_modify(|left| {
-            if let Ok(place) = left.binary_search(&due) {
-                left.remove(place);
+    /// The call of one of them has returned.
+    pub(super) fn remove(&self, due: Instant) {
+        self.0.send_modify(|dues| {
+            if let Ok(index) = dues.binary_search(&due) {
+                dues.remove(index);
             }
         });
     }
@@ -71,22 +71,22 @@ mod tests {
 
     #[tokio::test]
     async fn a_thread_counts_from_when_its_call_should_have_ended() {
-        let stragglers = Stragglers::default();
+        let abandoned_threads = AbandonedThreads::default();
         let now = Instant::now();
         for due in [now + LATER, now, now + LATER] {
-            stragglers.left(due);
+            abandoned_threads.add(due);
         }
-        assert_eq!(stragglers.count(), 1);
-        stragglers.reached(1).await;
-        let second = stragglers.reached(2);
+        assert_eq!(abandoned_threads.count(), 1);
+        abandoned_threads.reached(1).await;
+        let second = abandoned_threads.reached(2);
         tokio::pin!(second);
         assert!(futures::poll!(&mut second).is_pending());
-        stragglers.left(now);
+        abandoned_threads.add(now);
         second.await;
         for due in [now, now + LATER, now, now + LATER] {
-            assert!(!stragglers.is_empty());
-            stragglers.returned(due);
+            assert!(!abandoned_threads.is_empty());
+            abandoned_threads.remove(due);
         }
-        assert!(stragglers.is_empty());
+        assert!(abandoned_threads.is_empty());
     }
 }

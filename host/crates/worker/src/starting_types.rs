@@ -1,5 +1,7 @@
-//! The types of which the host is starting a worker, or starting one again. A job for one of them waits for that worker, where it would be refused
-//! otherwise: the order in which the workers of a host come up is nobody's concern.
+//! The types of which the host is starting a worker, or starting one again.
+//!
+//! A job for one of them waits for that worker, where it would be refused otherwise, so that the workers of a host may come up
+//! in any order.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -11,12 +13,12 @@ use mshost_plugin_api::SendError;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-/// See the module. Cloning shares it.
+/// The types of which a worker is being started. Cloning shares them.
 #[derive(Debug, Clone, Default)]
-pub struct Expected(Arc<Inner>);
+pub struct StartingTypes(Arc<StartingCounts>);
 
 #[derive(Debug, Default)]
-struct Inner {
+struct StartingCounts {
     /// How many workers of each type are being started.
     counts: Mutex<HashMap<WorkerType, usize>>,
     /// How many types `counts` holds: once everything runs, a send takes no lock.
@@ -24,46 +26,46 @@ struct Inner {
     changes: watch::Sender<()>,
 }
 
-/// While it lives, a worker of its type is expected.
+/// While it lives, a worker of its type is being started.
 #[derive(Debug)]
-pub struct Expectation {
-    expected: Expected,
+pub struct StartingGuard {
+    starting_types: StartingTypes,
     worker_type: WorkerType,
 }
 
-impl Expected {
-    /// Expects a worker until the expectation is dropped, which has to be once it runs or will not for now.
+impl StartingTypes {
+    /// A worker of this type is being started until the guard is dropped, which has to be once it runs or will not for now.
     #[must_use]
-    pub fn announce(&self, worker_type: WorkerType) -> Expectation {
+    pub fn announce(&self, worker_type: WorkerType) -> StartingGuard {
         let mut counts = self.0.counts.lock();
         *counts.entry(worker_type.clone()).or_default() += 1;
         self.0.types.store(counts.len(), Ordering::Release);
         drop(counts);
-        Expectation { expected: self.clone(), worker_type }
+        StartingGuard { starting_types: self.clone(), worker_type }
     }
 
-    /// Whether a worker of this type is expected now.
+    /// Whether a worker of this type is being started now.
     #[must_use]
-    pub fn expects(&self, worker_type: &WorkerType) -> bool {
+    pub fn contains(&self, worker_type: &WorkerType) -> bool {
         self.0.counts.lock().contains_key(worker_type)
     }
 
     /// Whether this job may have to wait for a worker. One that a worker sends to its own type does not: where `start`
     /// sends it, it would wait for itself.
     #[must_use]
-    pub fn concerns(&self, job: &Job) -> bool {
+    pub fn may_wait(&self, job: &Job) -> bool {
         let Address::Any(worker_type) = job.route.target() else { return false };
-        self.0.types.load(Ordering::Acquire) > 0 && *worker_type != job.sender.worker_type && self.expects(worker_type)
+        self.0.types.load(Ordering::Acquire) > 0 && *worker_type != job.sender.worker_type && self.contains(worker_type)
     }
 
-    /// Sends a job, and again as long as there is nobody for it but somebody is expected. That ends with the `start_timeout`
+    /// Sends a job, and again as long as there is no worker for it but one is being started. That ends with the `start_timeout`
     /// of the workers that are being started, and where they failed and are tried again after as long once more.
     ///
     /// # Errors
     /// As [`Bus::send`].
     pub async fn send(&self, bus: &dyn Bus, job: Job) -> Result<(), SendError> {
         let mut changes = self.0.changes.subscribe();
-        while self.concerns(&job) {
+        while self.may_wait(&job) {
             match bus.send(job.clone()).await {
                 // The channel is in `self`, so that it is not closed.
                 Err(SendError::NoWorker(_)) => drop(changes.changed().await),
@@ -74,9 +76,9 @@ impl Expected {
     }
 }
 
-impl Drop for Expectation {
+impl Drop for StartingGuard {
     fn drop(&mut self) {
-        let Expected(inner) = &self.expected;
+        let StartingTypes(inner) = &self.starting_types;
         let mut counts = inner.counts.lock();
         if let Some(count) = counts.get_mut(&self.worker_type) {
             *count -= 1;
@@ -103,23 +105,23 @@ mod tests {
     }
 
     #[test]
-    fn a_type_is_expected_until_the_last_expectation_is_gone() {
-        let expected = Expected::default();
-        let is = |name: &str| expected.expects(&kind(name));
-        let (one, two) = (expected.announce(kind("WB")), expected.announce(kind("WB")));
+    fn a_type_is_being_started_until_the_last_guard_is_gone() {
+        let starting_types = StartingTypes::default();
+        let is = |name: &str| starting_types.contains(&kind(name));
+        let (one, two) = (starting_types.announce(kind("WB")), starting_types.announce(kind("WB")));
         assert!(is("WB") && !is("WA"));
         drop(one);
         assert!(is("WB"));
         drop(two);
         assert!(!is("WB"));
-        assert_eq!(expected.0.types.load(Ordering::Acquire), 0);
+        assert_eq!(starting_types.0.types.load(Ordering::Acquire), 0);
     }
 
     #[test]
     fn the_end_of_one_of_several_is_told() {
-        let expected = Expected::default();
-        let (one, _two) = (expected.announce(kind("WB")), expected.announce(kind("WB")));
-        let mut changes = expected.0.changes.subscribe();
+        let starting_types = StartingTypes::default();
+        let (one, _two) = (starting_types.announce(kind("WB")), starting_types.announce(kind("WB")));
+        let mut changes = starting_types.0.changes.subscribe();
         assert!(changes.changed().now_or_never().is_none());
         drop(one);
         assert!(changes.changed().now_or_never().is_some());

@@ -1,7 +1,7 @@
-//! Keeps a worker to its share of the jobs.
+//! Limits a canary to its share of the jobs.
 //!
-//! A worker on trial stands beside the one that it may replace, and both take jobs of the type. It counts what both have
-//! taken, and pauses as soon as it has had its share: its place stays, and the jobs go to the other. So the share holds
+//! A canary runs beside the worker that it may replace, and both take jobs of the type. It counts what both have taken, and
+//! pauses as soon as it has had its share: it remains a consumer, and the jobs go to the other. So the share holds
 //! whatever the load is and whatever the bus, which a smaller prefetch alone would not do: two idle workers take turns.
 
 use std::sync::Arc;
@@ -18,16 +18,16 @@ const LOOK: Duration = Duration::from_millis(20);
 
 /// The part of the jobs of its slot that a worker may take.
 #[derive(Debug, Clone)]
-pub struct Share {
+pub struct JobShare {
     /// From 0 to 1.
-    pub of: f64,
+    pub fraction: f64,
     /// What the other worker of the slot has done.
-    pub beside: Arc<Progress>,
+    pub other: Arc<Progress>,
 }
 
-/// A share while it is kept.
-pub(super) struct Pace {
-    share: Share,
+/// Counts the jobs of a worker and of the one beside it, and says when the worker is to pause.
+pub(super) struct ShareLimiter {
+    share: JobShare,
     /// What the other had taken when this began.
     before: u64,
     taken: u64,
@@ -35,27 +35,27 @@ pub(super) struct Pace {
     look: Interval,
 }
 
-impl Pace {
-    pub(super) fn begin(share: Share) -> Self {
+impl ShareLimiter {
+    pub(super) fn new(share: JobShare) -> Self {
         let mut look = tokio::time::interval(LOOK);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        Self { before: share.beside.begun(), share, taken: 0, paused: false, look }
+        Self { before: share.other.begun(), share, taken: 0, paused: false, look }
     }
 
     /// How many jobs at a time a worker with this share should have in hand.
-    pub(super) fn prefetch(share: &Share, concurrency: u16) -> u16 {
+    pub(super) fn prefetch(share: &JobShare, concurrency: u16) -> u16 {
         // Rounds down; a share is at most 1.
-        ((f64::from(concurrency) * share.of) as u16).max(1)
+        ((f64::from(concurrency) * share.fraction) as u16).max(1)
     }
 
     /// Whether one more is within the share.
     fn may_take(&self) -> bool {
-        let others = self.share.beside.begun().saturating_sub(self.before);
-        is_within(self.share.of, self.taken, others)
+        let others = self.share.other.begun().saturating_sub(self.before);
+        is_within(self.share.fraction, self.taken, others)
     }
 
     /// Notes a job that the worker has taken. Those for its id go to no other worker.
-    pub(super) fn took(&mut self, job: &Job) {
+    pub(super) fn job_taken(&mut self, job: &Job) {
         if matches!(job.route.target(), Address::Any(_)) {
             self.taken += 1;
             self.paused = self.paused || !self.may_take();
@@ -68,7 +68,7 @@ impl Pace {
     }
 
     /// Returns when the worker's turn has come again. Cancel safe.
-    pub(super) async fn turn(&mut self) {
+    pub(super) async fn until_resumed(&mut self) {
         loop {
             self.look.tick().await;
             if self.paused && self.may_take() {
@@ -105,7 +105,7 @@ mod tests {
 
     #[test]
     fn it_has_room_for_one_job_at_least() {
-        let share = Share { of: 0.1, beside: Arc::default() };
-        assert_eq!([1, 9, 10, 64, u16::MAX].map(|jobs| Pace::prefetch(&share, jobs)), [1, 1, 1, 6, 6_553]);
+        let share = JobShare { fraction: 0.1, other: Arc::default() };
+        assert_eq!([1, 9, 10, 64, u16::MAX].map(|jobs| ShareLimiter::prefetch(&share, jobs)), [1, 1, 1, 6, 6_553]);
     }
 }

@@ -2,12 +2,12 @@
 
 use tokio::sync::oneshot;
 
-use super::phase::SnapshotResult;
+use super::worker_phase::SnapshotResult;
 
 /// What is asked of a worker that runs.
-pub enum Order {
+pub enum WorkerRequest {
     /// Take no more jobs of the type, finish those in hand, and tell the state.
     HandOver(oneshot::Sender<SnapshotResult>),
     /// Take jobs again: no other worker takes its place after all.
-    GoOn,
+    Resume,
 }

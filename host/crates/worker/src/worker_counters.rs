@@ -4,7 +4,8 @@ use mshost_core::ids::WorkerType;
 use mshost_core::metrics::{Metrics, worker_service};
 use prometheus::{Histogram, IntCounter};
 
-pub(super) struct Counters {
+/// The metrics of one worker.
+pub(super) struct WorkerCounters {
     pub(super) sent_jobs: IntCounter,
     pub(super) sent_registrations: IntCounter,
     pub(super) sent_keepalives: IntCounter,
@@ -18,14 +19,14 @@ pub(super) struct Counters {
     pub(super) seconds: Histogram,
 }
 
-impl Counters {
+impl WorkerCounters {
     pub(super) fn new(metrics: &Metrics, kind: &WorkerType) -> Self {
         let service = &*worker_service(kind);
         let sent = |what| metrics.sent.with_label_values(&[service, what]);
         let received = |what| metrics.received.with_label_values(&[service, what]);
         let errors = |what| metrics.job_errors.with_label_values(&[service, what]);
-        // What only the original's pools bring about stands at 0, for dashboards that add it up; so does `job_ack` until a
-        // worker of the original takes a job (`interop` counts it).
+        // What only pools of MicroServices.js bring about stands at 0, for dashboards that add it up; so does `job_ack` until one
+        // of its workers takes a job (the crate `msjs` counts it).
         for kind in ["job_ack", "worker_removal", "worker_list_update"] {
             received(kind);
         }

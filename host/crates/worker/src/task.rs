@@ -10,18 +10,18 @@ use mshost_topology::WorkerSpec;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_util::sync::CancellationToken;
 
-use super::context::{SlotResources, WorkerContext};
-use super::gate::{self, Opener};
-use super::host_context::Surroundings;
+use super::host_context::HostContext;
 use super::lifecycle::Lifecycle;
-use super::outbox::Outbox;
-use super::pace::{Pace, Share};
-use super::phase::PhaseEvent;
 use super::plugin_instance::PluginInstance;
+use super::plugin_services::PluginServices;
 use super::progress::Progress;
-use super::request::Order;
-use super::serving::{Joined, Serving, overran};
-use super::state::{StartFailure, WorkerState};
+use super::send_gate::{self, SendGateOpener};
+use super::serving::{JoinedBus, Serving, overran};
+use super::share_limiter::{JobShare, ShareLimiter};
+use super::worker_context::{SlotResources, WorkerContext};
+use super::worker_phase::PhaseEvent;
+use super::worker_request::WorkerRequest;
+use super::worker_state::{StartFailure, WorkerState};
 
 /// How long a plugin's `stop` may take before its worker is dropped.
 const STOP_LIMIT: Duration = Duration::from_secs(5);
@@ -42,9 +42,9 @@ pub(super) struct WorkerControl {
     /// Join, with the state of the one before where there is any; `None` where it need not wait for that.
     pub(super) admission: Option<oneshot::Receiver<Option<StateSnapshot>>>,
     /// The part of its slot's jobs that it may take; `None` is all.
-    pub(super) share: Option<Share>,
+    pub(super) share: Option<JobShare>,
     /// What else is asked of it.
-    pub(super) requests: mpsc::Receiver<Order>,
+    pub(super) requests: mpsc::Receiver<WorkerRequest>,
 }
 
 impl WorkerTask {
@@ -52,12 +52,12 @@ impl WorkerTask {
         id: WorkerId,
         spec: Arc<WorkerSpec>,
         resources: SlotResources,
-        surroundings: Surroundings,
+        host: HostContext,
         state: watch::Sender<WorkerState>,
         progress: Arc<Progress>,
         control: WorkerControl,
     ) -> Self {
-        let context = Arc::new(WorkerContext::new(id, spec, surroundings));
+        let context = Arc::new(WorkerContext::new(id, spec, host));
         let lifecycle = Lifecycle::new(state, Arc::clone(&context));
         Self { context, resources, lifecycle, progress, control }
     }
@@ -76,18 +76,18 @@ impl WorkerTask {
         }
     }
 
-    async fn start(&self, lane: &Lane) -> Result<(Instance, Opener), StartFailure> {
-        let WorkerContext { worker, spec, surroundings, counters, alarm } = &*self.context;
-        let (opener, gate) = gate::closed();
-        let outbox = Arc::new(Outbox {
+    async fn start(&self, lane: &Lane) -> Result<(Instance, SendGateOpener), StartFailure> {
+        let WorkerContext { worker, spec, host, counters, panic_signal } = &*self.context;
+        let (opener, gate) = send_gate::closed();
+        let outbox = Arc::new(PluginServices {
             worker: worker.clone(),
-            reach: surroundings.reach(),
-            surroundings: surroundings.clone(),
+            admission: host.send_admission(),
+            host: host.clone(),
             counters: Arc::clone(counters),
             listeners: self.resources.listeners.clone(),
-            stragglers: self.resources.stragglers.clone(),
+            abandoned_threads: self.resources.abandoned_threads.clone(),
             timeout: spec.timeout,
-            alarm: alarm.clone(),
+            panic_signal: panic_signal.clone(),
             gate,
             deadline: spec.deadline,
         });
@@ -108,7 +108,7 @@ impl WorkerTask {
         }
     }
 
-    async fn join_and_serve(mut self, instance: Instance, opener: Opener) {
+    async fn join_and_serve(mut self, instance: Instance, opener: SendGateOpener) {
         let stop = self.control.stop.clone();
         let joined = tokio::select! {
             joined = self.join(&instance, opener) => joined.map(Some),
@@ -129,7 +129,7 @@ impl WorkerTask {
     }
 
     /// Waits until the worker may join, takes over the state of the one before, and joins.
-    async fn join(&mut self, instance: &Instance, opener: Opener) -> Result<Joined, StartFailure> {
+    async fn join(&mut self, instance: &Instance, opener: SendGateOpener) -> Result<JoinedBus, StartFailure> {
         if let Some(admission) = self.control.admission.take() {
             self.lifecycle.step(PhaseEvent::Prepared);
             let from = admission.await.map_err(|_| StartFailure("nobody wants it any more".to_owned()))?;
@@ -140,27 +140,27 @@ impl WorkerTask {
                 })?;
             }
         }
-        let WorkerContext { worker, spec, surroundings, .. } = &*self.context;
-        surroundings.switchboard.listening().await;
+        let WorkerContext { worker, spec, host, .. } = &*self.context;
+        host.notifications.listening().await;
         // Before the queues: a worker that hears of this one may report failures to it.
-        let mailbox = surroundings.switchboard.register(&worker.id);
-        let consumer = surroundings
+        let mailbox = host.notifications.register(&worker.id);
+        let consumer = host
             .bus
             .join(worker, ConsumerOptions { prefetch: self.concurrency(), durability: Some(spec.durability) })
             .await
             .map_err(|error| StartFailure(format!("cannot join the bus: {error}")))?;
         opener.open();
         self.context.announce(false).await;
-        Ok(Joined { mailbox, consumer })
+        Ok(JoinedBus { mailbox, consumer })
     }
 
     /// How many jobs it may have in hand.
     fn concurrency(&self) -> u16 {
         let concurrency = self.context.spec.concurrency;
-        self.control.share.as_ref().map_or(concurrency, |share| Pace::prefetch(share, concurrency))
+        self.control.share.as_ref().map_or(concurrency, |share| ShareLimiter::prefetch(share, concurrency))
     }
 
-    async fn serve(mut self, instance: impl PluginInstance, joined: Joined) {
+    async fn serve(mut self, instance: impl PluginInstance, joined: JoinedBus) {
         self.lifecycle.step(PhaseEvent::Joined);
         let serving = Serving {
             concurrency: self.concurrency(),
@@ -186,5 +186,5 @@ impl WorkerTask {
 }
 
 #[cfg(test)]
-#[path = "life_tests.rs"]
+#[path = "task_tests.rs"]
 mod tests;

@@ -1,20 +1,22 @@
-//! The state of a worker, as others see it.
+//! The state of a worker, as the supervisor, the host of its process and canaries see it.
 
 use std::fmt;
 
-/// Where a worker is in its life.
-#[derive(Debug, Clone, PartialEq, Eq)]
+use serde::{Deserialize, Serialize};
+
+/// What a worker is doing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum WorkerState {
-    /// The plugin makes it, and it takes its place on the bus.
+    /// The plugin makes it, and it joins the bus.
     Starting,
     /// The plugin has made it, and it waits to be admitted to the bus.
     Prepared,
     /// It takes jobs.
     Running,
-    /// It has its place and takes no jobs, while another is about to take over its state.
+    /// It takes no jobs, while another worker is about to take over its state.
     HandingOver,
-    /// Its plugin panicked, so what it knows may be wrong: it finishes what it has, takes nothing new, and waits for the one
-    /// that replaces it.
+    /// Its plugin panicked, so that its state may be wrong: it finishes what it has, takes nothing new, and waits for its
+    /// replacement.
     Broken(StartFailure),
     /// It takes no more jobs, and finishes those that it has.
     Draining,
@@ -25,7 +27,7 @@ pub enum WorkerState {
 }
 
 /// Why a worker does not run.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
 #[error("{0}")]
 pub struct StartFailure(pub String);
 

@@ -1,4 +1,5 @@
-//! New ids. The original stamps them with milliseconds alone and collides under load; ours carry a suffix.
+//! Generates ids of workers and jobs. MicroServices.js stamps them with milliseconds alone, which collide under load; these
+//! carry a suffix.
 
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -15,16 +16,16 @@ static PROCESS: LazyLock<String> = LazyLock::new(|| {
 });
 static COUNTER: AtomicU64 = AtomicU64::new(0);
 
-/// A worker id that nobody else has: `WB:1460306476102-SUFFIX`.
+/// A worker id that no other worker has: `WB:1460306476102-SUFFIX`.
 ///
 /// # Errors
 /// Where the type is so long that the id would not fit the bus.
-pub fn worker_id(kind: &WorkerType) -> Result<WorkerId, NameError> {
+pub fn new_worker_id(kind: &WorkerType) -> Result<WorkerId, NameError> {
     WorkerId::new(&format!("{kind}:{}", stamp()))
 }
 
-/// A job id that nobody else has: `J1460306476102-SUFFIX`.
-pub(super) fn job_id() -> JobId {
+/// A job id that no other job has: `J1460306476102-SUFFIX`.
+pub(super) fn new_job_id() -> JobId {
     #[expect(clippy::expect_used, reason = "a stamp holds digits, hex digits and `-` only, and is far below the limit")]
     JobId::new(&format!("J{}", stamp())).expect("a stamp is a name")
 }
@@ -39,19 +40,20 @@ fn stamp() -> String {
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
-    use super::*;
     use std::collections::HashSet;
+
+    use super::*;
 
     #[test]
     fn ids_differ_within_one_millisecond() {
-        let ids: HashSet<_> = (0..10_000).map(|_| job_id()).collect();
+        let ids: HashSet<_> = (0..10_000).map(|_| new_job_id()).collect();
         assert_eq!(ids.len(), 10_000);
     }
 
     #[test]
     fn a_worker_id_is_what_the_original_accepts() {
         let kind = WorkerType::new("WB").unwrap();
-        let id = worker_id(&kind).unwrap();
+        let id = new_worker_id(&kind).unwrap();
         let digits = id.strip_prefix("WB:").unwrap();
         assert!(digits.bytes().take(13).all(|b| b.is_ascii_digit()), "{id}");
         assert_eq!(id.worker_type(), kind);

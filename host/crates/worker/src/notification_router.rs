@@ -1,4 +1,4 @@
-//! Hears the bus once for the whole host and passes on what concerns its workers.
+//! Subscribes to the bus once for the whole host, and routes to each worker what concerns it.
 //!
 //! Each worker answers from its own loop: one that hangs does not answer a keepalive, and expires, as it should.
 
@@ -9,40 +9,40 @@ use mshost_bus::{Bus, Event, Failure, Notification, Subscription};
 use mshost_core::ids::WorkerId;
 use tokio::sync::{mpsc, watch};
 
-/// Mail that waits for one worker. A worker that reads none of so much mail hangs, and what it would be told is logged.
-const MAILBOX: usize = 1_024;
+/// The most messages that wait for one worker. A worker that reads none of so many hangs, and further ones are logged.
+const CAPACITY: usize = 1_024;
 
-/// What the bus has for one worker.
+/// What a worker is told.
 #[derive(Debug)]
-pub(super) enum Mail {
+pub(super) enum MailboxMessage {
     /// A job that it sent has failed for good.
-    Failed(Box<Failure>),
-    /// The manager asks who is there.
-    WhoIsThere,
+    JobFailed(Box<Failure>),
+    /// A manager asks who is there.
+    AnnounceRequested,
     /// The bus was away, and may have forgotten who is there.
     Reconnected,
 }
 
-/// Who of this host is on the bus.
+/// The mailboxes of this host's workers.
 #[derive(Debug)]
-pub struct Switchboard {
-    mailboxes: DashMap<WorkerId, mpsc::Sender<Mail>>,
+pub struct NotificationRouter {
+    mailboxes: DashMap<WorkerId, mpsc::Sender<MailboxMessage>>,
     listening: watch::Sender<bool>,
 }
 
-impl Switchboard {
+impl NotificationRouter {
     /// Listens, from when the bus can be used until it is closed, in a task of the runtime that this is called in.
     #[must_use]
     pub fn open(bus: Arc<dyn Bus>) -> Arc<Self> {
-        let switchboard = Arc::new(Self { mailboxes: DashMap::new(), listening: watch::Sender::new(false) });
-        let listener = Arc::clone(&switchboard);
+        let router = Arc::new(Self { mailboxes: DashMap::new(), listening: watch::Sender::new(false) });
+        let listener = Arc::clone(&router);
         tokio::spawn(async move {
             match bus.subscribe().await {
                 Ok(subscription) => listener.listen(subscription).await,
-                Err(error) => tracing::debug!(target: "mshost::worker", "nothing is heard: {error}"),
+                Err(error) => tracing::debug!(target: "mshost::worker", "cannot subscribe to notifications: {error}"),
             }
         });
-        switchboard
+        router
     }
 
     /// Returns once nothing that a worker is told can be missed.
@@ -53,9 +53,9 @@ impl Switchboard {
 
     /// Opens the mailbox of a worker; it closes when the receiver is dropped.
     pub(super) fn register(self: &Arc<Self>, id: &WorkerId) -> Mailbox {
-        let (sender, mail) = mpsc::channel(MAILBOX);
+        let (sender, messages) = mpsc::channel(CAPACITY);
         self.mailboxes.insert(id.clone(), sender);
-        Mailbox { switchboard: Arc::clone(self), id: id.clone(), mail }
+        Mailbox { router: Arc::clone(self), id: id.clone(), messages }
     }
 
     async fn listen(self: Arc<Self>, mut subscription: Box<dyn Subscription>) {
@@ -64,48 +64,48 @@ impl Switchboard {
             match event {
                 Event::Notification(Notification::Error(failure)) => {
                     let target = failure.target.id.clone();
-                    self.deliver(&target, Mail::Failed(Box::new(failure)));
+                    self.deliver(&target, MailboxMessage::JobFailed(Box::new(failure)));
                 }
-                Event::Notification(Notification::GetAll) => self.deliver_to_all(|| Mail::WhoIsThere),
-                Event::Reconnected => self.deliver_to_all(|| Mail::Reconnected),
+                Event::Notification(Notification::GetAll) => self.deliver_to_all(|| MailboxMessage::AnnounceRequested),
+                Event::Reconnected => self.deliver_to_all(|| MailboxMessage::Reconnected),
                 // The manager's part. What was missed it makes good by asking who is there.
                 Event::Notification(_) | Event::Missed(_) => {}
             }
         }
     }
 
-    fn deliver(&self, id: &WorkerId, mail: Mail) {
+    fn deliver(&self, id: &WorkerId, message: MailboxMessage) {
         // Most failures concern workers of other hosts.
         let Some(mailbox) = self.mailboxes.get(id) else { return };
-        if let Err(mpsc::error::TrySendError::Full(mail)) = mailbox.try_send(mail) {
-            tracing::error!(target: "mshost::worker", worker = %id, ?mail, "the worker does not read its mail ({MAILBOX} wait): dropped");
+        if let Err(mpsc::error::TrySendError::Full(message)) = mailbox.try_send(message) {
+            tracing::error!(target: "mshost::worker", worker = %id, mail = ?message, "the worker does not read its mail ({CAPACITY} wait): dropped");
         }
     }
 
-    fn deliver_to_all(&self, mail: impl Fn() -> Mail) {
+    fn deliver_to_all(&self, message: impl Fn() -> MailboxMessage) {
         for mailbox in &self.mailboxes {
             // A full mailbox is a worker that hangs: not to hear from it is the answer.
-            let _ = mailbox.try_send(mail());
+            let _ = mailbox.try_send(message());
         }
     }
 }
 
-/// The mail of one worker.
+/// The messages for one worker.
 pub(super) struct Mailbox {
-    switchboard: Arc<Switchboard>,
+    router: Arc<NotificationRouter>,
     id: WorkerId,
-    mail: mpsc::Receiver<Mail>,
+    messages: mpsc::Receiver<MailboxMessage>,
 }
 
 impl Mailbox {
-    /// The next mail. Cancel safe.
-    pub(super) async fn next(&mut self) -> Option<Mail> {
-        self.mail.recv().await
+    /// The next message. Cancel safe.
+    pub(super) async fn next(&mut self) -> Option<MailboxMessage> {
+        self.messages.recv().await
     }
 }
 
 impl Drop for Mailbox {
     fn drop(&mut self) {
-        self.switchboard.mailboxes.remove(&self.id);
+        self.router.mailboxes.remove(&self.id);
     }
 }

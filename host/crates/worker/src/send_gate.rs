@@ -1,5 +1,5 @@
-//! Holds back what a worker's own tasks send while it has no place on the bus yet. The HTTP edge, for one, serves as soon as
-//! it has started, and an answer that came before it can be reached would be refused: no worker available.
+//! Holds back what a worker's own tasks send until it has joined the bus. The HTTP edge, for one, serves as soon as it has
+//! started, and an answer that came before it can be reached would be refused: no worker available.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,26 +12,26 @@ use tokio::time::timeout;
 /// How long a send waits at most. A `start` that waits for what a task of it sends would wait for ever.
 const LONGEST: Duration = Duration::from_secs(1);
 
-/// Opens a [`Gate`]. Dropping it instead refuses whoever waits there.
+/// Opens a [`SendGate`]. Dropping it instead refuses the sends that wait.
 #[derive(Debug)]
-pub(super) struct Opener(Gate, watch::Sender<bool>);
+pub(super) struct SendGateOpener(SendGate, watch::Sender<bool>);
 
-/// See the module. Cloning shares it.
+/// Where sends wait until the worker has joined the bus. Cloning shares it.
 #[derive(Debug, Clone)]
-pub(super) struct Gate {
+pub(super) struct SendGate {
     // Every send looks here; the channel is for those that wait.
     open: Arc<AtomicBool>,
     opened: watch::Receiver<bool>,
 }
 
 /// A gate that is closed.
-pub(super) fn closed() -> (Opener, Gate) {
+pub(super) fn closed() -> (SendGateOpener, SendGate) {
     let (opener, opened) = watch::channel(false);
-    let gate = Gate { open: Arc::default(), opened };
-    (Opener(gate.clone(), opener), gate)
+    let gate = SendGate { open: Arc::default(), opened };
+    (SendGateOpener(gate.clone(), opener), gate)
 }
 
-impl Opener {
+impl SendGateOpener {
     /// The worker can be reached.
     pub(super) fn open(self) {
         self.0.open.store(true, Ordering::Release);
@@ -39,7 +39,7 @@ impl Opener {
     }
 }
 
-impl Gate {
+impl SendGate {
     pub(super) fn is_open(&self) -> bool {
         self.open.load(Ordering::Acquire)
     }
@@ -48,7 +48,7 @@ impl Gate {
     ///
     /// # Errors
     /// Where it never will be.
-    pub(super) async fn pass(mut self) -> Result<(), SendError> {
+    pub(super) async fn wait_until_open(mut self) -> Result<(), SendError> {
         match timeout(LONGEST, self.opened.wait_for(|open| *open)).await {
             Ok(Err(_)) => Err(SendError::Unavailable("the worker has not started".to_owned())),
             Ok(Ok(_)) | Err(_) => Ok(()),
@@ -64,9 +64,9 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn whoever_waits_goes_on_when_it_opens() {
+    async fn a_send_that_waits_goes_on_when_the_gate_opens() {
         let (opener, gate) = closed();
-        let waiting = gate.clone().pass();
+        let waiting = gate.clone().wait_until_open();
         tokio::pin!(waiting);
         assert!(!gate.is_open() && waiting.as_mut().now_or_never().is_none());
         opener.open();
@@ -74,11 +74,11 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn nobody_waits_for_a_worker_that_does_not_start_or_for_ever() {
+    async fn no_send_waits_for_a_worker_that_does_not_start_or_for_ever() {
         let (opener, gate) = closed();
         drop(opener);
-        assert!(matches!(gate.pass().await, Err(SendError::Unavailable(_))));
+        assert!(matches!(gate.wait_until_open().await, Err(SendError::Unavailable(_))));
         let (_opener, gate) = closed();
-        assert_eq!(gate.pass().await, Ok(()));
+        assert_eq!(gate.wait_until_open().await, Ok(()));
     }
 }

@@ -1,4 +1,4 @@
-//! What a worker's plugin may ask of the host.
+//! The host's services for the plugin of one worker: sending, sockets, metrics.
 
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
@@ -10,32 +10,36 @@ use mshost_core::metrics::worker_service;
 use mshost_plugin_api::{Codec, SendError};
 use mshost_plugin_host::{HostServices, SendOutcome, SendRequest};
 
-use super::alarm::Alarm;
-use super::counters::Counters;
-use super::gate::Gate;
-use super::{Listeners, Prospect, Reach, Stragglers, Surroundings, fresh};
+use super::abandoned_threads::AbandonedThreads;
+use super::host_context::HostContext;
+use super::id_generator::new_job_id;
+use super::panic_signal::PanicSignal;
+use super::send_admission::{SendAdmission, SendDecision};
+use super::send_gate::SendGate;
+use super::sockets::Listeners;
+use super::worker_counters::WorkerCounters;
 
-/// The host, as one worker sees it. Called on any thread of the plugin, and never waits there.
-pub(super) struct Outbox {
+/// [`HostServices`] for one worker. Called on any thread of the plugin, and never waits there.
+pub(super) struct PluginServices {
     pub(super) worker: WorkerRef,
-    pub(super) surroundings: Surroundings,
-    /// Whom its jobs can reach.
-    pub(super) reach: Reach,
-    pub(super) counters: Arc<Counters>,
+    pub(super) host: HostContext,
+    /// Decides whether its jobs may be sent.
+    pub(super) admission: SendAdmission,
+    pub(super) counters: Arc<WorkerCounters>,
     pub(super) listeners: Listeners,
-    pub(super) stragglers: Stragglers,
+    pub(super) abandoned_threads: AbandonedThreads,
     /// How long an attempt may take.
     pub(super) timeout: Duration,
-    pub(super) alarm: Alarm,
+    pub(super) panic_signal: PanicSignal,
     /// Open once the worker can be reached.
-    pub(super) gate: Gate,
+    pub(super) gate: SendGate,
     /// How long the pipelines that the worker begins may take.
     pub(super) deadline: Option<Duration>,
 }
 
-impl Outbox {
+impl PluginServices {
     fn job(&self, request: SendRequest) -> Job {
-        let id = fresh::job_id();
+        let id = new_job_id();
         let (correlation, origin, deadline) = match request.parent {
             Some(parent) => (parent.correlation.clone(), parent.origin.clone(), parent.deadline),
             None => {
@@ -53,25 +57,23 @@ impl Outbox {
             payload: request.payload,
         }
     }
-}
 
-impl Outbox {
-    fn send_later(&self, gate: Option<Gate>, job: Job) -> SendOutcome {
-        let (bus, counters) = (Arc::clone(&self.surroundings.bus), Arc::clone(&self.counters));
-        let reach = self.reach.clone();
+    fn send_later(&self, gate: Option<SendGate>, job: Job) -> SendOutcome {
+        let (bus, counters) = (Arc::clone(&self.host.bus), Arc::clone(&self.counters));
+        let admission = self.admission.clone();
         SendOutcome::Pending(Box::pin(async move {
             if let Some(gate) = gate {
-                gate.pass().await?;
+                gate.wait_until_open().await?;
             }
             let id = job.id.clone();
-            tally(&counters, reach.send(&*bus, job).await).map(|()| id)
+            count_sent(&counters, admission.send(&*bus, job).await).map(|()| id)
         }))
     }
 }
 
-impl HostServices for Outbox {
+impl HostServices for PluginServices {
     fn codec(&self) -> Codec {
-        self.surroundings.bus.codec()
+        self.host.bus.codec()
     }
 
     fn worker(&self) -> WorkerRef {
@@ -82,15 +84,17 @@ impl HostServices for Outbox {
         let must_wait = !request.by_start && !self.gate.is_open();
         let job = self.job(request);
         let id = job.id.clone();
-        match self.reach.prospect(&job) {
-            Prospect::Refused(refusal) => return SendOutcome::Done(tally(&self.counters, Err(refusal)).map(|()| id)),
-            Prospect::Open if !must_wait => {}
-            Prospect::Open | Prospect::Expected => {
+        match self.admission.decide(&job) {
+            SendDecision::Refused(refusal) => {
+                return SendOutcome::Done(count_sent(&self.counters, Err(refusal)).map(|()| id));
+            }
+            SendDecision::AskBus if !must_wait => {}
+            SendDecision::AskBus | SendDecision::AwaitWorker => {
                 return self.send_later(must_wait.then(|| self.gate.clone()), job);
             }
         }
-        match self.surroundings.bus.try_send(job) {
-            Ok(sent) => SendOutcome::Done(tally(&self.counters, sent).map(|()| id)),
+        match self.host.bus.try_send(job) {
+            Ok(sent) => SendOutcome::Done(count_sent(&self.counters, sent).map(|()| id)),
             Err(job) => self.send_later(None, *job),
         }
     }
@@ -101,28 +105,28 @@ impl HostServices for Outbox {
 
     fn observe(&self, job_type: &str, elapsed: Duration) {
         let service = worker_service(&self.worker.worker_type);
-        self.surroundings.metrics.job_seconds.with_label_values(&[&*service, job_type]).observe(elapsed.as_secs_f64());
+        self.host.metrics.job_seconds.with_label_values(&[&*service, job_type]).observe(elapsed.as_secs_f64());
     }
 
     fn set_value(&self, name: &str, value: f64) {
         let service = worker_service(&self.worker.worker_type);
-        self.surroundings.metrics.plugin_values.with_label_values(&[&*service, name]).set(value);
+        self.host.metrics.plugin_values.with_label_values(&[&*service, name]).set(value);
     }
 
     fn panicked(&self, message: &str) {
-        self.alarm.raise(message);
+        self.panic_signal.notify(message);
     }
 
     fn thread_abandoned(&self, since: Instant) {
-        self.stragglers.left(since + self.timeout);
+        self.abandoned_threads.add(since + self.timeout);
     }
 
     fn thread_returned(&self, since: Instant) {
-        self.stragglers.returned(since + self.timeout);
+        self.abandoned_threads.remove(since + self.timeout);
     }
 }
 
-fn tally(counters: &Counters, sent: Result<(), SendError>) -> Result<(), SendError> {
+fn count_sent(counters: &WorkerCounters, sent: Result<(), SendError>) -> Result<(), SendError> {
     match &sent {
         Ok(()) => counters.sent_jobs.inc(),
         Err(SendError::NoWorker(_)) => counters.no_worker.inc(),
