@@ -3,8 +3,8 @@
 //! `tests/peer/golden.json` is what theirs wrote (`tests/peer/record.js`); the other way round, they read what ours writes.
 
 use bytes::Bytes;
-use mshost_bus::codec::{Message, WireJob, decode_job, decode_notification, encode_job, encode_notification};
-use mshost_bus::{Announcement, Codec, Failure, Job, Notification, Payload, PoolEntry, Route};
+use mshost_bus::codec::{Message, decode_job, decode_notification, encode_job, encode_notification};
+use mshost_bus::{Announcement, Codec, Failure, Job, Notification, Payload, PoolEntry, Route, WireJob};
 use mshost_core::ids::{JobId, WorkerId, WorkerRef};
 use mshost_tests::peer::Peer;
 use serde::{Deserialize, Serialize};

@@ -9,8 +9,8 @@ use lapin::Acker;
 use lapin::message::Delivery as Message;
 use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions, QueueDeclareOptions};
 use lapin::types::FieldTable;
-use mshost_bus::codec::{NOTIFICATIONS, WireJob, decode_job};
-use mshost_bus::{MsjsEvent, MsjsSubscription, Receipt};
+use mshost_bus::codec::{NOTIFICATIONS, decode_job};
+use mshost_bus::{MsjsEvent, MsjsReceipt, MsjsSubscription, WireJob};
 use tokio::sync::mpsc;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tracing::warn;
@@ -134,9 +134,9 @@ fn read(engine: &AmqpEngine, body: Bytes) -> Option<WireJob> {
     }
 }
 
-fn receipt(engine: &Arc<AmqpEngine>, acker: Acker, link: BrokerLink) -> Receipt {
+fn receipt(engine: &Arc<AmqpEngine>, acker: Acker, link: BrokerLink) -> MsjsReceipt {
     let runtime = engine.runtime.clone();
-    Receipt::new(move || {
+    MsjsReceipt::new(move || {
         // A link that is down has handed the message to another host already.
         runtime.spawn(async move { link.answer("ack a job", acker.ack(BasicAckOptions::default())).await });
     })

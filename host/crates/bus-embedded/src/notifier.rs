@@ -1,11 +1,12 @@
-//! Notifications: one ring for all, read by each subscriber at its own pace.
+//! Notifications: one ring buffer for all, read by each subscriber at its own pace.
 
 use async_trait::async_trait;
 use mshost_bus::{BusError, Event, Failure, Job, Notification, Subscription};
 use parking_lot::RwLock;
 use tokio::sync::broadcast::{self, error::RecvError};
 
-/// Publishes without ever waiting: whoever lags behind by more than the ring holds is told how much it missed.
+/// The publisher of notifications. It never waits: a subscriber that lags behind by more than the ring holds is told how many
+/// it missed.
 pub(super) struct Notifier {
     /// `None` once the bus is closed.
     sender: RwLock<Option<broadcast::Sender<Notification>>>,
@@ -21,7 +22,7 @@ impl Notifier {
     pub(super) fn publish(&self, notification: Notification) -> Result<(), BusError> {
         let sender = self.sender.read();
         let sender = sender.as_ref().ok_or(BusError::Closed)?;
-        // An error means that nobody listens.
+        // An error means that there is no subscriber.
         let _ = sender.send(notification);
         Ok(())
     }
@@ -41,13 +42,13 @@ impl Notifier {
     /// Tells those who wait for a job's outcome that it is given up.
     pub(super) fn report(&self, job: &Job, error: &str) {
         for report in Failure::reports(job, error, None).rev() {
-            // A closed bus has nobody left to tell.
+            // A closed bus has no subscriber left.
             let _ = self.publish(report);
         }
     }
 }
 
-/// A place in the ring.
+/// A subscriber's position in the ring.
 pub(super) struct EmbeddedSubscription {
     receiver: broadcast::Receiver<Notification>,
 }

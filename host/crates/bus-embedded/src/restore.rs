@@ -1,4 +1,4 @@
-//! What a journal held, back in its places.
+//! Restoring what a journal held.
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -6,20 +6,20 @@ use std::time::{Duration, SystemTime};
 use mshost_bus::{Absent, DeadLetter, Death, DeathReason, Job};
 use mshost_core::ids::{Address, WorkerType};
 
-use super::Core;
-use super::journal::{NotAJob, Restored, RestoredJob};
-use super::kept::Kept;
-use super::queue::Queued;
+use super::embedded_core::EmbeddedCore;
+use super::job_queue::QueuedJob;
+use super::journal::{Restored, RestoredJob, UnreadableJob};
+use super::stored_job::StoredJob;
 
 /// Queues the jobs for types, where they wait for workers. Those for the workers of the host that is gone are dead letters:
 /// ids are never used again.
-pub(super) fn restore(core: &Arc<Core>, restored: Restored) {
+pub(super) fn restore(core: &Arc<EmbeddedCore>, restored: Restored) {
     let (jobs, letters) = (restored.jobs.len(), restored.dead.len());
     let of_letters: Vec<_> = restored.dead.iter().filter_map(|(_, letter)| kind(letter.job.as_ref()?)).collect();
-    core.undertaker.dead.restore(restored.dead);
+    core.dead_lettering.letters.restore(restored.dead);
     // They were accepted once: their types have had workers, for which a requeued job may wait.
     if core.rules.absent == Absent::Wait {
-        of_letters.iter().for_each(|kind| core.pool_or_new(kind).know());
+        of_letters.iter().for_each(|kind| core.group_or_new(kind).mark_known());
     }
     let mut waiting = 0;
     for job in restored.jobs {
@@ -35,28 +35,28 @@ pub(super) fn restore(core: &Arc<Core>, restored: Restored) {
 }
 
 /// Tells whether the job waits for a worker.
-fn restore_job(core: &Arc<Core>, restored: RestoredJob) -> bool {
+fn restore_job(core: &Arc<EmbeddedCore>, restored: RestoredJob) -> bool {
     let RestoredJob { record, job, due, deliveries } = restored;
     let job = match job {
         Ok(job) => job,
-        Err(NotAJob { raw, reason }) => {
+        Err(UnreadableJob { raw, reason }) => {
             let death = Death::now(DeathReason::Malformed, &reason, None);
             let letter = DeadLetter { id: format!("journal-{record}"), job: None, raw: Some(raw), death };
-            if let Err(error) = core.undertaker.dead.keep(letter, Some(record)) {
+            if let Err(error) = core.dead_lettering.letters.keep(letter, Some(record)) {
                 tracing::error!(target: "mshost::bus", "record {record} of the journal is not a job, and stays there: {error}");
             }
             return false;
         }
     };
     let Some(kind) = kind(&job) else {
-        core.undertaker.bury(&Kept::new(job, Some(record)), DeathReason::NoWorker);
+        core.dead_lettering.dead_letter(&StoredJob::new(job, Some(record)), DeathReason::NoWorker);
         return false;
     };
-    let pool = core.pool_or_new(&kind);
+    let group = core.group_or_new(&kind);
     let wait = due.and_then(|due| due.duration_since(SystemTime::now()).ok()).unwrap_or(Duration::ZERO);
-    let queued = Queued { job: Arc::new(Kept::new(job, Some(record))), redelivered: true, deliveries };
-    if let Some(delayed) = pool.restore(queued, !wait.is_zero()) {
-        core.timer.wait(pool, delayed, wait);
+    let queued = QueuedJob { job: Arc::new(StoredJob::new(job, Some(record))), redelivered: true, deliveries };
+    if let Some(delayed) = group.restore(queued, !wait.is_zero()) {
+        core.retry_timer.wait(group, delayed, wait);
     }
     true
 }

@@ -3,7 +3,7 @@
 //! Jobs go to one worker of a type, or to one worker by its id; notifications go to every subscriber. There are two engines,
 //! `mshost-bus-embedded` in process and `mshost-bus-amqp` over RabbitMQ, and one conformance suite that proves the same
 //! observable behaviour of both. The promise is *at least once*: a job that [`Bus::send`] accepted is done, or its sender is
-//! told why not; whoever receives it a second time sees [`Delivery::redelivered`] or a higher `attempt`.
+//! told why not; a consumer that receives it a second time sees [`Delivery::redelivered`] or a higher `attempt`.
 //!
 //! - [`Bus`] is what a worker needs, in whichever process it runs; [`Consumer`], [`Delivery`] and [`Subscription`] are what it
 //!   receives by.
@@ -27,6 +27,7 @@ mod queue_depth;
 mod state;
 mod subscription;
 mod url;
+mod wire_job;
 
 pub use bus::Bus;
 pub use consumer::{Consumer, ConsumerOptions};
@@ -37,10 +38,11 @@ pub use host_bus::HostBus;
 pub use job::Job;
 pub use leadership::Leadership;
 pub use mshost_plugin_api::{Codec, Payload, Route, SendError};
-pub use msjs::{MsjsBridge, MsjsEvent, MsjsSubscription, Receipt};
+pub use msjs::{MsjsBridge, MsjsEvent, MsjsReceipt, MsjsSubscription};
 pub use notification::{Announcement, Failure, Notification, PoolEntry};
 pub use options::{Absent, BusLimits, BusTls, Durability, Identity, JournalConfig, JournalSync};
 pub use queue_depth::{QueueDepth, type_queue};
 pub use state::BusState;
 pub use subscription::{Event, Subscription};
 pub use url::{AmqpUrl, BusUrl};
+pub use wire_job::WireJob;

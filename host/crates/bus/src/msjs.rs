@@ -4,8 +4,8 @@ use std::fmt;
 
 use async_trait::async_trait;
 
-use crate::codec::WireJob;
 use crate::error::BusError;
+use crate::wire_job::WireJob;
 
 /// The part of an engine that hears workers of MicroServices.js. Publishing to them is
 /// [`Bus::publish`](crate::Bus::publish) of [`Notification::Next`](crate::Notification::Next) and
@@ -32,15 +32,15 @@ pub enum MsjsEvent {
     /// From here on they are heard. What they said before was lost, or heard by another host.
     Listening,
     /// `worker.next`, which one host alone hears. A receipt is due, whether this host does anything about the job or not.
-    Next(WireJob, Receipt),
+    Next(WireJob, MsjsReceipt),
     /// `worker.next.ack`: a worker takes this job, whose position has been advanced.
     Taken(WireJob),
 }
 
 /// Owed for a `worker.next`. While it is not given the bus keeps the message, for another host should this one be lost.
-pub struct Receipt(Box<dyn FnOnce() + Send>);
+pub struct MsjsReceipt(Box<dyn FnOnce() + Send>);
 
-impl Receipt {
+impl MsjsReceipt {
     /// A receipt whose `give` is run once, when it is given.
     pub fn new(give: impl FnOnce() + Send + 'static) -> Self {
         Self(Box::new(give))
@@ -52,8 +52,8 @@ impl Receipt {
     }
 }
 
-impl fmt::Debug for Receipt {
+impl fmt::Debug for MsjsReceipt {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Receipt")
+        f.write_str("MsjsReceipt")
     }
 }

@@ -1,22 +1,22 @@
-//! What is told to everybody: the messages of the original's exchanges `notifications` and `polling`.
+//! Notifications: the messages of the exchanges `notifications` and `polling`.
 
 use mshost_core::ids::{JobId, WorkerRef};
 use mshost_plugin_api::Payload;
 
-use crate::codec::WireJob;
 use crate::job::Job;
+use crate::wire_job::WireJob;
 
-/// A message to everybody. The original's jobs are said here only: [`MsjsBridge`](crate::MsjsBridge) hears them, subscribers do not.
+/// A message to every subscriber. Jobs for workers of MicroServices.js are published here only: [`MsjsBridge`](crate::MsjsBridge) hears them, subscribers do not.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Notification {
     /// `worker.new.send` (a worker has just connected), or `worker.new.resend` when it answers [`Notification::GetAll`].
     New {
-        /// Who.
+        /// The worker.
         worker: Announcement,
         /// Whether this answers [`Notification::GetAll`].
         resend: bool,
     },
-    /// `worker.getAll`: who is there?
+    /// `worker.getAll`: which workers are there?
     GetAll,
     /// `worker.list`: a pool as its first worker sees it.
     List(Vec<PoolEntry>),
@@ -24,11 +24,11 @@ pub enum Notification {
     Del(WorkerRef),
     /// `error`: a job has failed for good.
     Error(Failure),
-    /// `worker.list` on `polling`: somebody wants the manager to log its list.
+    /// `worker.list` on `polling`: the manager is to log its list.
     ListRequest,
-    /// `worker.next`: a job for a worker of the original.
+    /// `worker.next`: a job for a worker of MicroServices.js.
     Next(WireJob),
-    /// `worker.next.ack`: a job of a worker of the original is taken.
+    /// `worker.next.ack`: a job that a worker of MicroServices.js sent is taken.
     Taken {
         /// The job, whose position has been advanced.
         job: WireJob,
@@ -37,45 +37,46 @@ pub enum Notification {
     },
 }
 
-/// How a worker announces itself. The original ignores what it does not know.
+/// How a worker announces itself. MicroServices.js ignores the fields that it does not know.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Announcement {
-    /// Who.
+    /// The worker.
     pub worker: WorkerRef,
-    /// The name of the mshost that runs it; `None` for a worker of the original.
+    /// The name of the mshost that runs it; `None` for a worker of MicroServices.js.
     pub host: Option<String>,
 }
 
 /// One line of `worker.list`.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct PoolEntry {
-    /// Who.
+    /// The worker.
     pub worker: WorkerRef,
-    /// Whether it is its turn (the original's round robin).
+    /// Whether it is its turn (the round robin of MicroServices.js).
     #[serde(rename = "isNext")]
     pub is_next: bool,
 }
 
-/// A job that failed for good, on its way to whoever sent it.
+/// The report of a job that failed for good, for the worker that sent it.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Failure {
-    /// Whom to tell. On the wire `target: "ID"`, which is what the original's workers recognise; `{id, type}` is accepted.
+    /// The worker to be told. On the wire `target: "ID"`, which is what workers of MicroServices.js recognise; `{id, type}` is
+    /// accepted.
     pub target: WorkerRef,
     /// What went wrong.
     pub error: String,
     /// The job.
     pub id: JobId,
-    /// The first job of its pipeline (equal to `id` when told by the original).
+    /// The first job of its pipeline (equal to `id` when told by MicroServices.js).
     pub correlation: JobId,
-    /// Who found out, where known.
+    /// The worker or host that found out, where known.
     pub reporter: Option<WorkerRef>,
     /// The job's data, where given.
     pub payload: Option<Payload>,
 }
 
 impl Failure {
-    /// What is told of a job that failed for good: to its sender first, then to whoever began its pipeline, where that is
-    /// another.
+    /// The reports of a job that failed for good: to its sender first, then to the sender of its pipeline's first job, where
+    /// that is another.
     pub fn reports(
         job: &Job,
         error: &str,

@@ -46,7 +46,7 @@ pub enum Durability {
 /// What becomes of a job for a type that had workers and has none now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Absent {
-    /// Its sender hears at once that nobody is there.
+    /// Its sender is told at once that there is no worker.
     #[default]
     Fail,
     /// It waits for the next worker of the type until its deadline.
@@ -71,7 +71,7 @@ pub struct BusLimits {
     pub dead_letters: usize,
     /// How long a sender waits at a limit or for a bus that is away (`send_timeout`).
     pub send_timeout: Duration,
-    /// How long a broker may take to give a worker its place; then the connection is given up and made anew (`answer_timeout`).
+    /// How long a broker may take to set up a consumer; then the connection is given up and made anew (`answer_timeout`).
     pub answer_timeout: Duration,
 }
 
@@ -97,7 +97,7 @@ impl Default for BusLimits {
     }
 }
 
-/// The TLS settings of a bus: whom to trust, and what to show who asks. `Debug` shows how much there is of each.
+/// The TLS settings of a bus: which servers to trust, and which certificate to show them. `Debug` shows how much there is of each.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub struct BusTls {
     /// The authorities to trust instead of the system's (`ca_file`).

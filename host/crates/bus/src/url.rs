@@ -100,7 +100,7 @@ impl AmqpUrl {
         self.user().is_some_and(|user| user.contains(':'))
     }
 
-    /// The same URL with this password for its user; `None` where it names none.
+    /// This URL with another password for its user; `None` where it names none.
     #[must_use]
     pub fn with_password(&self, password: &str) -> Option<Self> {
         let user = self.user().filter(|user| !user.is_empty())?;

@@ -1,4 +1,4 @@
-//! The host's own names for things. What the bus names is in [`mshost_plugin_api`].
+//! Identifiers: of plugins and their generations. Those that travel over the bus are from [`mshost_plugin_api`].
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ impl PluginName {
     }
 
     /// The name of the plugin in a file of this name, or `None` where it is not a plugin's file name:
-    /// `libdb.so` and `db.so` are both `db`; dot files are nobody's.
+    /// `libdb.so` and `db.so` are both `db`; dot files are none.
     #[must_use]
     pub fn of_file_name(file: &str) -> Option<Self> {
         let stem = file.strip_suffix(".so")?;

@@ -1,6 +1,8 @@
-//! What `/api/topology` shows. The supervisor fills it in; its JSON is an interface that scripts rely on.
+//! The status of the host, as `/api/topology` shows it. The supervisor fills it in; its JSON is an interface that scripts rely on.
 
 mod readiness;
+mod states;
+mod timestamp;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -9,11 +11,14 @@ use std::path::PathBuf;
 use std::time::SystemTime;
 
 use async_trait::async_trait;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::Serialize;
 
 use crate::ids::{GenerationId, PluginName, WorkerId, WorkerType};
 
-/// Who knows how the host is doing.
+pub use states::{BusHealth, InstanceState, ManagerState, PluginState};
+pub use timestamp::Timestamp;
+
+/// The source of the host's status.
 #[async_trait]
 pub trait StatusSource: Send + Sync + 'static {
     /// How it is now. The admin server gives up on it after a few seconds.
@@ -180,7 +185,7 @@ pub struct QueueStatus {
     pub consumers: u64,
 }
 
-/// Something that went wrong.
+/// An error, and when it happened.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Complaint {
     /// What, and what to do about it.
@@ -190,131 +195,8 @@ pub struct Complaint {
 }
 
 impl Complaint {
-    /// Something that went wrong just now.
+    /// An error that happened just now.
     pub fn now(message: impl fmt::Display) -> Self {
         Self { message: message.to_string(), at: SystemTime::now().into() }
-    }
-}
-
-/// A point in time; in JSON and in text as RFC 3339 in UTC with milliseconds.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Timestamp(pub SystemTime);
-
-impl From<SystemTime> for Timestamp {
-    fn from(time: SystemTime) -> Self {
-        Self(time)
-    }
-}
-
-impl fmt::Display for Timestamp {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        humantime::format_rfc3339_millis(self.0).fmt(f)
-    }
-}
-
-impl Serialize for Timestamp {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl<'de> Deserialize<'de> for Timestamp {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        humantime::parse_rfc3339(&text).map(Self).map_err(serde::de::Error::custom)
-    }
-}
-
-/// A state machine's states with the name that each has in JSON and in metric labels.
-macro_rules! states {
-    ($(#[$doc:meta])* $name:ident { $($(#[$state_doc:meta])* $state:ident = $text:literal,)+ }) => {
-        $(#[$doc])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-        pub enum $name { $($(#[$state_doc])* $state,)+ }
-
-        impl $name {
-            /// Every state there is.
-            pub const ALL: &[Self] = &[$(Self::$state,)+];
-
-            /// Its name in JSON and in metric labels.
-            #[must_use]
-            pub fn as_str(self) -> &'static str {
-                match self { $(Self::$state => $text,)+ }
-            }
-        }
-
-        impl fmt::Display for $name {
-            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(self.as_str())
-            }
-        }
-
-        impl Serialize for $name {
-            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-                serializer.serialize_str(self.as_str())
-            }
-        }
-    };
-}
-
-states! {
-    /// Whether the bus can be used.
-    BusHealth {
-        /// Yes.
-        Connected = "connected",
-        /// Not yet or not now; it is being tried.
-        Away = "away",
-        /// Never again.
-        Closed = "closed",
-    }
-}
-
-states! {
-    /// What the manager of a host does for all the hosts on the bus.
-    ManagerState {
-        /// It asks who is there and tidies up after the dead.
-        Active = "active",
-        /// It listens, and takes over when the active one is gone.
-        StandingBy = "standing_by",
-        /// There is none (`[manager] enabled = false`).
-        Off = "off",
-    }
-}
-
-states! {
-    /// What is being done with a plugin.
-    PluginState {
-        /// The topology names it, and its file is not there.
-        Pending = "pending",
-        /// The file is being copied, probed and loaded; an older generation may be serving meanwhile.
-        Loading = "loading",
-        /// It serves.
-        Loaded = "loaded",
-        /// The latest file cannot be used; an older generation may be serving still.
-        Failed = "failed",
-        /// Its workers keep running, but the file is gone: a restart of the host would miss it.
-        FileGone = "file_gone",
-        /// Nothing needs it.
-        Unused = "unused",
-    }
-}
-
-states! {
-    /// What an instance of a worker does, through all of its restarts.
-    InstanceState {
-        /// It waits for its plugin.
-        Pending = "pending",
-        /// Its `start` runs.
-        Starting = "starting",
-        /// It takes jobs.
-        Running = "running",
-        /// It finishes its jobs and takes no more.
-        Draining = "draining",
-        /// It failed and will be started again after a while.
-        Backoff = "backoff",
-        /// It failed too often and will not be started again until its plugin or its topology changes, or somebody asks.
-        Parked = "parked",
-        /// It has ended.
-        Stopped = "stopped",
     }
 }

@@ -1,18 +1,20 @@
-//! The SystemManager: who is on the bus.
+//! The manager: which workers are on the bus.
 //!
-//! [`Manager`] listens to the bus and asks it at intervals who is there; [`Registry`] is what it knows, for anybody to
-//! read at any time. The manager routes nothing: the bus itself tells a sender that nobody can take its job. The
-//! registry adds what a bus cannot know, that a worker which it still has a queue for is gone ([`Registry::is_gone`]).
+//! [`Manager`] listens to the bus and probes at intervals which workers there are; [`Registry`] is what it knows, for every part
+//! of the host to read at any time. The manager routes nothing: the bus itself tells a sender that no worker can take its job.
+//! The registry adds what a bus cannot know, that a worker which it still has a queue for is gone ([`Registry::is_gone`]).
 //!
-//! Where several hosts share a bus, every manager keeps a registry by listening, and one of them is active: it alone asks,
-//! and has tidied up what the dead leave behind. The others take its questions, and those of the original's manager, for
-//! their own: whoever answers none expires everywhere.
+//! Where several hosts share a bus, every manager keeps a registry by listening, and one of them is active: it alone probes, and
+//! deletes the queues of dead workers. The others go by its probes, and by those of a MicroServices.js manager, as by their own:
+//! a worker that answers none expires everywhere.
 
-mod gone;
-mod graves;
-mod questions;
+mod dead_workers;
+mod departed_workers;
+mod liveness_probes;
+mod log_target;
+mod manager;
+mod queue_cleanup;
 mod registry;
-mod service;
 
-pub use registry::{Added, KnownWorker, Registry, Served};
-pub use service::{Manager, ManagerConfig};
+pub use manager::{Manager, ManagerOptions};
+pub use registry::{Announced, KnownWorker, Registry, WorkerCounts};

@@ -1,4 +1,4 @@
-//! What the manager knows: which workers are on the bus, and which have left it.
+//! The registry: which workers are on the bus, and which have left it.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -13,22 +13,22 @@ use parking_lot::RwLock;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-use super::gone::Gone;
+use super::departed_workers::DepartedWorkers;
 
 /// A worker that is on the bus.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct KnownWorker {
-    /// Who.
+    /// Its type and id.
     pub worker: WorkerRef,
-    /// The name of the mshost that runs it; `None` for a worker of the original.
+    /// The name of the mshost that runs it; `None` for a worker of MicroServices.js.
     pub host: Option<String>,
     /// When it was first heard of.
     pub since: Timestamp,
 }
 
-/// What became of an announcement.
+/// The result of an announcement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Added {
+pub enum Announced {
     /// It was not known before.
     New,
     /// It was; now it has been heard again.
@@ -39,29 +39,29 @@ pub enum Added {
 
 /// How many workers serve a type.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Served {
+pub struct WorkerCounts {
     /// Those of mshost, on whatever host.
-    pub native: usize,
-    /// Those of the original.
-    pub original: usize,
+    pub mshost: usize,
+    /// Those of MicroServices.js.
+    pub msjs: usize,
 }
 
-impl Served {
+impl WorkerCounts {
     /// Whether both kinds serve it, which no sender can make sense of.
     #[must_use]
     pub fn is_mixed(self) -> bool {
-        self.native > 0 && self.original > 0
+        self.mshost > 0 && self.msjs > 0
     }
 }
 
-/// Who is on the bus. Adding, removing and looking up are O(1) in the number of workers and types; readers never wait
+/// The workers on the bus. Adding, removing and looking up are O(1) in the number of workers and types; readers never wait
 /// for one another. The gauges `microservices_workers_total` and `microservices_connected_workers` follow it.
 #[derive(Debug)]
 pub struct Registry {
-    inner: RwLock<Inner>,
-    /// How much `inner.gone` holds: where nobody has left, which is the rule, [`Registry::is_gone`] takes no lock.
-    gone: AtomicUsize,
-    /// Somebody has come or gone.
+    inner: RwLock<RegistryState>,
+    /// How much `inner.departed` holds: where no worker has left, which is the rule, [`Registry::is_gone`] takes no lock.
+    departed: AtomicUsize,
+    /// A worker has come or gone.
     changes: watch::Sender<()>,
     max_workers: AtomicUsize,
     metrics: Arc<Metrics>,
@@ -74,24 +74,24 @@ pub struct Registry {
 }
 
 #[derive(Debug)]
-struct Inner {
-    workers: HashMap<WorkerId, Entry>,
+struct RegistryState {
+    workers: HashMap<WorkerId, WorkerEntry>,
     /// Types with at least one worker.
-    types: HashMap<WorkerType, Pool>,
+    types: HashMap<WorkerType, TypeEntry>,
     /// Never holds a type or a worker that is in the two above.
-    gone: Gone,
+    departed: DepartedWorkers,
 }
 
 /// The workers of a type.
 #[derive(Debug, Default)]
-struct Pool {
+struct TypeEntry {
     ids: HashSet<WorkerId>,
     /// How many of them are mshost's.
-    native: usize,
+    mshost: usize,
 }
 
 #[derive(Debug)]
-struct Entry {
+struct WorkerEntry {
     known: KnownWorker,
     heard: Instant,
 }
@@ -100,11 +100,15 @@ impl Registry {
     /// An empty registry for at most `max_workers`, which also remembers about as many that left.
     #[must_use]
     pub fn new(max_workers: usize, metrics: Arc<Metrics>) -> Self {
-        let inner = Inner { workers: HashMap::new(), types: HashMap::new(), gone: Gone::new(max_workers) };
+        let inner = RegistryState {
+            workers: HashMap::new(),
+            types: HashMap::new(),
+            departed: DepartedWorkers::new(max_workers),
+        };
         let changes = watch::Sender::new(());
         Self {
             inner: RwLock::new(inner),
-            gone: AtomicUsize::new(0),
+            departed: AtomicUsize::new(0),
             changes,
             max_workers: AtomicUsize::new(max_workers),
             metrics,
@@ -120,7 +124,7 @@ impl Registry {
     }
 
     /// Adds a worker, or notes that it was heard again at `now`.
-    pub fn add(&self, announcement: Announcement, now: Instant) -> Added {
+    pub fn add(&self, announcement: Announcement, now: Instant) -> Announced {
         let Announcement { worker, host } = announcement;
         let mut inner = self.inner.write();
         if let Some(entry) = inner.workers.get_mut(&worker.id) {
@@ -128,30 +132,30 @@ impl Registry {
             let was_native = std::mem::replace(&mut entry.known.host, host).is_some();
             let is_native = entry.known.host.is_some();
             if was_native != is_native
-                && let Some(pool) = inner.types.get_mut(&worker.worker_type)
+                && let Some(workers_of_type) = inner.types.get_mut(&worker.worker_type)
             {
-                pool.native = pool.native + usize::from(is_native) - usize::from(was_native);
+                workers_of_type.mshost = workers_of_type.mshost + usize::from(is_native) - usize::from(was_native);
                 self.changes.send_replace(());
             }
-            return Added::Again;
+            return Announced::Again;
         }
         if inner.workers.len() >= self.max_workers.load(Ordering::Relaxed) {
             self.metrics.workers_refused.inc();
-            return Added::Refused;
+            return Announced::Refused;
         }
-        inner.gone.remove(&Address::One(worker.id.clone()));
-        inner.gone.remove(&Address::Any(worker.worker_type.clone()));
-        let pool = inner.types.entry(worker.worker_type.clone()).or_default();
-        pool.ids.insert(worker.id.clone());
-        pool.native += usize::from(host.is_some());
-        self.count(&worker.worker_type, pool.ids.len());
+        inner.departed.remove(&Address::One(worker.id.clone()));
+        inner.departed.remove(&Address::Any(worker.worker_type.clone()));
+        let workers_of_type = inner.types.entry(worker.worker_type.clone()).or_default();
+        workers_of_type.ids.insert(worker.id.clone());
+        workers_of_type.mshost += usize::from(host.is_some());
+        self.count(&worker.worker_type, workers_of_type.ids.len());
         let known = KnownWorker { worker: worker.clone(), host, since: SystemTime::now().into() };
-        inner.workers.insert(worker.id, Entry { known, heard: now });
+        inner.workers.insert(worker.id, WorkerEntry { known, heard: now });
         self.publish(&inner);
-        Added::New
+        Announced::New
     }
 
-    /// Removes a worker that says goodbye. Returns whether it was known.
+    /// Removes a worker that announces its end. Returns whether it was known.
     pub fn remove(&self, id: &WorkerId) -> bool {
         let mut inner = self.inner.write();
         let known = self.remove_from(&mut inner, id).is_some();
@@ -159,7 +163,7 @@ impl Registry {
         known
     }
 
-    /// Removes whoever was last heard before `deadline` and returns them. O(n): it is called once per keepalive.
+    /// Removes the workers that were last heard before `deadline` and returns them. O(n): it is called once per keepalive.
     pub fn expire(&self, deadline: Instant) -> Vec<KnownWorker> {
         let mut inner = self.inner.write();
         let silent: Vec<WorkerId> =
@@ -169,17 +173,17 @@ impl Registry {
         expired
     }
 
-    /// Whether it is known that nobody answers to `address` any more: its type had workers and all have left or
+    /// Whether it is known that no worker answers to `address` any more: its type had workers and all have left or
     /// expired, or this one has. A type never heard of is not gone, and what left long ago may have been forgotten:
     /// `false` proves nothing, and the bus itself has the last word.
     #[must_use]
     pub fn is_gone(&self, address: &Address) -> bool {
-        if self.gone.load(Ordering::Acquire) == 0 || self.linked.load(Ordering::Acquire) {
+        if self.departed.load(Ordering::Acquire) == 0 || self.linked.load(Ordering::Acquire) {
             return false;
         }
         let inner = self.inner.read();
-        inner.gone.contains(address)
-            || matches!(address, Address::One(id) if inner.gone.contains(&Address::Any(id.worker_type())))
+        inner.departed.contains(address)
+            || matches!(address, Address::One(id) if inner.departed.contains(&Address::Any(id.worker_type())))
     }
 
     /// The worker of this id.
@@ -191,28 +195,27 @@ impl Registry {
     /// How many workers serve a type.
     #[must_use]
     pub fn count_of(&self, kind: &WorkerType) -> usize {
-        self.inner.read().types.get(kind).map_or(0, |pool| pool.ids.len())
+        self.inner.read().types.get(kind).map_or(0, |workers_of_type| workers_of_type.ids.len())
     }
 
     /// How many workers of either kind serve a type.
     #[must_use]
-    pub fn served(&self, kind: &WorkerType) -> Served {
-        self.inner
-            .read()
-            .types
-            .get(kind)
-            .map_or_else(Served::default, |pool| Served { native: pool.native, original: pool.ids.len() - pool.native })
+    pub fn counts_of(&self, kind: &WorkerType) -> WorkerCounts {
+        self.inner.read().types.get(kind).map_or_else(WorkerCounts::default, |workers_of_type| WorkerCounts {
+            mshost: workers_of_type.mshost,
+            msjs: workers_of_type.ids.len() - workers_of_type.mshost,
+        })
     }
 
-    /// The workers of the original. O(n).
+    /// The workers of MicroServices.js. O(n).
     #[must_use]
-    pub fn originals(&self) -> Vec<WorkerRef> {
+    pub fn msjs_workers(&self) -> Vec<WorkerRef> {
         let inner = self.inner.read();
-        let originals = inner.workers.values().filter(|entry| entry.known.host.is_none());
-        originals.map(|entry| entry.known.worker.clone()).collect()
+        let msjs = inner.workers.values().filter(|entry| entry.known.host.is_none());
+        msjs.map(|entry| entry.known.worker.clone()).collect()
     }
 
-    /// Changes when somebody has come or gone.
+    /// Changes when a worker has come or gone.
     #[must_use]
     pub fn changes(&self) -> watch::Receiver<()> {
         self.changes.subscribe()
@@ -221,7 +224,12 @@ impl Registry {
     /// How many there are of each type.
     #[must_use]
     pub fn counts(&self) -> BTreeMap<WorkerType, usize> {
-        self.inner.read().types.iter().map(|(kind, pool)| (kind.clone(), pool.ids.len())).collect()
+        self.inner
+            .read()
+            .types
+            .iter()
+            .map(|(kind, workers_of_type)| (kind.clone(), workers_of_type.ids.len()))
+            .collect()
     }
 
     /// How many workers are on the bus.
@@ -230,13 +238,13 @@ impl Registry {
         self.inner.read().workers.len()
     }
 
-    /// Whether nobody is on the bus.
+    /// Whether no worker is on the bus.
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Everybody, by id.
+    /// All workers, by id.
     #[must_use]
     pub fn list(&self) -> Vec<KnownWorker> {
         let mut list: Vec<_> = self.inner.read().workers.values().map(|entry| entry.known.clone()).collect();
@@ -249,15 +257,16 @@ impl Registry {
         let inner = self.inner.write();
         self.shown.store(shown, Ordering::Release);
         if !shown {
-            return self.forget(inner.types.keys().cloned().chain(inner.gone.types()).collect());
+            return self.forget(inner.types.keys().cloned().chain(inner.departed.types()).collect());
         }
-        for (kind, pool) in &inner.types {
-            self.count(kind, pool.ids.len());
+        for (kind, workers_of_type) in &inner.types {
+            self.count(kind, workers_of_type.ids.len());
         }
         self.publish(&inner);
     }
 
-    /// This bus is linked to another: whom this registry misses may be in that one. While there are such, nobody is gone.
+    /// This bus is linked to another: a worker that this registry misses may be in that one. While there is
+    /// such a link, no worker is gone.
     pub fn link(&self, other: &Arc<Self>) {
         self.change_others(|others| others.push(Arc::downgrade(other)));
     }
@@ -289,19 +298,19 @@ impl Registry {
         }
     }
 
-    fn remove_from(&self, inner: &mut Inner, id: &WorkerId) -> Option<KnownWorker> {
+    fn remove_from(&self, inner: &mut RegistryState, id: &WorkerId) -> Option<KnownWorker> {
         let known = inner.workers.remove(id)?.known;
         let kind = &known.worker.worker_type;
-        self.forget(inner.gone.insert(Address::One(id.clone())));
-        let left = inner.types.get_mut(kind).map_or(0, |pool| {
-            pool.ids.remove(id);
-            pool.native -= usize::from(known.host.is_some());
-            pool.ids.len()
+        self.forget(inner.departed.insert(Address::One(id.clone())));
+        let left = inner.types.get_mut(kind).map_or(0, |workers_of_type| {
+            workers_of_type.ids.remove(id);
+            workers_of_type.mshost -= usize::from(known.host.is_some());
+            workers_of_type.ids.len()
         });
         self.count(kind, left);
         if left == 0 {
             inner.types.remove(kind);
-            self.forget(inner.gone.insert(Address::Any(kind.clone())));
+            self.forget(inner.departed.insert(Address::Any(kind.clone())));
         }
         Some(known)
     }
@@ -314,11 +323,11 @@ impl Registry {
         }
     }
 
-    fn publish(&self, inner: &Inner) {
+    fn publish(&self, inner: &RegistryState) {
         if self.shown.load(Ordering::Acquire) {
             self.metrics.connected_workers.set(count(inner.workers.len()));
         }
-        self.gone.store(inner.gone.len(), Ordering::Release);
+        self.departed.store(inner.departed.len(), Ordering::Release);
         self.changes.send_replace(());
     }
 }

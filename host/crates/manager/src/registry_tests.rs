@@ -70,10 +70,10 @@ fn a_full_registry_refuses_newcomers_and_goes_on_hearing_the_others() {
     let (registry, metrics) = registry(2);
     let now = Instant::now();
     for n in 0..2 {
-        assert_eq!(registry.add(announced(&worker("WB", n)), now), Added::New);
+        assert_eq!(registry.add(announced(&worker("WB", n)), now), Announced::New);
     }
-    assert_eq!(registry.add(announced(&worker("WC", 0)), now), Added::Refused);
-    assert_eq!(registry.add(announced(&worker("WB", 0)), now), Added::Again);
+    assert_eq!(registry.add(announced(&worker("WC", 0)), now), Announced::Refused);
+    assert_eq!(registry.add(announced(&worker("WB", 0)), now), Announced::Again);
     assert_eq!(registry.len(), 2);
     assert_eq!(metrics.workers_refused.get(), 1);
 }
@@ -89,7 +89,7 @@ fn a_flood_of_types_leaves_bounded_memory_and_bounded_metrics() {
     let lines =
         metrics.render().unwrap().lines().filter(|line| line.starts_with("microservices_workers_total{")).count();
     assert!(lines <= 16, "{lines} types in /metrics");
-    assert!(registry.inner.read().gone.len() <= 16);
+    assert!(registry.inner.read().departed.len() <= 16);
 }
 
 #[derive(Debug, Clone)]
@@ -157,8 +157,8 @@ fn it_knows_which_kind_serves_a_type_and_tells_of_each_change() {
     let kind = &theirs.worker_type;
     let native = |worker: &WorkerRef| Announcement { worker: worker.clone(), host: Some("h1".to_owned()) };
     let mut check = |registry: &Registry, original, native, is_news| {
-        let served = registry.served(kind);
-        assert_eq!(served, Served { native, original });
+        let served = registry.counts_of(kind);
+        assert_eq!(served, WorkerCounts { mshost: native, msjs: original });
         assert_eq!(served.is_mixed(), native > 0 && original > 0);
         assert_eq!(changes.has_changed().unwrap(), is_news);
         changes.mark_unchanged();
@@ -170,7 +170,7 @@ fn it_knows_which_kind_serves_a_type_and_tells_of_each_change() {
     check(&registry, 1, 0, false);
     registry.add(native(&ours), now);
     check(&registry, 1, 1, true);
-    assert_eq!(registry.originals(), std::slice::from_ref(&theirs));
+    assert_eq!(registry.msjs_workers(), std::slice::from_ref(&theirs));
     // The same id announced by another kind.
     registry.add(native(&theirs), now);
     check(&registry, 0, 2, true);

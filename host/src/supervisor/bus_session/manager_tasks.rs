@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use mshost_bus::HostBus;
 use mshost_core::metrics::Metrics;
-use mshost_manager::{Manager, ManagerConfig, Registry};
-use mshost_msjs::Interop;
+use mshost_manager::{Manager, ManagerOptions, Registry};
+use mshost_msjs::MsjsGateway;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -36,13 +36,14 @@ impl ManagerTasks {
     ) -> Self {
         let (tasks, stop) = (TaskTracker::new(), CancellationToken::new());
         if config.enabled {
-            let numbers = ManagerConfig {
+            let options = ManagerOptions {
                 keepalive: config.keepalive,
                 expire_after: config.expire_after,
                 max_workers: config.max_workers,
             };
             // A manager subscribes to its own bus alone.
-            let manager = Manager::of(numbers, Arc::clone(bus.own()), Arc::clone(registry), Arc::clone(metrics));
+            let manager =
+                Manager::with_registry(options, Arc::clone(bus.own()), Arc::clone(registry), Arc::clone(metrics));
             let stopped = stop.clone();
             tasks.spawn(async move {
                 if let Err(error) = manager.run(stopped).await {
@@ -51,8 +52,8 @@ impl ManagerTasks {
             });
             // It follows the registry, which the manager fills.
             let bus: Arc<dyn HostBus> = Arc::clone(bus) as _;
-            let interop = Interop::new(bus, Arc::clone(registry), Arc::clone(metrics), config.max_proxies);
-            tasks.spawn(interop.run(stop.clone()));
+            let gateway = MsjsGateway::new(bus, Arc::clone(registry), Arc::clone(metrics), config.max_proxies);
+            tasks.spawn(gateway.run(stop.clone()));
         }
         Self { config: config.clone(), tasks, stop }
     }

@@ -1,4 +1,4 @@
-//! The file: SQLite in WAL mode, which one process has for itself.
+//! The journal's file: SQLite in WAL mode, which one process has for itself.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -8,9 +8,10 @@ use std::time::Duration;
 use mshost_bus::{BusError, Codec, Death, JournalConfig, JournalSync};
 use rusqlite::{Connection, ErrorCode, OpenFlags, Transaction, params};
 
-use super::holder::holder;
-use super::rows::{self, JOB_COLUMNS, JobRow};
-use super::{Change, For, Record, Restored};
+use super::change::JournalChange;
+use super::job_rows::{self, JOB_COLUMNS, JobRow};
+use super::lock_holder::lock_holder;
+use super::restored::{JournalPurpose, Restored};
 
 /// Tells our files from other SQLite databases: "msho".
 const APPLICATION: i32 = 0x6d73_686f;
@@ -35,21 +36,21 @@ const TABLES: &str = "
     ) STRICT;
 ";
 
-/// See the module.
+/// The open file.
 #[derive(Debug)]
-pub(super) struct Store {
+pub(super) struct JournalStore {
     connection: Connection,
     file: PathBuf,
 }
 
-impl Store {
+impl JournalStore {
     /// Opens the journal in a folder and locks it; for the bus itself it begins one where there is none.
-    pub(super) fn open(config: &JournalConfig, codec: Codec, purpose: For) -> Result<Self, BusError> {
+    pub(super) fn open(config: &JournalConfig, codec: Codec, purpose: JournalPurpose) -> Result<Self, BusError> {
         let file = config.folder.join("journal.sqlite");
         let refuse = |reason| refused(&file, reason);
         let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
         let flags = match purpose {
-            For::Jobs => {
+            JournalPurpose::Jobs => {
                 fs::create_dir_all(&config.folder).map_err(|error| {
                     refuse(format!(
                         "its folder cannot be made: {error}; set `bus.journal` to a folder that this user may write to"
@@ -57,10 +58,12 @@ impl Store {
                 })?;
                 flags | OpenFlags::SQLITE_OPEN_CREATE
             }
-            For::DeadLetters if fs::metadata(&file).is_err_and(|error| error.kind() == ErrorKind::NotFound) => {
+            JournalPurpose::DeadLetters
+                if fs::metadata(&file).is_err_and(|error| error.kind() == ErrorKind::NotFound) =>
+            {
                 return Err(refuse(NONE.to_owned()));
             }
-            For::DeadLetters => flags,
+            JournalPurpose::DeadLetters => flags,
         };
         let help = |error: &rusqlite::Error| refuse(what_to_do(error, &file, config, purpose));
         let mut connection = Connection::open_with_flags(&file, flags).map_err(|error| help(&error))?;
@@ -76,20 +79,20 @@ impl Store {
     }
 
     /// What is there, and the highest record of it.
-    pub(super) fn load(&self, codec: Codec, purpose: For) -> Result<(Restored, i64), BusError> {
+    pub(super) fn load(&self, codec: Codec, purpose: JournalPurpose) -> Result<(Restored, i64), BusError> {
         let read = || -> rusqlite::Result<_> {
-            let which = if purpose == For::Jobs { "" } else { "WHERE false" };
+            let which = if purpose == JournalPurpose::Jobs { "" } else { "WHERE false" };
             let query = format!("SELECT {JOB_COLUMNS}, due, deliveries FROM jobs {which} ORDER BY record");
             let jobs = self
                 .connection
                 .prepare(&query)?
-                .query_map([], |row| rows::restored(row, codec))?
+                .query_map([], |row| job_rows::restored(row, codec))?
                 .collect::<Result<_, _>>()?;
             let query = format!("SELECT {JOB_COLUMNS}, id, reason, error, worker, at FROM dead ORDER BY at, record");
             let dead = self
                 .connection
                 .prepare(&query)?
-                .query_map([], |row| rows::dead(row, codec))?
+                .query_map([], |row| job_rows::dead(row, codec))?
                 .collect::<Result<_, _>>()?;
             let last =
                 "SELECT max(ifnull((SELECT max(record) FROM jobs), 0), ifnull((SELECT max(record) FROM dead), 0))";
@@ -99,7 +102,7 @@ impl Store {
     }
 
     /// Makes all changes, in their order, or none.
-    pub(super) fn commit<'c>(&mut self, changes: impl Iterator<Item = &'c Change>) -> Result<(), String> {
+    pub(super) fn commit<'c>(&mut self, changes: impl Iterator<Item = &'c JournalChange>) -> Result<(), String> {
         let Self { connection, file } = self;
         let write = || -> rusqlite::Result<()> {
             let transaction = connection.transaction()?;
@@ -123,7 +126,7 @@ fn prepare(
     connection: &mut Connection,
     config: &JournalConfig,
     codec: Codec,
-    purpose: For,
+    purpose: JournalPurpose,
 ) -> rusqlite::Result<Result<(), String>> {
     connection.busy_timeout(PATIENCE)?;
     // Before the first access, so that WAL needs no shared memory and the lock is held from then on.
@@ -133,7 +136,7 @@ fn prepare(
     let (application, schema, page_size) = (application?, schema?, page_size?);
     let tables: i64 = connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
     let is_new = tables == 0 && application == 0;
-    if is_new && purpose == For::DeadLetters {
+    if is_new && purpose == JournalPurpose::DeadLetters {
         return Ok(Err(NONE.to_owned()));
     }
     if !is_new && application != APPLICATION {
@@ -178,34 +181,34 @@ fn prepare(
     Ok(Ok(()))
 }
 
-fn apply(transaction: &Transaction<'_>, change: &Change) -> rusqlite::Result<()> {
+fn apply(transaction: &Transaction<'_>, change: &JournalChange) -> rusqlite::Result<()> {
     let run = |sql: &str, values: &[&dyn rusqlite::ToSql]| transaction.prepare_cached(sql)?.execute(values).map(drop);
     match change {
-        Change::Insert(Record(record), row) => {
+        JournalChange::Insert(record, row) => {
             let JobRow { body, correlation, origin, attempt, deadline } = &**row;
             let sql = "INSERT INTO jobs (record, body, correlation, origin, attempt, deadline, deliveries) \
                        VALUES (?1, ?2, ?3, ?4, ?5, ?6, 0)";
-            run(sql, params![record, &body[..], &**correlation, &**origin, attempt, deadline])
+            run(sql, params![record.key(), &body[..], &**correlation, &**origin, attempt, deadline])
         }
-        Change::Remove(Record(record)) => run("DELETE FROM jobs WHERE record = ?1", params![record]),
-        Change::Retry { record: Record(record), attempt, due } => {
+        JournalChange::Remove(record) => run("DELETE FROM jobs WHERE record = ?1", params![record.key()]),
+        JournalChange::Retry { record, attempt, due } => {
             let sql = "UPDATE jobs SET attempt = ?2, due = ?3, deliveries = 0 WHERE record = ?1";
-            run(sql, params![record, attempt, rows::millis(*due)])
+            run(sql, params![record.key(), attempt, job_rows::millis(*due)])
         }
-        Change::Delivered { record: Record(record), times } => {
-            run("UPDATE jobs SET deliveries = ?2 WHERE record = ?1", params![record, times])
+        JournalChange::Delivered { record, times } => {
+            run("UPDATE jobs SET deliveries = ?2 WHERE record = ?1", params![record.key(), times])
         }
-        Change::Bury { record: Record(record), id, death } => {
+        JournalChange::DeadLetter { record, id, death } => {
             let Death { reason, error, worker, at } = death;
             let sql = "INSERT INTO dead (record, body, correlation, origin, attempt, deadline, id, reason, error, worker, at) \
                        SELECT record, body, correlation, origin, attempt, deadline, ?2, ?3, ?4, ?5, ?6 \
                        FROM jobs WHERE record = ?1";
             let worker = worker.as_ref().map(|worker| &*worker.id);
-            run(sql, params![record, id, reason.name(), error, worker, rows::millis(*at)])?;
-            run("DELETE FROM jobs WHERE record = ?1", params![record])
+            run(sql, params![record.key(), id, reason.name(), error, worker, job_rows::millis(*at)])?;
+            run("DELETE FROM jobs WHERE record = ?1", params![record.key()])
         }
-        Change::Forget(Record(record)) => run("DELETE FROM dead WHERE record = ?1", params![record]),
-        Change::ForgetAll => run("DELETE FROM dead", params![]),
+        JournalChange::RemoveDeadLetter(record) => run("DELETE FROM dead WHERE record = ?1", params![record.key()]),
+        JournalChange::PurgeDeadLetters => run("DELETE FROM dead", params![]),
     }
 }
 
@@ -213,16 +216,18 @@ fn refused(file: &Path, reason: String) -> BusError {
     BusError::Refused { what: format!("opening the journal {}", file.display()), reason }
 }
 
-fn what_to_do(error: &rusqlite::Error, file: &Path, config: &JournalConfig, purpose: For) -> String {
+fn what_to_do(error: &rusqlite::Error, file: &Path, config: &JournalConfig, purpose: JournalPurpose) -> String {
     let (writable, other) = match purpose {
-        For::Jobs => {
+        JournalPurpose::Jobs => {
             ("set `bus.journal` to a folder that this user may write to", "or set `bus.journal` to another folder")
         }
-        For::DeadLetters => ("run this as the user that the host runs as", "or ask it with `--admin HOST:PORT`"),
+        JournalPurpose::DeadLetters => {
+            ("run this as the user that the host runs as", "or ask it with `--admin HOST:PORT`")
+        }
     };
     match error.sqlite_error_code() {
         Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => {
-            let holder = holder(file).unwrap_or_else(|| "another process".to_owned());
+            let holder = lock_holder(file).unwrap_or_else(|| "another process".to_owned());
             format!("{holder} has it open; stop that host, {other}")
         }
         Some(ErrorCode::DiskFull) => format!(

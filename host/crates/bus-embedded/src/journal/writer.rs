@@ -1,4 +1,4 @@
-//! The one thread that writes: a commit for all that has gathered.
+//! The thread that writes the journal: one commit for all changes that have gathered.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -7,32 +7,32 @@ use mshost_core::metrics::Metrics;
 use parking_lot::{Condvar, Mutex};
 use tokio::sync::oneshot;
 
-use super::Change;
-use super::store::Store;
+use super::change::JournalChange;
+use super::store::JournalStore;
 
 /// How long the writer waits before it tries again what a full or broken disk has refused.
 const TRY_AGAIN: Duration = Duration::from_secs(1);
-/// How long a closed journal waits for senders whose jobs are written and who have not been told yet that the bus is closed.
+/// How long a closed journal waits for senders whose jobs are written and that have not been told yet that the bus is closed.
 const LINGER: Duration = Duration::from_secs(1);
-/// The most changes of one commit, so that nobody waits for long behind others.
+/// The most changes of one commit, so that no change waits for long behind others.
 const MOST_AT_ONCE: usize = 1_024;
 
-/// A change, and who waits for it.
-pub(super) struct Noted {
-    pub(super) change: Change,
+/// A change, and the answer that is waited for.
+pub(super) struct PendingChange {
+    pub(super) change: JournalChange,
     pub(super) answer: Option<oneshot::Sender<Result<(), String>>>,
 }
 
-/// The changes that nobody has written yet.
+/// The changes that are not written yet.
 #[derive(Default)]
-pub(super) struct Pending {
-    queue: Mutex<Queue>,
+pub(super) struct PendingChanges {
+    queue: Mutex<ChangeQueue>,
     added: Condvar,
 }
 
 #[derive(Default)]
-struct Queue {
-    changes: Vec<Noted>,
+struct ChangeQueue {
+    changes: Vec<PendingChange>,
     /// How many more the writer has in hand.
     in_hand: usize,
     /// Senders whose jobs may be written and are not yet accepted or refused.
@@ -43,15 +43,15 @@ struct Queue {
     ended: bool,
 }
 
-impl Pending {
-    /// Adds one, to be written soon. What comes too late is dropped, and whoever waits hears so.
-    pub(super) fn add(&self, noted: Noted) {
+impl PendingChanges {
+    /// Adds one, to be written soon. What comes too late is dropped, which ends the wait for it.
+    pub(super) fn add(&self, pending_change: PendingChange) {
         let mut queue = self.queue.lock();
-        if queue.ended || queue.closed && matches!(noted.change, Change::Insert(..)) {
+        if queue.ended || queue.closed && matches!(pending_change.change, JournalChange::Insert(..)) {
             drop(queue);
-            return drop(noted);
+            return drop(pending_change);
         }
-        queue.changes.push(noted);
+        queue.changes.push(pending_change);
         // Otherwise the writer knows already.
         if queue.changes.len() == 1 {
             self.added.notify_one();
@@ -69,13 +69,13 @@ impl Pending {
     }
 
     /// A sender whose job is about to be written.
-    pub(super) fn undecided(self: &Arc<Self>) -> Undecided {
+    pub(super) fn undecided(self: &Arc<Self>) -> UndecidedSend {
         self.queue.lock().undecided += 1;
-        Undecided(Arc::clone(self))
+        UndecidedSend(Arc::clone(self))
     }
 
     /// Waits for changes, or for the time to try old ones again; appends them. `false` once closed and empty.
-    fn take(&self, batch: &mut Vec<Noted>) -> bool {
+    fn take(&self, batch: &mut Vec<PendingChange>) -> bool {
         let mut queue = self.queue.lock();
         let mut linger = None;
         while queue.changes.is_empty() {
@@ -103,27 +103,27 @@ impl Pending {
     }
 }
 
-/// Held until a sender's job is accepted, or its removal noted: a journal that closes in between would keep a refused job.
-pub(crate) struct Undecided(Arc<Pending>);
+/// Unacked until a sender's job is accepted, or its removal pending_change: a journal that closes in between would keep a refused job.
+pub(crate) struct UndecidedSend(Arc<PendingChanges>);
 
-impl Drop for Undecided {
+impl Drop for UndecidedSend {
     fn drop(&mut self) {
         self.0.queue.lock().undecided -= 1;
         self.0.added.notify_one();
     }
 }
 
-/// See the module.
-pub(super) struct Writer {
-    store: Store,
-    pending: Arc<Pending>,
+/// The thread's state.
+pub(super) struct JournalWriter {
+    store: JournalStore,
+    pending: Arc<PendingChanges>,
     metrics: Option<Arc<Metrics>>,
     /// The last commit failed; said once.
     failing: bool,
 }
 
-impl Writer {
-    pub(super) fn new(store: Store, pending: Arc<Pending>, metrics: Option<Arc<Metrics>>) -> Self {
+impl JournalWriter {
+    pub(super) fn new(store: JournalStore, pending: Arc<PendingChanges>, metrics: Option<Arc<Metrics>>) -> Self {
         Self { store, pending, metrics, failing: false }
     }
 
@@ -156,18 +156,21 @@ impl Writer {
     }
 
     /// Commits a batch and answers. Where that fails new jobs are refused, and what concerns accepted ones is given back.
-    fn write(&mut self, batch: Vec<Noted>) -> Vec<Noted> {
-        match self.store.commit(batch.iter().map(|noted| &noted.change)) {
+    fn write(&mut self, batch: Vec<PendingChange>) -> Vec<PendingChange> {
+        match self.store.commit(batch.iter().map(|pending_change| &pending_change.change)) {
             Ok(()) => {
                 if std::mem::take(&mut self.failing) {
                     tracing::info!(target: "mshost::bus", "the journal {} can be written again", self.store.file().display());
                 }
-                batch.into_iter().filter_map(|noted| noted.answer).for_each(|answer| drop(answer.send(Ok(()))));
+                batch
+                    .into_iter()
+                    .filter_map(|pending_change| pending_change.answer)
+                    .for_each(|answer| drop(answer.send(Ok(()))));
                 Vec::new()
             }
             Err(error) => {
                 self.failed(&error);
-                batch.into_iter().filter_map(|noted| refuse(noted, &error)).collect()
+                batch.into_iter().filter_map(|pending_change| refuse(pending_change, &error)).collect()
             }
         }
     }
@@ -182,11 +185,11 @@ impl Writer {
     }
 }
 
-fn refuse(noted: Noted, error: &str) -> Option<Noted> {
-    if !matches!(noted.change, Change::Insert(..)) {
-        return Some(noted);
+fn refuse(pending_change: PendingChange, error: &str) -> Option<PendingChange> {
+    if !matches!(pending_change.change, JournalChange::Insert(..)) {
+        return Some(pending_change);
     }
-    if let Some(answer) = noted.answer {
+    if let Some(answer) = pending_change.answer {
         let _ = answer.send(Err(error.to_owned()));
     }
     None

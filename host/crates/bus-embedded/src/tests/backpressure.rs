@@ -53,7 +53,7 @@ async fn senders_in_line_are_served_in_order_and_nobody_overtakes_them() {
         let mut consumer = join(&bus, W, 1).await;
         let mut senders: Vec<_> = (0..10).map(|number| bus.send(job(to, number))).collect();
         for (at, sender) in senders.iter_mut().enumerate() {
-            // One in hand, one in the queue, the others in line.
+            // One in hand, one in the queue, the others in senders.
             assert_eq!(poll_once(sender), (at < 2).then_some(Ok(())));
         }
         for number in 0..8 {
@@ -73,7 +73,7 @@ async fn a_sender_that_gives_up_leaves_the_line() {
         for sender in &mut senders {
             poll_once(sender);
         }
-        // The first in line, one from its middle, and the last.
+        // The first in senders, one from its middle, and the last.
         for gone in [5, 4, 2] {
             drop(senders.remove(gone));
         }
@@ -117,7 +117,7 @@ async fn delayed_jobs_keep_their_places() {
     assert_eq!(poll_once(&mut waiting), None);
     let depth = QueueDepth { queue: "W:*".into(), ready: 1, unsettled: 1, consumers: 1 };
     assert!(bus.depths().await.contains(&depth));
-    // The only place is kept for an hour, yet the line goes on as soon as the worker can take its job.
+    // The only place is kept for an hour, yet the senders goes on as soon as the worker can take its job.
     held.ack().await.unwrap();
     assert_eq!(limited(waiting).await, Ok(()));
     assert_eq!(next_number(&mut consumer).await, 2);

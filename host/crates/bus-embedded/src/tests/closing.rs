@@ -1,4 +1,4 @@
-//! Closing the bus under those who use it: everybody ends, and hears why.
+//! Closing the bus while it is used: every call ends, with the reason.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};

@@ -2,7 +2,7 @@ use mshost_bus::{BusError, DeadLetter, Death, DeathReason};
 
 use super::journal::open;
 use super::*;
-use crate::dead::DeadLetters;
+use crate::dead_letters::DeadLetterList;
 
 fn failed() -> Death {
     Death::now(DeathReason::Failed, "told to fail", Some(worker(W)))
@@ -37,14 +37,14 @@ async fn what_the_bus_does_not_take_stays_a_dead_letter() {
     next(&mut consumer).await.dead_letter(failed()).await.unwrap();
     drop(consumer);
     let requeued = bus.dead_letters().requeue(&["J1".to_owned()]).await.unwrap();
-    assert_eq!(requeued.refused.len(), 1, "nobody is there to take it: {requeued:?}");
+    assert_eq!(requeued.refused.len(), 1, "no worker is there to take it: {requeued:?}");
     assert_eq!(bus.dead_letters().count().await, Some(1));
 }
 
 /// Between the send of a requeue and the end of its dead letter.
 #[test]
 fn a_job_that_dies_again_at_once_stays_a_dead_letter() {
-    let dead = DeadLetters::new(1, None);
+    let dead = DeadLetterList::new(1, None);
     let letter = || DeadLetter { id: "J1".to_owned(), job: Some(job("W:*", 1)), raw: None, death: failed() };
     dead.keep(letter(), None).unwrap();
     let (first, _) = dead.get("J1").unwrap();
@@ -56,7 +56,7 @@ fn a_job_that_dies_again_at_once_stays_a_dead_letter() {
     assert_eq!((dead.count(), dead.get("J1")), (0, None));
 }
 
-/// Whoever closes a bus that everybody has left must not close it over a job that nothing shows any more.
+/// A bus that all workers have left must not be closed while it holds a job that nothing shows any more.
 #[tokio::test(start_paused = true)]
 async fn a_job_that_waits_for_later_is_held_though_its_worker_is_gone() {
     let bus = bus(BusLimits::default());

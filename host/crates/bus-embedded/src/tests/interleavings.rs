@@ -1,5 +1,5 @@
 //! Every order in which a worker that drains or hands over, the one that takes its place, and a sender can meet. Each step holds
-//! the pool's lock once, so that these orders are all that threads can bring about.
+//! the group's lock once, so that these orders are all that threads can bring about.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -111,7 +111,7 @@ impl Play {
         }
     }
 
-    /// Has whoever is awake, or is woken, do what comes, until all sleep. A job that is left then has been forgotten.
+    /// Polls the tasks that are awake, or are woken, until all sleep. A job that is left then has been forgotten.
     fn run_out(mut self) -> BTreeMap<u32, Story> {
         loop {
             for actor in [&mut self.old, &mut self.new] {

@@ -9,7 +9,7 @@ use mshost_core::metrics::Metrics;
 use tempfile::TempDir;
 
 use super::*;
-use crate::journal::{Change, Record};
+use crate::journal::{JournalChange, RecordId};
 use crate::{EmbeddedOptions, JournalConfig, JournalSync};
 
 /// Another worker of the type: ids are never used again.
@@ -32,7 +32,7 @@ pub(super) fn open(folder: &Path) -> EmbeddedBus {
 /// A copy of the journal as it is when all changes so far are written, as a killed host leaves it behind.
 pub(super) async fn crash(bus: &EmbeddedBus) -> TempDir {
     let journal = bus.core.journal.as_ref().unwrap();
-    journal.written(Change::Forget(Record::NONE)).await;
+    journal.commit(JournalChange::RemoveDeadLetter(RecordId::NONE)).await;
     let copy = tempfile::tempdir().unwrap();
     for file in std::fs::read_dir(journal.folder()).unwrap() {
         let file = file.unwrap();
@@ -145,7 +145,7 @@ async fn what_the_dead_letters_of_a_killed_host_have_no_room_for_stays_until_the
 }
 
 #[tokio::test]
-async fn a_job_that_kills_its_host_again_and_again_is_buried() {
+async fn a_job_that_kills_its_host_again_and_again_is_dead_lettered() {
     let folder = tempfile::tempdir().unwrap();
     let with = |folder: &Path| {
         let limits = BusLimits { deliveries: 3, ..BusLimits::default() };

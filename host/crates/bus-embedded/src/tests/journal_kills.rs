@@ -13,7 +13,7 @@ use tempfile::TempDir;
 use super::journal::{crash, options};
 use super::*;
 use crate::EmbeddedOptions;
-use crate::journal::{For, Journal};
+use crate::journal::{Journal, JournalPurpose};
 
 /// So few that each is reached at times.
 const LIMITS: (usize, u32) = (3, 2);
@@ -36,7 +36,7 @@ enum Step {
     Ack(usize),
     Retry(usize, u64),
     Drop(usize),
-    Bury(usize),
+    DeadLetter(usize),
     /// The worker leaves all that it holds, and what waits for its id; another joins.
     Leave,
     RequeueAll,
@@ -52,7 +52,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         3 => any.clone().prop_map(Step::Ack),
         2 => (any.clone(), prop_oneof![Just(0), Just(3_600_000)]).prop_map(|(which, wait)| Step::Retry(which, wait)),
         2 => any.clone().prop_map(Step::Drop),
-        2 => any.prop_map(Step::Bury),
+        2 => any.prop_map(Step::DeadLetter),
         1 => Just(Step::Leave),
         1 => Just(Step::RequeueAll),
         1 => Just(Step::Purge),
@@ -60,7 +60,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
     prop::collection::vec(step, 1..50)
 }
 
-/// When the bus answered for a job: the length of the log when it was accepted, and when somebody began to settle it.
+/// When the bus answered for a job: the length of the log when it was accepted, and when it began to be settled.
 #[derive(Debug)]
 struct Promise {
     accepted: u64,
@@ -135,7 +135,7 @@ impl Run {
                 held.retry(Duration::from_millis(wait)).await.unwrap();
             }
             Step::Drop(which) => drop(self.take_held(which)),
-            Step::Bury(which) => {
+            Step::DeadLetter(which) => {
                 let Some(held) = self.take_held(which) else { return };
                 // An error means that there is no room: it comes again.
                 let _ = held.dead_letter(Death::now(DeathReason::Failed, "it failed", None)).await;
@@ -194,7 +194,8 @@ impl Run {
         log.set_len(length).unwrap();
         EmbeddedBus::open(limited_options(copy.path())).unwrap().close().await;
         let config = options(copy.path()).journal.unwrap();
-        let (_journal, restored) = Journal::open(For::Jobs, &config, Codec::Json, &BusLimits::default(), None).unwrap();
+        let (_journal, restored) =
+            Journal::open(JournalPurpose::Jobs, &config, Codec::Json, &BusLimits::default(), None).unwrap();
         let jobs = restored.jobs.into_iter().map(|restored| number(&restored.job.unwrap()));
         let dead = restored.dead.into_iter().map(|(_, letter)| number(&letter.job.unwrap()));
         jobs.chain(dead).collect()

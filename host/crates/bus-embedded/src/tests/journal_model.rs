@@ -16,7 +16,7 @@ enum Step {
     Ack(usize),
     Retry(usize),
     Drop(usize),
-    Bury(usize),
+    DeadLetter(usize),
     RequeueAll,
     Purge,
     Crash,
@@ -30,7 +30,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
         3 => any.clone().prop_map(Step::Ack),
         2 => any.clone().prop_map(Step::Retry),
         2 => any.clone().prop_map(Step::Drop),
-        2 => any.prop_map(Step::Bury),
+        2 => any.prop_map(Step::DeadLetter),
         1 => Just(Step::RequeueAll),
         1 => Just(Step::Purge),
         1 => Just(Step::Crash),
@@ -98,7 +98,7 @@ impl Run {
                     self.ready += 1;
                 }
             }
-            Step::Bury(which) => {
+            Step::DeadLetter(which) => {
                 if let Some((number, held)) = self.held(which) {
                     held.dead_letter(Death::now(DeathReason::Failed, "it failed", None)).await.unwrap();
                     self.dead.insert(number, self.jobs.remove(&number).unwrap());

@@ -3,17 +3,17 @@
 
 mod backpressure;
 mod closing;
+mod consumers;
+mod dead_lettering;
 mod dead_letters;
-mod foreign_code;
-mod giving_up;
 mod interleavings;
 mod journal;
 mod journal_kills;
 mod journal_model;
 mod offline;
-mod orphans;
-mod places;
+mod reentrancy;
 mod stress;
+mod worker_gone;
 
 use std::time::{Duration, SystemTime};
 

@@ -56,7 +56,7 @@ async fn journal() -> tempfile::TempDir {
     }
     next(&mut consumer).await.requeue().await.unwrap();
     next(&mut consumer).await.retry(Duration::from_secs(3600)).await.unwrap();
-    // One in hand, one that expires, one for a worker that will not come back, and one that nobody can read.
+    // One in hand, one that expires, one for a worker that will not come back, and one that cannot be read.
     let _held = next(&mut consumer).await;
     let soon = SystemTime::now() + Duration::from_millis(50);
     bus.send(Job { deadline: Some(soon), ..job("W:*", 8) }).await.unwrap();

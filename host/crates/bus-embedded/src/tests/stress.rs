@@ -37,9 +37,9 @@ struct Run {
 }
 
 /// A xorshift: scattered, and the same in every run.
-struct Dice(u64);
+struct StressRng(u64);
 
-impl Dice {
+impl StressRng {
     fn roll(&mut self, sides: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
@@ -52,17 +52,17 @@ impl Dice {
 fn thread(
     run: &Arc<Run>,
     seed: u32,
-    main: impl AsyncFnOnce(&Run, u32, Dice) + Send + 'static,
+    main: impl AsyncFnOnce(&Run, u32, StressRng) + Send + 'static,
 ) -> std::thread::JoinHandle<()> {
     let run = Arc::clone(run);
     std::thread::spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-        let dice = Dice(u64::from(seed + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15));
+        let dice = StressRng(u64::from(seed + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15));
         runtime.block_on(main(&run, seed, dice));
     })
 }
 
-async fn sender(run: &Run, index: u32, mut dice: Dice) {
+async fn sender(run: &Run, index: u32, mut dice: StressRng) {
     for number in index * JOBS_EACH..(index + 1) * JOBS_EACH {
         let by_id = dice.roll(3) == 0;
         loop {
@@ -91,7 +91,7 @@ fn receive(run: &Run, delivery: &Delivery) {
     history.seen = true;
 }
 
-async fn settle(run: &Run, delivery: Delivery, dice: &mut Dice) {
+async fn settle(run: &Run, delivery: Delivery, dice: &mut StressRng) {
     let number = number(&delivery.job);
     match if run.failures { dice.roll(8) } else { 7 } {
         0 => drop(delivery),
@@ -112,7 +112,7 @@ async fn settle(run: &Run, delivery: Delivery, dice: &mut Dice) {
     }
 }
 
-async fn consumer(run: &Run, index: u32, mut dice: Dice) {
+async fn consumer(run: &Run, index: u32, mut dice: StressRng) {
     let mut lives = 0;
     while !run.over.load(Ordering::Acquire) {
         lives += 1;
@@ -205,7 +205,7 @@ fn stress(failures: bool) {
     for consumer in consumers {
         consumer.join().unwrap();
     }
-    assert_eq!(run.bus.core.pools.len(), 0, "nobody is left, and nothing");
+    assert_eq!(run.bus.core.groups.len(), 0, "neither consumers nor jobs are left");
     main.block_on(run.bus.close());
     listening.join().unwrap();
     let histories = run.histories.lock();

@@ -1,77 +1,85 @@
 //! The form of BSON messages (<https://bsonspec.org/spec.html>).
 
-use super::malformed::Fault;
-use super::shape::Shape;
+use super::malformed::WireFault;
+use super::shape::EnvelopeShape;
 
 /// The bytes of a document before its first element: its length.
 pub(super) const HEADER: usize = 4;
 /// The bytes of a document after its last element: a zero.
 pub(super) const TRAILER: usize = 1;
 
-/// See [`super::shape::shape`].
-pub(super) fn walk(bytes: &[u8], levels: usize) -> Result<Shape, Fault> {
-    let mut cursor = Cursor { bytes, at: 0 };
+/// See [`super::well_formed::check`].
+pub(super) fn walk(bytes: &[u8], levels: usize) -> Result<EnvelopeShape, WireFault> {
+    let mut cursor = BsonCursor { bytes, at: 0 };
     let end = cursor.begin()?;
-    let inner = levels.checked_sub(1).ok_or_else(Fault::too_deep)?;
+    let inner = levels.checked_sub(1).ok_or_else(WireFault::too_deep)?;
     let mut data = None;
     while cursor.at < end {
         let start = cursor.at;
         let key = cursor.element(inner)?;
         if key == "data" && data.replace(start..cursor.at).is_some() {
-            return Err(Fault::two_data());
+            return Err(WireFault::two_data());
         }
     }
     cursor.finish(end)?;
-    if cursor.at == bytes.len() { Ok(Shape::Map { data }) } else { Err(Fault::trailing(cursor.at, bytes.len())) }
+    if cursor.at == bytes.len() {
+        Ok(EnvelopeShape::Map { data })
+    } else {
+        Err(WireFault::trailing(cursor.at, bytes.len()))
+    }
 }
 
-struct Cursor<'a> {
+struct BsonCursor<'a> {
     bytes: &'a [u8],
     at: usize,
 }
 
-impl<'a> Cursor<'a> {
-    fn take(&mut self, len: usize) -> Result<&'a [u8], Fault> {
+impl<'a> BsonCursor<'a> {
+    fn take(&mut self, len: usize) -> Result<&'a [u8], WireFault> {
         let end = self.at.checked_add(len);
         let taken = end.and_then(|end| self.bytes.get(self.at..end));
         let taken = taken.ok_or_else(|| {
-            Fault::syntax(format!("at byte {} it needs {len} bytes, but has {}", self.at, self.bytes.len() - self.at))
+            WireFault::syntax(format!(
+                "at byte {} it needs {len} bytes, but has {}",
+                self.at,
+                self.bytes.len() - self.at
+            ))
         })?;
         self.at += len;
         Ok(taken)
     }
 
     /// A length, which BSON writes as a signed little-endian number.
-    fn length(&mut self) -> Result<usize, Fault> {
+    fn length(&mut self) -> Result<usize, WireFault> {
         let start = self.at;
         let mut number = [0; 4];
         number.copy_from_slice(self.take(4)?);
         let number = i32::from_le_bytes(number);
-        usize::try_from(number).map_err(|_| Fault::syntax(format!("the length at byte {start} is {number}")))
+        usize::try_from(number).map_err(|_| WireFault::syntax(format!("the length at byte {start} is {number}")))
     }
 
     /// Opens a document: where its closing zero must be.
-    fn begin(&mut self) -> Result<usize, Fault> {
+    fn begin(&mut self) -> Result<usize, WireFault> {
         let start = self.at;
         let len = self.length()?;
         if len < HEADER + TRAILER || len > self.bytes.len() - start {
             let left = self.bytes.len() - start;
-            return Err(Fault::syntax(format!("the document at byte {start} has length {len}, of {left} bytes")));
+            return Err(WireFault::syntax(format!("the document at byte {start} has length {len}, of {left} bytes")));
         }
         Ok(start + len - TRAILER)
     }
 
-    fn finish(&mut self, end: usize) -> Result<(), Fault> {
+    fn finish(&mut self, end: usize) -> Result<(), WireFault> {
         if self.at != end || self.take(TRAILER)? != [0] {
-            return Err(Fault::syntax(format!(
+            return Err(WireFault::syntax(format!(
                 "the document does not end with a zero at byte {end}, as its length says"
             )));
         }
         Ok(())
     }
 
-    fn document(&mut self, levels: usize) -> Result<(), Fault> {
-        let inner = levels.checked_sub(1).ok_or_else(Fault::too_deep)?;
+    fn document(&mut self, levels: usize) -> Result<(), WireFault> {
+        let inner = levels.checked_sub(1).ok_or_else(WireFault::too_deep)?;
         let end = self.begin()?;
         while self.at < end {
             self.element(inner)?;
@@ -80,7 +88,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// One element; gives its key.
-    fn element(&mut self, levels: usize) -> Result<&'a str, Fault> {
+    fn element(&mut self, levels: usize) -> Result<&'a str, WireFault> {
         let start = self.at;
         let kind = self.take(1)?[0];
         let key = self.cstring()?;
@@ -93,7 +101,7 @@ impl<'a> Cursor<'a> {
             0x07 => self.take(12).map(drop)?,
             0x08 => match self.take(1)?[0] {
                 0 | 1 => {}
-                other => return Err(Fault::syntax(format!("the boolean at byte {start} is {other}"))),
+                other => return Err(WireFault::syntax(format!("the boolean at byte {start} is {other}"))),
             },
             0x0b => {
                 self.cstring()?;
@@ -106,43 +114,46 @@ impl<'a> Cursor<'a> {
             0x0f => self.code_with_scope(levels)?,
             0x10 => self.take(4).map(drop)?,
             0x13 => self.take(16).map(drop)?,
-            _ => return Err(Fault::syntax(format!("the element at byte {start} has the unknown type {kind:#04x}"))),
+            _ => {
+                return Err(WireFault::syntax(format!("the element at byte {start} has the unknown type {kind:#04x}")));
+            }
         }
         Ok(key)
     }
 
-    fn cstring(&mut self) -> Result<&'a str, Fault> {
+    fn cstring(&mut self) -> Result<&'a str, WireFault> {
         let start = self.at;
         let len = self.bytes[start..].iter().position(|byte| *byte == 0);
-        let text = self.take(len.ok_or_else(|| Fault::syntax(format!("the name at byte {start} does not end")))?)?;
+        let text =
+            self.take(len.ok_or_else(|| WireFault::syntax(format!("the name at byte {start} does not end")))?)?;
         self.take(1)?;
-        std::str::from_utf8(text).map_err(|_| Fault::syntax(format!("the name at byte {start} is not UTF-8")))
+        std::str::from_utf8(text).map_err(|_| WireFault::syntax(format!("the name at byte {start} is not UTF-8")))
     }
 
-    fn string(&mut self) -> Result<(), Fault> {
+    fn string(&mut self) -> Result<(), WireFault> {
         let start = self.at;
         let len = self.length()?;
         match self.take(len)? {
             [text @ .., 0] if std::str::from_utf8(text).is_ok() => Ok(()),
-            _ => Err(Fault::syntax(format!("the string at byte {start} is not UTF-8 that ends with a zero"))),
+            _ => Err(WireFault::syntax(format!("the string at byte {start} is not UTF-8 that ends with a zero"))),
         }
     }
 
-    fn binary(&mut self) -> Result<(), Fault> {
+    fn binary(&mut self) -> Result<(), WireFault> {
         let start = self.at;
         let len = self.length()?;
         let subtype = self.take(1)?[0];
-        let content = Cursor { bytes: self.take(len)?, at: 0 };
+        let content = BsonCursor { bytes: self.take(len)?, at: 0 };
         // The old subtype 2 repeats its length inside.
         match subtype {
             2 if { content }.length()?.checked_add(4) != Some(len) => {
-                Err(Fault::syntax(format!("the binary at byte {start} has two different lengths")))
+                Err(WireFault::syntax(format!("the binary at byte {start} has two different lengths")))
             }
             _ => Ok(()),
         }
     }
 
-    fn code_with_scope(&mut self, levels: usize) -> Result<(), Fault> {
+    fn code_with_scope(&mut self, levels: usize) -> Result<(), WireFault> {
         let start = self.at;
         let len = self.length()?;
         self.string()?;
@@ -150,7 +161,7 @@ impl<'a> Cursor<'a> {
         if self.at - start == len {
             Ok(())
         } else {
-            Err(Fault::syntax(format!("the code at byte {start} does not have the length {len} that it says")))
+            Err(WireFault::syntax(format!("the code at byte {start} does not have the length {len} that it says")))
         }
     }
 }

@@ -1,4 +1,4 @@
-//! How the fields of an envelope are read: tolerant where the original is, bounded everywhere.
+//! How the fields of an envelope are read: tolerant where MicroServices.js is, bounded everywhere.
 
 use std::fmt;
 use std::ops::Range;
@@ -10,14 +10,14 @@ use serde::de::{DeserializeOwned, Deserializer, Error as _, IgnoredAny, SeqAcces
 use serde::{Deserialize, Serialize};
 
 use super::bson;
-use super::malformed::Fault;
+use super::malformed::WireFault;
 
-/// Reads an envelope that has passed [`super::shape::shape`].
-pub(super) fn read<T: DeserializeOwned>(codec: Codec, body: &[u8]) -> Result<T, Fault> {
+/// Reads an envelope that has passed [`super::well_formed::check`].
+pub(super) fn read<T: DeserializeOwned>(codec: Codec, body: &[u8]) -> Result<T, WireFault> {
     match codec {
-        Codec::Json => serde_json::from_slice(body).map_err(Fault::field),
-        Codec::MsgPack => rmp_serde::from_slice(body).map_err(Fault::field),
-        Codec::Bson => ::bson::deserialize_from_slice(body).map_err(Fault::field),
+        Codec::Json => serde_json::from_slice(body).map_err(WireFault::field),
+        Codec::MsgPack => rmp_serde::from_slice(body).map_err(WireFault::field),
+        Codec::Bson => ::bson::deserialize_from_slice(body).map_err(WireFault::field),
     }
 }
 
@@ -55,8 +55,8 @@ pub(super) struct Addresses(pub(super) Vec<Address>);
 
 impl<'de> Deserialize<'de> for Addresses {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Read;
-        impl<'de> Visitor<'de> for Read {
+        struct ReadAddresses;
+        impl<'de> Visitor<'de> for ReadAddresses {
             type Value = Addresses;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 write!(f, "a list of at most {MAX_ROUTE_LEN} addresses")
@@ -74,90 +74,90 @@ impl<'de> Deserialize<'de> for Addresses {
                 Ok(Addresses(addresses))
             }
         }
-        deserializer.deserialize_seq(Read)
+        deserializer.deserialize_seq(ReadAddresses)
     }
 }
 
-/// `workers_list_id`: a whole number of whatever numeric type (the original's BSON writes some as doubles).
+/// `workers_list_id`: a whole number of whatever numeric type (the BSON of MicroServices.js writes some as doubles).
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Position(pub(super) usize);
+pub(super) struct RoutePosition(pub(super) usize);
 
-impl<'de> Deserialize<'de> for Position {
+impl<'de> Deserialize<'de> for RoutePosition {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Read;
-        impl Visitor<'_> for Read {
-            type Value = Position;
+        struct ReadPosition;
+        impl Visitor<'_> for ReadPosition {
+            type Value = RoutePosition;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a position, a whole number from 0 up")
             }
-            fn visit_u64<E: serde::de::Error>(self, number: u64) -> Result<Position, E> {
+            fn visit_u64<E: serde::de::Error>(self, number: u64) -> Result<RoutePosition, E> {
                 let position = usize::try_from(number).ok();
-                position.map(Position).ok_or_else(|| E::invalid_value(Unexpected::Unsigned(number), &self))
+                position.map(RoutePosition).ok_or_else(|| E::invalid_value(Unexpected::Unsigned(number), &self))
             }
-            fn visit_i64<E: serde::de::Error>(self, number: i64) -> Result<Position, E> {
+            fn visit_i64<E: serde::de::Error>(self, number: i64) -> Result<RoutePosition, E> {
                 let position = usize::try_from(number).ok();
-                position.map(Position).ok_or_else(|| E::invalid_value(Unexpected::Signed(number), &self))
+                position.map(RoutePosition).ok_or_else(|| E::invalid_value(Unexpected::Signed(number), &self))
             }
-            fn visit_f64<E: serde::de::Error>(self, number: f64) -> Result<Position, E> {
+            fn visit_f64<E: serde::de::Error>(self, number: f64) -> Result<RoutePosition, E> {
                 if number.fract() == 0.0 && (0.0..=f64::from(u32::MAX)).contains(&number) {
-                    Ok(Position(number as usize))
+                    Ok(RoutePosition(number as usize))
                 } else {
                     Err(E::invalid_value(Unexpected::Float(number), &self))
                 }
             }
         }
-        deserializer.deserialize_any(Read)
+        deserializer.deserialize_any(ReadPosition)
     }
 }
 
 /// `target` of an `error`: an id, or the sender's whole config object.
 #[derive(Debug)]
-pub(super) struct Target(pub(super) WorkerRef);
+pub(super) struct FailureTarget(pub(super) WorkerRef);
 
-impl<'de> Deserialize<'de> for Target {
+impl<'de> Deserialize<'de> for FailureTarget {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Read;
-        impl<'de> Visitor<'de> for Read {
-            type Value = Target;
+        struct ReadTarget;
+        impl<'de> Visitor<'de> for ReadTarget {
+            type Value = FailureTarget;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a worker id or {id, type}")
             }
-            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Target, E> {
-                WorkerId::new(text).map(|id| Target(id.into())).map_err(E::custom)
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<FailureTarget, E> {
+                WorkerId::new(text).map(|id| FailureTarget(id.into())).map_err(E::custom)
             }
-            fn visit_map<A: serde::de::MapAccess<'de>>(self, map: A) -> Result<Target, A::Error> {
-                WorkerRef::deserialize(serde::de::value::MapAccessDeserializer::new(map)).map(Target)
+            fn visit_map<A: serde::de::MapAccess<'de>>(self, map: A) -> Result<FailureTarget, A::Error> {
+                WorkerRef::deserialize(serde::de::value::MapAccessDeserializer::new(map)).map(FailureTarget)
             }
         }
-        deserializer.deserialize_any(Read)
+        deserializer.deserialize_any(ReadTarget)
     }
 }
 
-/// The key `mshost`, which native workers add to what they announce and report.
+/// The key `mshost`, which workers of mshost add to what they announce and report.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Native {
+pub(super) struct MshostFields {
     /// The name of the mshost that runs the worker.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) host: Option<String>,
     /// The first job of the pipeline of a failed job.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) correlation: Option<JobId>,
-    /// Who reports a failed job.
+    /// The worker that reports a failed job.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) reporter: Option<WorkerRef>,
 }
 
 /// Reads `mshost`; a stranger's key of that name is ignored, as every unknown key is.
-pub(super) fn native<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Native, D::Error> {
+pub(super) fn mshost_fields<'de, D: Deserializer<'de>>(deserializer: D) -> Result<MshostFields, D::Error> {
     #[derive(Deserialize)]
     #[serde(untagged)]
     enum Either {
-        Ours(Native),
+        Ours(MshostFields),
         Strange(IgnoredAny),
     }
     Either::deserialize(deserializer).map(|either| match either {
-        Either::Ours(native) => native,
-        Either::Strange(IgnoredAny) => Native::default(),
+        Either::Ours(fields) => fields,
+        Either::Strange(IgnoredAny) => MshostFields::default(),
     })
 }
 
@@ -166,8 +166,8 @@ pub(super) struct Values<T>(pub(super) Vec<T>);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Values<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Read<T>(std::marker::PhantomData<T>);
-        impl<'de, T: Deserialize<'de>> Visitor<'de> for Read<T> {
+        struct ReadValues<T>(std::marker::PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for ReadValues<T> {
             type Value = Values<T>;
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("an array")
@@ -180,6 +180,6 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Values<T> {
                 Ok(Values(values))
             }
         }
-        deserializer.deserialize_map(Read(std::marker::PhantomData))
+        deserializer.deserialize_map(ReadValues(std::marker::PhantomData))
     }
 }

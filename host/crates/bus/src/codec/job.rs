@@ -5,26 +5,14 @@ use mshost_core::ids::{JobId, WorkerRef};
 use mshost_plugin_api::{Codec, EncodeError, Payload, Route};
 use serde::Deserialize;
 
-use super::fields::{self, Addresses, Position};
-use super::malformed::{Fault, Malformed};
-use super::shape;
+use super::fields::{self, Addresses, RoutePosition};
+use super::malformed::{Malformed, WireFault};
+use super::well_formed;
 use super::write::MapWriter;
-use crate::Job;
+use crate::job::Job;
+use crate::wire_job::WireJob;
 
 const WHAT: &str = "job";
-
-/// What the body of a job says. Attempt, correlation and origin travel beside it.
-#[derive(Debug, Clone, PartialEq)]
-pub struct WireJob {
-    /// `id`
-    pub id: JobId,
-    /// `workers_list` and `workers_list_id`
-    pub route: Route,
-    /// `sender`
-    pub sender: WorkerRef,
-    /// `data`
-    pub payload: Payload,
-}
 
 /// Writes a job in the codec of its payload, which is copied as it is.
 ///
@@ -39,7 +27,7 @@ pub(super) fn encode_wire_job(job: &WireJob) -> Result<Bytes, EncodeError> {
     envelope(&job.id, &job.route, &job.sender, &job.payload)?.finish()
 }
 
-/// A job that is taken; `ignore_update` where no pool of the original is to count it.
+/// A job that is taken; `ignore_update` where no pool of MicroServices.js is to count it.
 pub(super) fn encode_taken(job: &WireJob, ignore_update: bool) -> Result<Bytes, EncodeError> {
     let mut map = envelope(&job.id, &job.route, &job.sender, &job.payload)?;
     if ignore_update {
@@ -59,17 +47,6 @@ fn envelope(id: &JobId, route: &Route, sender: &WorkerRef, payload: &Payload) ->
     Ok(map)
 }
 
-impl WireJob {
-    /// The job as it is once its target has taken it: one step on, except at the pipeline's last worker.
-    #[must_use]
-    pub fn taken(mut self) -> Self {
-        if let Some(next) = self.route.next() {
-            self.route = next;
-        }
-        self
-    }
-}
-
 /// Reads a job. Keys may come in any order, unknown ones are ignored, a missing `data` is null, and a bare `TYPE` in
 /// `workers_list` means `TYPE:*`.
 ///
@@ -79,18 +56,18 @@ pub fn decode_job(codec: Codec, body: &Bytes) -> Result<WireJob, Malformed> {
     decode(codec, body).map_err(|fault| Malformed::new(WHAT, codec, fault))
 }
 
-fn decode(codec: Codec, body: &Bytes) -> Result<WireJob, Fault> {
+fn decode(codec: Codec, body: &Bytes) -> Result<WireJob, WireFault> {
     #[derive(Deserialize)]
     struct Envelope {
         workers_list: Addresses,
-        workers_list_id: Position,
+        workers_list_id: RoutePosition,
         sender: WorkerRef,
         id: JobId,
     }
 
-    let data = shape::map(codec, body)?;
+    let data = well_formed::check_map(codec, body)?;
     let envelope: Envelope = fields::read(codec, body)?;
-    let route = Route::new(envelope.workers_list.0, envelope.workers_list_id.0).map_err(Fault::field)?;
+    let route = Route::new(envelope.workers_list.0, envelope.workers_list_id.0).map_err(WireFault::field)?;
     let payload = data.map_or_else(|| fields::null(codec), |data| fields::payload(codec, body, data));
     Ok(WireJob { id: envelope.id, route, sender: envelope.sender, payload })
 }

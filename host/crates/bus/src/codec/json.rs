@@ -5,26 +5,26 @@ use std::ops::Range;
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use super::malformed::{Fault, Kind};
-use super::shape::Shape;
+use super::malformed::{FaultKind, WireFault};
+use super::shape::EnvelopeShape;
 
-/// See [`super::shape::shape`].
-pub(super) fn walk(bytes: &[u8], levels: usize) -> Result<Shape, Fault> {
+/// See [`super::well_formed::check`].
+pub(super) fn walk(bytes: &[u8], levels: usize) -> Result<EnvelopeShape, WireFault> {
     // Before it is parsed, which takes seconds for a large body that is nothing but brackets.
     if is_deeper(bytes, levels) {
-        return Err(Fault::too_deep());
+        return Err(WireFault::too_deep());
     }
     let raw: &RawValue = serde_json::from_slice(bytes).map_err(|error| fault(&error))?;
     if !raw.get().starts_with('{') {
-        return Ok(Shape::Other);
+        return Ok(EnvelopeShape::Other);
     }
-    let found: Data<'_> = serde_json::from_slice(bytes).map_err(Fault::field)?;
-    Ok(Shape::Map { data: found.data.map(|data| range_in(bytes, data.get().as_bytes())) })
+    let found: Data<'_> = serde_json::from_slice(bytes).map_err(WireFault::field)?;
+    Ok(EnvelopeShape::Map { data: found.data.map(|data| range_in(bytes, data.get().as_bytes())) })
 }
 
-fn fault(error: &serde_json::Error) -> Fault {
+fn fault(error: &serde_json::Error) -> WireFault {
     let trailing = error.to_string().starts_with("trailing characters");
-    Fault::new(if trailing { Kind::Trailing } else { Kind::Syntax }, error)
+    WireFault::new(if trailing { FaultKind::Trailing } else { FaultKind::Syntax }, error)
 }
 
 /// Whether arrays and objects are nested deeper than this. Of a text that is not JSON it may say either.

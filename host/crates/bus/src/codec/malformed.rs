@@ -2,18 +2,20 @@
 
 use mshost_plugin_api::Codec;
 
+use super::shape::MAX_NESTING;
+
 /// A message that is not what protocol.md says, with all that a log line needs.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("cannot read the {what} as {codec}: {reason}")]
 pub struct Malformed {
     what: &'static str,
     codec: Codec,
-    kind: Kind,
+    kind: FaultKind,
     reason: String,
 }
 
 impl Malformed {
-    pub(super) fn new(what: &'static str, codec: Codec, fault: Fault) -> Self {
+    pub(super) fn new(what: &'static str, codec: Codec, fault: WireFault) -> Self {
         Self { what, codec, kind: fault.kind, reason: fault.reason }
     }
 
@@ -22,12 +24,12 @@ impl Malformed {
     #[must_use]
     pub fn kind(&self) -> &'static str {
         match self.kind {
-            Kind::Empty => "empty",
-            Kind::Syntax => "syntax",
-            Kind::Trailing => "trailing",
-            Kind::Nesting => "nesting",
-            Kind::Field => "field",
-            Kind::RoutingKey => "routing_key",
+            FaultKind::Empty => "empty",
+            FaultKind::Syntax => "syntax",
+            FaultKind::Trailing => "trailing",
+            FaultKind::Nesting => "nesting",
+            FaultKind::Field => "field",
+            FaultKind::RoutingKey => "routing_key",
         }
     }
 }
@@ -37,7 +39,7 @@ const MAX_REASON_BYTES: usize = 400;
 
 /// The kinds of [`Malformed`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Kind {
+pub(super) enum FaultKind {
     Empty,
     Syntax,
     Trailing,
@@ -48,13 +50,13 @@ pub(super) enum Kind {
 
 /// A [`Malformed`] that does not know yet which message it is about.
 #[derive(Debug)]
-pub(super) struct Fault {
-    pub(super) kind: Kind,
+pub(super) struct WireFault {
+    pub(super) kind: FaultKind,
     pub(super) reason: String,
 }
 
-impl Fault {
-    pub(super) fn new(kind: Kind, reason: impl ToString) -> Self {
+impl WireFault {
+    pub(super) fn new(kind: FaultKind, reason: impl ToString) -> Self {
         let mut reason = reason.to_string();
         // serde quotes what it did not expect, however long.
         if reason.len() > MAX_REASON_BYTES {
@@ -65,19 +67,19 @@ impl Fault {
     }
 
     pub(super) fn syntax(reason: impl ToString) -> Self {
-        Self::new(Kind::Syntax, reason)
+        Self::new(FaultKind::Syntax, reason)
     }
 
     pub(super) fn field(reason: impl ToString) -> Self {
-        Self::new(Kind::Field, reason)
+        Self::new(FaultKind::Field, reason)
     }
 
     pub(super) fn too_deep() -> Self {
-        Self::new(Kind::Nesting, format!("it is nested more than {} levels deep", super::MAX_NESTING))
+        Self::new(FaultKind::Nesting, format!("it is nested more than {} levels deep", MAX_NESTING))
     }
 
     pub(super) fn trailing(end: usize, len: usize) -> Self {
-        Self::new(Kind::Trailing, format!("it ends at byte {end}, but {} more follow", len - end))
+        Self::new(FaultKind::Trailing, format!("it ends at byte {end}, but {} more follow", len - end))
     }
 
     pub(super) fn two_data() -> Self {

@@ -5,19 +5,20 @@ use mshost_core::ids::{JobId, WorkerId, WorkerRef, WorkerType};
 use mshost_plugin_api::{Codec, EncodeError};
 use serde::Deserialize;
 
-use super::fields::{self, Native, Target, native};
+use super::fields::{self, FailureTarget, MshostFields, mshost_fields};
 use super::job::{encode_taken, encode_wire_job};
-use super::malformed::{Fault, Kind, Malformed};
-use super::shape::{self, Shape};
+use super::malformed::{FaultKind, Malformed, WireFault};
+use super::shape::EnvelopeShape;
+use super::well_formed;
 use super::write::{MapWriter, serialize};
-use crate::{Announcement, Failure, Notification, PoolEntry};
+use crate::notification::{Announcement, Failure, Notification, PoolEntry};
 
 /// The exchange of all notifications but one.
 pub const NOTIFICATIONS: &str = "notifications";
 /// The exchange of [`Notification::ListRequest`].
 pub const POLLING: &str = "polling";
 
-/// What the original's manager says, word for word and not encoded.
+/// What the manager of MicroServices.js says, word for word and not encoded.
 const GET_ALL_TEXT: &[u8] = b"Hi workers, tell me who's online";
 /// Any text would do.
 const LIST_REQUEST_TEXT: &[u8] = b"Show me the list of workers";
@@ -59,7 +60,7 @@ pub fn routing_key(notification: &Notification) -> (&'static str, &'static str) 
     }
 }
 
-/// Writes a notification. `None` where the codec cannot: BSON has no arrays at its top level, and the original throws on
+/// Writes a notification. `None` where the codec cannot: BSON has no arrays at its top level, and MicroServices.js throws on
 /// whatever comes instead of `worker.list`.
 ///
 /// # Errors
@@ -85,7 +86,7 @@ fn encode_new(codec: Codec, worker: &Announcement) -> Result<Bytes, EncodeError>
     map.field("id", &worker.worker.id)?;
     map.field("type", &worker.worker.worker_type)?;
     if worker.host.is_some() {
-        map.field("mshost", &Native { host: worker.host.clone(), ..Native::default() })?;
+        map.field("mshost", &MshostFields { host: worker.host.clone(), ..MshostFields::default() })?;
     }
     map.finish()
 }
@@ -98,13 +99,13 @@ fn encode_error(codec: Codec, failure: &Failure) -> Result<Bytes, EncodeError> {
     if let Some(payload) = &failure.payload {
         map.data(payload)?;
     }
-    let native =
-        Native { host: None, correlation: Some(failure.correlation.clone()), reporter: failure.reporter.clone() };
-    map.field("mshost", &native)?;
+    let mshost_fields =
+        MshostFields { host: None, correlation: Some(failure.correlation.clone()), reporter: failure.reporter.clone() };
+    map.field("mshost", &mshost_fields)?;
     map.finish()
 }
 
-/// Reads a notification, by the exchange and the routing key that it came with. What is said of the original's jobs is
+/// Reads a notification, by the exchange and the routing key that it came with. What is said of the jobs of MicroServices.js is
 /// not one: [`super::decode_job`] reads it.
 ///
 /// # Errors
@@ -130,35 +131,35 @@ pub fn decode_notification(
         (NOTIFICATIONS, DEL) => decode_del(codec, body),
         (NOTIFICATIONS, ERROR) => decode_error(codec, body),
         (POLLING, LIST) => Ok(Notification::ListRequest),
-        _ => Err(Fault::new(
-            Kind::RoutingKey,
+        _ => Err(WireFault::new(
+            FaultKind::RoutingKey,
             format!("no notification has the routing key {routing_key:?} on exchange {exchange:?}"),
         )),
     };
     decoded.map_err(|fault| Malformed::new(what, codec, fault))
 }
 
-fn decode_new(codec: Codec, body: &Bytes, resend: bool) -> Result<Notification, Fault> {
+fn decode_new(codec: Codec, body: &Bytes, resend: bool) -> Result<Notification, WireFault> {
     #[derive(Deserialize)]
-    struct Body {
+    struct NewBody {
         id: WorkerId,
         #[serde(rename = "type")]
         worker_type: WorkerType,
-        #[serde(default, deserialize_with = "native")]
-        mshost: Native,
+        #[serde(default, deserialize_with = "mshost_fields")]
+        mshost: MshostFields,
     }
 
-    shape::map(codec, body)?;
-    let Body { id, worker_type, mshost } = fields::read(codec, body)?;
+    well_formed::check_map(codec, body)?;
+    let NewBody { id, worker_type, mshost } = fields::read(codec, body)?;
     let worker = Announcement { worker: WorkerRef { id, worker_type }, host: mshost.host };
     Ok(Notification::New { worker, resend })
 }
 
-fn decode_list(codec: Codec, body: &Bytes) -> Result<Notification, Fault> {
-    let shape = shape::shape(codec, body)?;
+fn decode_list(codec: Codec, body: &Bytes) -> Result<Notification, WireFault> {
+    let shape = well_formed::check(codec, body)?;
     // An array at the top of a BSON message is a document with the keys "0", "1", …
-    if matches!(shape, Shape::Map { .. }) != (codec == Codec::Bson) {
-        return Err(Fault::field("expected an array of {worker, isNext} at its top level"));
+    if matches!(shape, EnvelopeShape::Map { .. }) != (codec == Codec::Bson) {
+        return Err(WireFault::field("expected an array of {worker, isNext} at its top level"));
     }
     let pool: Vec<PoolEntry> = match codec {
         Codec::Bson => fields::read::<fields::Values<PoolEntry>>(codec, body)?.0,
@@ -167,23 +168,23 @@ fn decode_list(codec: Codec, body: &Bytes) -> Result<Notification, Fault> {
     Ok(Notification::List(pool))
 }
 
-fn decode_del(codec: Codec, body: &Bytes) -> Result<Notification, Fault> {
-    shape::map(codec, body)?;
+fn decode_del(codec: Codec, body: &Bytes) -> Result<Notification, WireFault> {
+    well_formed::check_map(codec, body)?;
     fields::read(codec, body).map(Notification::Del)
 }
 
-fn decode_error(codec: Codec, body: &Bytes) -> Result<Notification, Fault> {
+fn decode_error(codec: Codec, body: &Bytes) -> Result<Notification, WireFault> {
     #[derive(Deserialize)]
-    struct Body {
-        target: Target,
+    struct ErrorBody {
+        target: FailureTarget,
         error: String,
         id: JobId,
-        #[serde(default, deserialize_with = "native")]
-        mshost: Native,
+        #[serde(default, deserialize_with = "mshost_fields")]
+        mshost: MshostFields,
     }
 
-    let data = shape::map(codec, body)?;
-    let Body { target, error, id, mshost } = fields::read(codec, body)?;
+    let data = well_formed::check_map(codec, body)?;
+    let ErrorBody { target, error, id, mshost } = fields::read(codec, body)?;
     Ok(Notification::Error(Failure {
         target: target.0,
         error,

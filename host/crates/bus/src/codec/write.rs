@@ -4,7 +4,7 @@ use bytes::Bytes;
 use mshost_plugin_api::{Codec, EncodeError, Payload};
 use serde::ser::{Serialize, SerializeMap, Serializer};
 
-use super::{bson, shape};
+use super::{bson, well_formed};
 
 /// A map being written, in any codec. At most 15 fields (MessagePack's one-byte map header).
 pub(super) struct MapWriter {
@@ -43,7 +43,7 @@ impl MapWriter {
 
     /// Adds the field `data`.
     pub(super) fn data(&mut self, payload: &Payload) -> Result<(), EncodeError> {
-        shape::check_payload(self.codec, payload)?;
+        well_formed::check_payload(self.codec, payload)?;
         if self.codec == Codec::Bson {
             self.splice(payload.bytes());
         } else {

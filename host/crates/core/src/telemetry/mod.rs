@@ -4,7 +4,7 @@
 //! Levels and format can be changed while the host runs; `RUST_LOG`, where set, has the last word on levels.
 
 mod escape;
-mod line;
+mod line_format;
 mod settings;
 
 use std::fmt;
@@ -17,14 +17,14 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{EnvFilter, Registry, reload};
 
 pub use escape::Escaped;
-use line::{Fields, Line, Style, StyleCell};
+use line_format::{FieldFormat, LineFormat, LineStyle, LineStyleCell};
 pub use settings::{LogFormat, LogLevel, LogSettings};
 
 /// The log of this process, to change its settings by.
 #[derive(Clone)]
 pub struct Telemetry {
     filter: reload::Handle<EnvFilter, Registry>,
-    style: Arc<StyleCell>,
+    style: Arc<LineStyleCell>,
     terminal: bool,
     overrides: Option<String>,
 }
@@ -41,7 +41,7 @@ pub enum TelemetryError {
     /// `RUST_LOG` cannot be read.
     #[error("RUST_LOG is not a filter like `info,mshost::worker=debug`: {0}")]
     Filter(#[from] tracing_subscriber::filter::ParseError),
-    /// Somebody else has set up a log for this process.
+    /// This process has a log already.
     #[error("the log of this process is set up already")]
     Already(#[from] tracing::subscriber::SetGlobalDefaultError),
     /// The log is gone.
@@ -68,7 +68,7 @@ impl Telemetry {
     /// Where the log is gone.
     pub fn apply(&self, settings: &LogSettings) -> Result<(), TelemetryError> {
         self.filter.reload(filter(settings, self.overrides.as_deref())?)?;
-        self.style.set(Style::of(settings.format, self.terminal));
+        self.style.set(LineStyle::of(settings.format, self.terminal));
         Ok(())
     }
 
@@ -83,9 +83,9 @@ impl Telemetry {
         W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
     {
         let (filter, handle) = reload::Layer::new(filter(settings, overrides.as_deref())?);
-        let style = Arc::new(StyleCell::new(Style::of(settings.format, terminal)));
-        let line = Line::new(Arc::clone(&style));
-        let layer = tracing_subscriber::fmt::layer().fmt_fields(Fields).event_format(line).with_writer(writer);
+        let style = Arc::new(LineStyleCell::new(LineStyle::of(settings.format, terminal)));
+        let line = LineFormat::new(Arc::clone(&style));
+        let layer = tracing_subscriber::fmt::layer().fmt_fields(FieldFormat).event_format(line).with_writer(writer);
         let subscriber = Registry::default().with(filter).with(layer);
         Ok((subscriber, Self { filter: handle, style, terminal, overrides }))
     }

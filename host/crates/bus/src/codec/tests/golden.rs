@@ -5,6 +5,7 @@ use mshost_plugin_api::{Codec, Payload};
 
 use super::super::*;
 use super::{job, job_id, worker};
+use crate::wire_job::WireJob;
 use crate::{Announcement, Failure, Notification, PoolEntry};
 
 fn golden(name: &str, codec: Codec) -> Bytes {

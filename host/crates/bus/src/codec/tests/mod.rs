@@ -1,4 +1,4 @@
-//! The codecs against the original's own bytes, against what it may send, and against noise.
+//! The codecs against the bytes of MicroServices.js, against what it may send, and against noise.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
 mod golden;

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::super::*;
 use super::{bytes, job, worker};
+use crate::wire_job::WireJob;
 use crate::{Announcement, Notification};
 
 fn body() -> Value {
