@@ -20,7 +20,7 @@ use crate::broker_objects::queues::JobQueueKind;
 use crate::engine::AmqpEngine;
 use crate::message::decode::decode;
 use crate::message::headers::JobHeaders;
-use crate::sessions::demand::{ConsumerCommand, SessionOrder};
+use crate::sessions::demand::{SessionCommand, SessionOrder};
 use crate::sessions::jobs_in_hand::JobsInHand;
 use crate::sessions::session_registry::SessionEntry;
 
@@ -80,7 +80,7 @@ impl AmqpConsumer {
     }
 
     /// Has the session carry out a command. It does so also where this is given up meanwhile, once it has heard it.
-    async fn order(&self, command: ConsumerCommand) {
+    async fn order(&self, command: SessionCommand) {
         let (done, carried_out) = oneshot::channel();
         if self.orders.send(SessionOrder { command, done }).await.is_ok() {
             let _ = carried_out.await;
@@ -152,19 +152,19 @@ impl Consumer for AmqpConsumer {
     }
 
     async fn leave_type(&mut self) {
-        self.order(ConsumerCommand::LeaveType).await;
+        self.order(SessionCommand::LeaveType).await;
     }
 
     async fn pause(&mut self) {
-        self.order(ConsumerCommand::Pause).await;
+        self.order(SessionCommand::Pause).await;
     }
 
     async fn resume(&mut self) {
-        self.order(ConsumerCommand::Resume).await;
+        self.order(SessionCommand::Resume).await;
     }
 
     async fn stop(&mut self) {
-        self.order(ConsumerCommand::Stop).await;
+        self.order(SessionCommand::Stop).await;
     }
 }
 

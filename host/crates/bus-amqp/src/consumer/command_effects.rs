@@ -4,26 +4,26 @@ use super::broker_side::{BrokerSide, SessionEvent};
 use super::channel_attachment::ChannelAttachment;
 use super::job_inbox::ConsumerStreams;
 use super::{in_hand_marker, queue_cleanup, unstarted_deliveries};
-use crate::sessions::demand::ConsumerCommand;
+use crate::sessions::demand::SessionCommand;
 
 impl BrokerSide {
     /// Changes the demand, and releases what is no longer wanted.
     pub(super) async fn carry_out(
         &mut self,
-        command: ConsumerCommand,
+        command: SessionCommand,
         attached: Option<&mut ChannelAttachment>,
     ) -> Option<SessionEvent> {
         let demand = self.demand.borrow().after(command)?;
         self.demand.send_replace(demand);
         match command {
-            ConsumerCommand::Resume => Some(SessionEvent::Incomplete),
-            ConsumerCommand::Pause => {
+            SessionCommand::Resume => Some(SessionEvent::Incomplete),
+            SessionCommand::Pause => {
                 if let Some(attached) = attached {
                     self.release_type(attached).await;
                 }
                 None
             }
-            ConsumerCommand::LeaveType => {
+            SessionCommand::LeaveType => {
                 let mut attached = attached;
                 if let Some(attached) = &mut attached {
                     self.release_type(attached).await;
@@ -35,7 +35,7 @@ impl BrokerSide {
                 }
                 None
             }
-            ConsumerCommand::Stop => {
+            SessionCommand::Stop => {
                 let event = self.end();
                 let mut attached = attached;
                 match &mut attached {

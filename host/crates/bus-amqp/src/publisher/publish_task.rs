@@ -44,8 +44,8 @@ pub(crate) async fn run(connectivity: Arc<Connectivity>, requests: PublishReques
             }
         };
         match result {
-            Ok(ServeEnd::Closed) => break,
-            Ok(ServeEnd::NewLink) => {}
+            Ok(PublishEnd::Closed) => break,
+            Ok(PublishEnd::NewLink) => {}
             // An exchange was deleted, and with it the bindings of every queue. Connecting again makes them all anew.
             Err(error) if amqp_error::code(&error) == Some(amqp_error::NOT_FOUND) => {
                 warn!(target: "mshost::bus", "{}; declaring everything again", amqp_error::text(&error));
@@ -73,7 +73,7 @@ async fn open(link: &BrokerLink) -> lapin::Result<Channel> {
 }
 
 /// Why [`PublishTask::serve`] ended, where nothing broke.
-enum ServeEnd {
+enum PublishEnd {
     Closed,
     NewLink,
 }
@@ -106,7 +106,7 @@ impl PublishTask {
         connectivity: &Connectivity,
         link: &BrokerLink,
         channel: &Channel,
-    ) -> lapin::Result<ServeEnd> {
+    ) -> lapin::Result<PublishEnd> {
         let mut ready = connectivity.ready.subscribe();
         let mut blocked = connectivity.blocked.subscribe();
         let mut tick = tokio::time::interval(TICK);
@@ -124,7 +124,7 @@ impl PublishTask {
                 biased;
                 () = connectivity.closed.cancelled() => {
                     let _ = tokio::time::timeout(CLOSE_WAIT, self.finish()).await;
-                    return Ok(ServeEnd::Closed);
+                    return Ok(PublishEnd::Closed);
                 }
                 result = poll_fn(|cx| self.unconfirmed.poll_settled(cx, &mut settled)) => {
                     answer(&mut settled);
@@ -132,14 +132,14 @@ impl PublishTask {
                 }
                 taken = self.requests.recv_many(&mut batch, BATCH) => {
                     if taken == 0 {
-                        return Ok(ServeEnd::Closed);
+                        return Ok(PublishEnd::Closed);
                     }
                     self.waiting.extend(batch.drain(..));
                 }
                 changed = ready.changed() => {
                     let same = ready.borrow().as_ref().is_some_and(|new| new.epoch == link.epoch);
                     if changed.is_err() || !same {
-                        return Ok(ServeEnd::NewLink);
+                        return Ok(PublishEnd::NewLink);
                     }
                 }
                 _ = blocked.changed() => {}

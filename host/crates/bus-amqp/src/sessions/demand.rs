@@ -17,7 +17,7 @@ pub(crate) enum Demand {
 
 /// What changes a [`Demand`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum ConsumerCommand {
+pub(crate) enum SessionCommand {
     /// No more jobs of its type for now.
     Pause,
     /// Jobs of its type again.
@@ -30,21 +30,21 @@ pub(crate) enum ConsumerCommand {
 
 /// A command, and the reply that it has been carried out.
 pub(crate) struct SessionOrder {
-    pub(crate) command: ConsumerCommand,
+    pub(crate) command: SessionCommand,
     pub(crate) done: oneshot::Sender<()>,
 }
 
 impl Demand {
     /// The demand after a command; `None` where the command changes nothing.
-    pub(crate) fn after(self, command: ConsumerCommand) -> Option<Self> {
+    pub(crate) fn after(self, command: SessionCommand) -> Option<Self> {
         match (self, command) {
-            (Self::TypeAndOwn, ConsumerCommand::Pause) => Some(Self::Paused),
-            (Self::Paused, ConsumerCommand::Resume) => Some(Self::TypeAndOwn),
-            (Self::TypeAndOwn | Self::Paused, ConsumerCommand::LeaveType) => Some(Self::OwnOnly),
-            (Self::TypeAndOwn | Self::Paused | Self::OwnOnly, ConsumerCommand::Stop) => Some(Self::Nothing),
-            (Self::TypeAndOwn, ConsumerCommand::Resume)
-            | (Self::Paused, ConsumerCommand::Pause)
-            | (Self::OwnOnly, ConsumerCommand::Pause | ConsumerCommand::Resume | ConsumerCommand::LeaveType)
+            (Self::TypeAndOwn, SessionCommand::Pause) => Some(Self::Paused),
+            (Self::Paused, SessionCommand::Resume) => Some(Self::TypeAndOwn),
+            (Self::TypeAndOwn | Self::Paused, SessionCommand::LeaveType) => Some(Self::OwnOnly),
+            (Self::TypeAndOwn | Self::Paused | Self::OwnOnly, SessionCommand::Stop) => Some(Self::Nothing),
+            (Self::TypeAndOwn, SessionCommand::Resume)
+            | (Self::Paused, SessionCommand::Pause)
+            | (Self::OwnOnly, SessionCommand::Pause | SessionCommand::Resume | SessionCommand::LeaveType)
             | (Self::Nothing, _) => None,
         }
     }
