@@ -266,7 +266,7 @@ impl QueueGroup {
     /// Why a sender has waited in vain.
     pub(super) fn full(&self, target: &Address, waited: Duration) -> SendError {
         SendError::Unavailable(format!(
-            "the queue {target} has unacked its {} jobs (`bus.queue_limit`) for {waited:?} (`bus.send_timeout`) without taking \
+            "the queue {target} has held its {} jobs (`bus.queue_limit`) for {waited:?} (`bus.send_timeout`) without taking \
              another; give {} more instances or concurrency, or raise the limit",
             self.limit, self.kind
         ))
