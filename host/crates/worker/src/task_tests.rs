@@ -90,7 +90,7 @@ impl Consumer for SlowConsumer {
 }
 
 /// A worker that serves, and what it is controlled by.
-struct Setup {
+struct TaskSetup {
     bus: Arc<dyn Bus>,
     notifications: Arc<NotificationRouter>,
     worker: WorkerRef,
@@ -102,7 +102,7 @@ struct Setup {
     panic_signal: PanicSignal,
 }
 
-impl Setup {
+impl TaskSetup {
     fn new(share: Option<JobShare>) -> (Self, WorkerTask) {
         let text = format!(
             "[bus]\nurl = \"embedded\"\n[[worker]]\ntype = \"WT\"\nplugin = \"double\"\nconcurrency = 4\n\
@@ -176,7 +176,7 @@ enum Then {
 /// A handler ends when it should, although the consumer does not: it takes [`HANG`] for each command.
 async fn handler_goes_on_while(then: Then) {
     let share = matches!(then, Then::Nothing).then(|| JobShare { fraction: 0.5, other: Arc::default() });
-    let (setup, task) = Setup::new(share);
+    let (setup, task) = TaskSetup::new(share);
     let supervisor = async {
         setup.send("WT:*").await;
         let began = Instant::now();
@@ -238,7 +238,7 @@ async fn a_handler_goes_on_while_a_worker_that_has_had_its_share_is_being_paused
 /// A second request while the consumer is busy with the first is carried out after it.
 #[tokio::test(start_paused = true)]
 async fn a_worker_that_resumed_while_it_was_being_paused_takes_jobs_again() {
-    let (setup, task) = Setup::new(None);
+    let (setup, task) = TaskSetup::new(None);
     let supervisor = async {
         let (answer, told) = oneshot::channel();
         setup.requests.send(WorkerRequest::HandOver(answer)).await.ok().unwrap();
