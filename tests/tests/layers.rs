@@ -2,6 +2,7 @@
 //! stand.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use mshost_tests::host_process::repository;
@@ -91,27 +92,113 @@ fn unsafe_code_stands_in_one_module_of_each_crate() {
     assert!(wrong.is_empty(), "unsafe code outside of {UNSAFE:?}: {wrong:#?}");
 }
 
-/// How many circles a crate still has; a number only gets smaller, and a crate without one leaves the list.
-const CIRCLES_LEFT: [(&str, usize); 0] = [];
-
 #[test]
 fn no_files_of_a_crate_use_each_other_in_a_circle() {
     let root = repository();
     let mut arrows = 0;
     let mut wrong = Vec::new();
-    for (name, folder) in LAYERS {
+    for (_, folder) in LAYERS {
         let graph = ModuleGraph::read(&root.join(folder).join("src"));
         arrows += graph.size().1;
-        let circles: Vec<_> = graph
-            .circles()
-            .into_iter()
-            .map(|circle| circle.iter().map(|path| path.strip_prefix(&root).unwrap().to_owned()).collect::<Vec<_>>())
-            .collect();
-        let left = CIRCLES_LEFT.iter().find(|(other, _)| *other == name).map_or(0, |(_, left)| *left);
-        if circles.len() > left {
-            wrong.push(format!("{name} may have {left} and has {circles:#?}"));
-        }
+        wrong.extend(
+            graph.circles().into_iter().map(|circle| {
+                circle.iter().map(|path| path.strip_prefix(&root).unwrap().to_owned()).collect::<Vec<_>>()
+            }),
+        );
     }
     assert!(arrows > 300, "the test reads no code: {arrows} arrows");
-    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+/// Files of the repository that end so, apart from what is built or installed.
+fn files_ending(endings: &[&str]) -> Vec<PathBuf> {
+    fn walk(folder: &Path, endings: &[&str], found: &mut Vec<PathBuf>) {
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let name = path.file_name().unwrap().to_str().unwrap_or_default();
+            if path.is_dir() {
+                if !matches!(name, "target" | "node_modules" | "state" | ".git") {
+                    walk(&path, endings, found);
+                }
+            } else if endings.iter().any(|ending| name.ends_with(ending)) {
+                found.push(path);
+            }
+        }
+    }
+    let mut found = Vec::new();
+    walk(&repository(), endings, &mut found);
+    found
+}
+
+#[test]
+fn links_between_documents_lead_somewhere() {
+    let mut links = 0;
+    let mut wrong = Vec::new();
+    for file in files_ending(&[".md"]) {
+        let text = std::fs::read_to_string(&file).unwrap();
+        let targets = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
+        for target in targets.filter(|target| !target.contains("://") && !target.starts_with('#')) {
+            links += 1;
+            let path = target.split('#').next().unwrap();
+            if !file.parent().unwrap().join(path).exists() {
+                wrong.push(format!("{}: {target}", file.strip_prefix(repository()).unwrap().display()));
+            }
+        }
+    }
+    assert!(links > 20, "the test reads no documents: {links} links");
+    assert!(wrong.is_empty(), "{wrong:#?}");
+}
+
+#[test]
+fn the_readme_fits_two_screens_and_the_map_has_every_crate() {
+    let read = |file: &str| std::fs::read_to_string(repository().join(file)).unwrap();
+    assert!(read("README.md").lines().count() <= 120);
+    let map = read("ARCHITECTURE.md");
+    for (_, folder) in LAYERS {
+        assert!(map.contains(&format!("`{folder}`")), "{folder} is not on the map");
+    }
+}
+
+/// Words of a private language that have a standard term; names of objects on a broker that older hosts use are kept.
+const PRIVATE_WORDS: [&str; 19] = [
+    "undertaker",
+    "grave",
+    "graves",
+    "berth",
+    "shelf",
+    "stragglers",
+    "servant",
+    "fossil",
+    "fossils",
+    "zoo",
+    "animals",
+    "patrons",
+    "knobs",
+    "laps",
+    "unbegun",
+    "undone",
+    "keeper",
+    "porter",
+    "outlook",
+];
+
+#[test]
+fn code_is_written_in_standard_terms() {
+    let root = repository();
+    let mut found = Vec::new();
+    for path in ["host", "plugin-api", "tests"].iter().flat_map(|folder| sources(&root.join(folder))) {
+        let relative = path.strip_prefix(&root).unwrap();
+        if relative.ends_with("tests/layers.rs") || relative.starts_with("tests/abi_compat") {
+            continue;
+        }
+        let text = std::fs::read_to_string(&path).unwrap().replace("mshost.undone", "").to_lowercase();
+        let words: BTreeSet<&str> = text.split(|c: char| !c.is_alphanumeric()).collect();
+        found.extend(
+            PRIVATE_WORDS
+                .iter()
+                .filter(|word| words.contains(*word))
+                .map(|word| format!("{}: {word}", relative.display())),
+        );
+    }
+    assert!(found.is_empty(), "{found:#?}");
 }

@@ -115,7 +115,7 @@ fn break_things(rig: &mut SoakRig, rng: &mut SeededRng, duration: Duration) -> R
         let fault = OperatorFault::ALL[index];
         times[index] += 1;
         rig.strike(fault, rng).map_err(|error| format!("{fault}: {error}"))?;
-        rig.are_patrons_content().map_err(|error| format!("{fault}: {error}"))?;
+        rig.are_clients_served().map_err(|error| format!("{fault}: {error}"))?;
         let seconds = began.elapsed().as_secs_f64();
         let pipelines = rig.history()?.executed();
         say(&format!("{seconds:>8.1} s  {fault:<30} {pipelines:>9} pipelines, {} requests", rig.answered()));

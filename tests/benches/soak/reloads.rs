@@ -33,7 +33,7 @@ pub fn reload(rig: &mut SoakRig, reloads: u64, rng: &mut SeededRng, curve: &mut 
         let due = (done / step + 1) * step;
         while done < due {
             done += round(rig, rng)?;
-            rig.are_patrons_content()?;
+            rig.are_clients_served()?;
             if began.elapsed() > limit {
                 return Err(format!("only {done} reloads in {limit:?}"));
             }

@@ -179,7 +179,7 @@ impl SoakRig {
     ///
     /// # Errors
     /// What it has seen that it must not see.
-    pub fn are_patrons_content(&mut self) -> Result<(), String> {
+    pub fn are_clients_served(&mut self) -> Result<(), String> {
         match &self.clients {
             Some(clients) if !clients.are_content() => self.stop_clients(),
             _ => Ok(()),
