@@ -134,8 +134,9 @@ fn files_ending(endings: &[&str]) -> Vec<PathBuf> {
 fn links_between_documents_lead_somewhere() {
     let mut links = 0;
     let mut wrong = Vec::new();
-    for file in files_ending(&[".md"]) {
-        let text = std::fs::read_to_string(&file).unwrap();
+    // What stands in a crate's sources is a part of a page that is generated elsewhere.
+    for file in files_ending(&[".md"]).iter().filter(|file| !file.components().any(|part| part.as_os_str() == "src")) {
+        let text = std::fs::read_to_string(file).unwrap();
         let targets = text.split("](").skip(1).filter_map(|rest| rest.split(')').next());
         for target in targets.filter(|target| !target.contains("://") && !target.starts_with('#')) {
             links += 1;

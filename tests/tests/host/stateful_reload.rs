@@ -369,7 +369,7 @@ fn a_broker_that_hangs_does_not_time_out_the_handlers_of_a_worker_that_is_being_
     host.until_log(&["worker: handing over"]);
     poll(LIMIT, || (counted() > before).then_some(())).expect("handlers go on");
     assert!(silent.elapsed() < SILENCE, "while the broker does not answer");
-    runtime.block_on(tokio::time::sleep(SILENCE.saturating_sub(silent.elapsed())));
+    runtime.block_on(async { tokio::time::sleep(SILENCE.saturating_sub(silent.elapsed())).await });
     proxy.heal();
 
     let has_replaced = |new: &Value| new["id"] != old["id"];
